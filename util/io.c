@@ -1,0 +1,172 @@
+#include "util/io.h"
+
+#include "util/cleanup.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <time.h>
+
+int io_write_all(int fd, const void *data, size_t len)
+{
+	const char *p = data;
+
+	while (len) {
+		ssize_t n = write(fd, p, len);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return -errno;
+		p += n;
+		len -= (size_t)n;
+	}
+	return 0;
+}
+
+int io_read_all(int fd, void *data, size_t len)
+{
+	char *p = data;
+
+	while (len) {
+		ssize_t n = read(fd, p, len);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return -errno;
+		if (n == 0)
+			return -ENODATA;
+		p += n;
+		len -= (size_t)n;
+	}
+	return 0;
+}
+
+char *io_read_file(const char *path, size_t max, size_t *len, struct error *err)
+{
+	cleanup_close int fd = open(path, O_RDONLY | O_CLOEXEC);
+	cleanup_free char *data = NULL;
+	size_t used = 0, room = 0;
+
+	if (fd < 0) {
+		error_set(err, errno, "cannot open %s", path);
+		return NULL;
+	}
+	for (;;) {
+		ssize_t n;
+
+		if (room - used < 2) {
+			char *grown;
+
+			room = room ? room * 2 : 4096;
+			grown = realloc(data, room);
+			if (!grown) {
+				error_set(err, ENOMEM, "cannot read %s", path);
+				return NULL;
+			}
+			data = grown;
+		}
+		n = read(fd, data + used, room - used - 1);
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0) {
+			error_set(err, errno, "cannot read %s", path);
+			return NULL;
+		}
+		if (n == 0)
+			break;
+		used += (size_t)n;
+		if (used > max) {
+			error_set(err, EFBIG, "%s is larger than %zu bytes", path, max);
+			return NULL;
+		}
+	}
+	data[used] = '\0';
+	*len = used;
+	return steal_pointer(&data);
+}
+
+int io_set_nonblock(int fd, bool on)
+{
+	int flags = fcntl(fd, F_GETFL);
+
+	if (flags < 0)
+		return -errno;
+	flags = on ? flags | O_NONBLOCK : flags & ~O_NONBLOCK;
+	return fcntl(fd, F_SETFL, flags) < 0 ? -errno : 0;
+}
+
+static int unix_address(const char *path, struct sockaddr_un *addr, struct error *err)
+{
+	*addr = (struct sockaddr_un){ .sun_family = AF_UNIX };
+	if (strlen(path) >= sizeof(addr->sun_path))
+		return error_say(err, ENAMETOOLONG,
+				 "the socket path %s is longer than %zu bytes", path,
+				 sizeof(addr->sun_path) - 1);
+	memcpy(addr->sun_path, path, strlen(path));
+	return 0;
+}
+
+int io_connect_unix(const char *path, struct error *err)
+{
+	cleanup_close int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	struct sockaddr_un addr;
+	int r = unix_address(path, &addr, err);
+
+	if (r < 0)
+		return r;
+	if (fd < 0)
+		return error_set(err, errno, "cannot make a socket");
+	if (connect(fd, (struct sockaddr *)&addr, sizeof(addr)) < 0)
+		return error_set(err, errno, "cannot connect to %s", path);
+	return steal_fd(&fd);
+}
+
+int io_listen_unix(const char *path, struct error *err)
+{
+	cleanup_close int fd = -1;
+	struct sockaddr_un addr;
+	mode_t mask;
+	int r = unix_address(path, &addr, err);
+
+	if (r < 0)
+		return r;
+	fd = io_connect_unix(path, NULL);
+	if (fd >= 0)
+		return error_say(err, EADDRINUSE, "%s is in use by a running server", path);
+	if (fd == -ECONNREFUSED)
+		unlink(path);
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (fd < 0)
+		return error_set(err, errno, "cannot make a socket");
+	mask = umask(0177);
+	r = bind(fd, (struct sockaddr *)&addr, sizeof(addr)) < 0 ? -errno : 0;
+	umask(mask);
+	if (r < 0)
+		return error_set(err, -r, "cannot bind %s", path);
+	if (listen(fd, 64) < 0)
+		return error_set(err, errno, "cannot listen on %s", path);
+	return steal_fd(&fd);
+}
+
+static uint64_t clock_ns(clockid_t id)
+{
+	struct timespec ts;
+
+	clock_gettime(id, &ts);
+	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
+}
+
+uint64_t io_monotonic_ns(void)
+{
+	return clock_ns(CLOCK_MONOTONIC);
+}
+
+uint64_t io_realtime_ns(void)
+{
+	return clock_ns(CLOCK_REALTIME);
+}

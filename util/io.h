@@ -1,0 +1,50 @@
+/*
+ * Small I/O helpers that every program of the tree needs.
+ */
+#pragma once
+
+#include "util/error.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+/** io_write_all() - write @len bytes to a blocking @fd. Return: 0 or -errno. */
+int io_write_all(int fd, const void *data, size_t len);
+
+/**
+ * io_read_all() - read exactly @len bytes from a blocking @fd.
+ * Return: 0, -ENODATA at an early end of file, or -errno.
+ */
+int io_read_all(int fd, void *data, size_t len);
+
+/**
+ * io_read_file() - read a whole file into memory.
+ * @max: refuse (-EFBIG) a file larger than this many bytes.
+ * @len: set to the number of bytes, which are followed by a NUL.
+ *
+ * Return: a buffer to free(), or NULL with @err filled.
+ */
+char *io_read_file(const char *path, size_t max, size_t *len, struct error *err);
+
+/** io_set_nonblock() - set or clear O_NONBLOCK. Return: 0 or -errno. */
+int io_set_nonblock(int fd, bool on);
+
+/**
+ * io_listen_unix() - listen on a new Unix stream socket at @path, mode 0600.
+ * A socket that a dead process left there is replaced; a live one is not
+ * (-EADDRINUSE).
+ *
+ * Return: a non-blocking close-on-exec descriptor, or -errno with @err filled.
+ */
+int io_listen_unix(const char *path, struct error *err);
+
+/** io_connect_unix() - connect to a Unix stream socket. Return: fd or -errno. */
+int io_connect_unix(const char *path, struct error *err);
+
+/** io_monotonic_ns() - CLOCK_MONOTONIC in nanoseconds. */
+uint64_t io_monotonic_ns(void);
+
+/** io_realtime_ns() - CLOCK_REALTIME in nanoseconds. */
+uint64_t io_realtime_ns(void);

@@ -1,0 +1,138 @@
+/*
+ * The agent protocol: pffs <-> the guest's agent, over the VM's agent port.
+ *
+ * Theory of operation
+ *
+ * Frames: a header of 12 bytes (payload length u32, stream u32, type u8, zero
+ * u8, epoch u16) and the payload. A stream is one run; its id is the host's
+ * choice and never 0. Frames of stream 0 concern the whole guest.
+ *
+ * A guest that is ready sends AGENT_READY; the host answers with AGENT_WAKE.
+ * To run code, the host sends AGENT_RUN, which states the code's length, and
+ * the code in AGENT_CODE frames; the run starts with the last byte. The guest
+ * answers AGENT_STARTED, then AGENT_STDOUT and AGENT_STDERR as bytes come, then
+ * exactly one AGENT_EXIT, after which the run's stream id is free. The host
+ * feeds AGENT_STDIN within the window AGENT_STDIN_WINDOW, which AGENT_STDIN_TAKEN
+ * refills, and ends it by AGENT_STDIN_EOF. AGENT_SIGNAL and AGENT_STDIN* for a
+ * run that has ended are ignored: they crossed its end on the way.
+ *
+ * Frames carry the epoch of their sender. An epoch begins with AGENT_WAKE; a
+ * guest's frames of an older epoch are dropped by the host.
+ *
+ * The guest is hostile: the host trusts no field, and ends a guest whose bytes
+ * are no frames.
+ */
+#pragma once
+
+#include "util/buf.h"
+#include "util/error.h"
+#include "wire/cursor.h"
+
+#include <stdint.h>
+
+#define AGENT_HEADER	   12
+#define AGENT_PAYLOAD_MAX  (64u << 10)
+#define AGENT_CODE_MAX	   (16u << 20) /* bytes of code in one run */
+#define AGENT_STDIN_WINDOW (64u << 10) /* bytes of stdin on the way at most */
+#define AGENT_ENTROPY	   64	       /* bytes of fresh entropy in AGENT_WAKE */
+#define AGENT_NAME_MAX	   64
+#define AGENT_ID_MAX	   40
+
+enum agent_type {
+	/* host to guest */
+	AGENT_WAKE = 1,
+	AGENT_RUN = 2,
+	AGENT_CODE = 3,
+	AGENT_STDIN = 4,
+	AGENT_STDIN_EOF = 5,
+	AGENT_SIGNAL = 6,
+	AGENT_RESET = 7, /* replace the REPL by a new one */
+	/* guest to host */
+	AGENT_READY = 64,
+	AGENT_STARTED = 65,
+	AGENT_STDOUT = 66,
+	AGENT_STDERR = 67,
+	AGENT_EXIT = 68,
+	AGENT_STDIN_TAKEN = 69,
+	AGENT_RESET_DONE = 70, /* the new REPL answers */
+};
+
+enum agent_language {
+	AGENT_PYTHON = 1, /* in the persistent REPL */
+	AGENT_BASH = 2,	  /* a fresh bash */
+	AGENT_SCRIPT = 3, /* executed as a file whose first line is #!interpreter */
+};
+
+enum agent_signal {
+	AGENT_INTERRUPT = 1, /* SIGINT: KeyboardInterrupt in Python */
+	AGENT_KILL = 2,	     /* SIGKILL to the run and all it started */
+};
+
+struct agent_frame {
+	uint32_t stream;
+	uint8_t type;
+	uint16_t epoch;
+	uint32_t len;
+	const uint8_t *payload; /* inside the decoder's buffer */
+};
+
+struct agent_wake {
+	uint16_t epoch;			/* of every frame from now on */
+	uint64_t realtime_ns;		/* wall clock since 1970 */
+	uint8_t entropy[AGENT_ENTROPY]; /* for the guest kernel's generator */
+	char hostname[AGENT_NAME_MAX + 1];
+	char id[AGENT_ID_MAX + 1]; /* "sbx_" and 32 hex digits */
+};
+
+struct agent_run {
+	uint8_t language;     /* enum agent_language */
+	uint8_t stdin_open;   /* 0: the program sees end of file at once */
+	uint32_t code_length; /* bytes, at most AGENT_CODE_MAX */
+};
+
+struct agent_exit {
+	uint8_t signaled; /* 1: value is a signal number, 0: an exit code */
+	uint8_t value;
+};
+
+/**
+ * agent_next() - the first whole frame of @in.
+ *
+ * Return: 1 with @frame filled (then consume agent_frame_size() bytes of @in),
+ * 0 when more bytes are needed, -EPROTO with @err filled when the bytes are not
+ * a frame.
+ */
+int agent_next(const struct buf *in, struct agent_frame *frame, struct error *err);
+
+/** agent_frame_size() - header and payload of a frame, in bytes. */
+static inline size_t agent_frame_size(const struct agent_frame *frame)
+{
+	return AGENT_HEADER + frame->len;
+}
+
+/**
+ * agent_put() - append one frame to @out.
+ * @len: at most AGENT_PAYLOAD_MAX.
+ * Return: 0 or -ENOMEM, -EMSGSIZE.
+ */
+int agent_put(struct buf *out, uint16_t epoch, uint32_t stream, enum agent_type type,
+	      const void *payload, size_t len);
+
+/* One encoder and one decoder for each payload with fields. Encoders return as
+ * agent_put() does, decoders 0 or -EPROTO with @err filled. */
+int agent_put_wake(struct buf *out, const struct agent_wake *wake);
+int agent_get_wake(const struct agent_frame *frame, struct agent_wake *wake,
+		   struct error *err);
+int agent_put_run(struct buf *out, uint16_t epoch, uint32_t stream,
+		  const struct agent_run *run);
+int agent_get_run(const struct agent_frame *frame, struct agent_run *run, struct error *err);
+int agent_put_signal(struct buf *out, uint16_t epoch, uint32_t stream,
+		     enum agent_signal signal);
+int agent_get_signal(const struct agent_frame *frame, uint8_t *signal, struct error *err);
+int agent_put_exit(struct buf *out, uint16_t epoch, uint32_t stream,
+		   const struct agent_exit *status);
+int agent_get_exit(const struct agent_frame *frame, struct agent_exit *status,
+		   struct error *err);
+int agent_put_stdin_taken(struct buf *out, uint16_t epoch, uint32_t stream, uint32_t bytes);
+int agent_get_stdin_taken(const struct agent_frame *frame, uint32_t *bytes,
+			  struct error *err);
