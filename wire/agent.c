@@ -38,7 +38,7 @@ int agent_put(struct buf *out, uint16_t epoch, uint32_t stream, enum agent_type 
 	at = buf_reserve(out, AGENT_HEADER + len);
 	if (!at)
 		return -ENOMEM;
-	c = cursor_over(at, AGENT_HEADER + len);
+	c = cursor_into(at, AGENT_HEADER + len);
 	cursor_put_u32(&c, (uint32_t)len);
 	cursor_put_u32(&c, stream);
 	cursor_put_u8(&c, (uint8_t)type);
@@ -64,7 +64,7 @@ static int finish(const struct cursor *c, const char *what, struct error *err)
 int agent_put_wake(struct buf *out, const struct agent_wake *wake)
 {
 	uint8_t payload[2 + 8 + AGENT_ENTROPY + 4 + AGENT_NAME_MAX + 4 + AGENT_ID_MAX];
-	struct cursor c = cursor_over(payload, sizeof(payload));
+	struct cursor c = cursor_into(payload, sizeof(payload));
 
 	cursor_put_u16(&c, wake->epoch);
 	cursor_put_u64(&c, wake->realtime_ns);
@@ -95,7 +95,7 @@ int agent_get_wake(const struct agent_frame *frame, struct agent_wake *wake, str
 int agent_put_run(struct buf *out, uint16_t epoch, uint32_t stream, const struct agent_run *run)
 {
 	uint8_t payload[6];
-	struct cursor c = cursor_over(payload, sizeof(payload));
+	struct cursor c = cursor_into(payload, sizeof(payload));
 
 	cursor_put_u8(&c, run->language);
 	cursor_put_u8(&c, run->stdin_open);
@@ -156,7 +156,7 @@ int agent_get_exit(const struct agent_frame *frame, struct agent_exit *status,
 int agent_put_stdin_taken(struct buf *out, uint16_t epoch, uint32_t stream, uint32_t bytes)
 {
 	uint8_t payload[4];
-	struct cursor c = cursor_over(payload, sizeof(payload));
+	struct cursor c = cursor_into(payload, sizeof(payload));
 
 	cursor_put_u32(&c, bytes);
 	return agent_put(out, epoch, stream, AGENT_STDIN_TAKEN, payload, sizeof(payload));

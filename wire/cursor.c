@@ -2,11 +2,16 @@
 
 #include <string.h>
 
-struct cursor cursor_over(const void *data, size_t len)
+struct cursor cursor_into(void *data, size_t len)
 {
-	uint8_t *p = (uint8_t *)(uintptr_t)data;
+	uint8_t *p = data;
 
 	return (struct cursor){ .p = p, .end = p ? p + len : p };
+}
+
+struct cursor cursor_over(const void *data, size_t len)
+{
+	return cursor_into((void *)(uintptr_t)data, len);
 }
 
 size_t cursor_left(const struct cursor *c)

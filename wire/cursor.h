@@ -15,8 +15,11 @@ struct cursor {
 	bool overflow;
 };
 
-/** cursor_over() - a cursor over @len bytes at @data; reading never writes. */
+/** cursor_over() - a cursor to read the @len bytes at @data. */
 struct cursor cursor_over(const void *data, size_t len);
+
+/** cursor_into() - a cursor to write up to @len bytes at @data. */
+struct cursor cursor_into(void *data, size_t len);
 
 void cursor_put_u8(struct cursor *c, uint8_t v);
 void cursor_put_u16(struct cursor *c, uint16_t v);

@@ -35,7 +35,7 @@ int link_put(struct buf *out, uint32_t channel, enum link_type type, const void 
 	at = buf_reserve(out, LINK_HEADER + len);
 	if (!at)
 		return -ENOMEM;
-	c = cursor_over(at, LINK_HEADER + len);
+	c = cursor_into(at, LINK_HEADER + len);
 	cursor_put_u32(&c, (uint32_t)len);
 	cursor_put_u32(&c, channel);
 	cursor_put_u8(&c, (uint8_t)type);
@@ -49,7 +49,7 @@ int link_put(struct buf *out, uint32_t channel, enum link_type type, const void 
 int link_put_hello(struct buf *out, const uint8_t nonce[LINK_NONCE])
 {
 	uint8_t payload[sizeof(magic) + 4 + LINK_NONCE];
-	struct cursor c = cursor_over(payload, sizeof(payload));
+	struct cursor c = cursor_into(payload, sizeof(payload));
 
 	cursor_put_raw(&c, magic, sizeof(magic));
 	cursor_put_u32(&c, LINK_VERSION);
@@ -80,7 +80,7 @@ int link_get_hello(const struct link_frame *frame, struct link_hello *hello, str
 int link_put_credit(struct buf *out, uint32_t channel, uint32_t bytes)
 {
 	uint8_t payload[4];
-	struct cursor c = cursor_over(payload, sizeof(payload));
+	struct cursor c = cursor_into(payload, sizeof(payload));
 
 	cursor_put_u32(&c, bytes);
 	return link_put(out, channel, LINK_CREDIT, payload, sizeof(payload));
