@@ -13,6 +13,7 @@
 
 #include "pffs/cli/paths.h"
 #include "pffs/core/sandbox.h"
+#include "pffs/core/stream.h"
 #include "pffs/fs/fs.h"
 #include "util/cleanup.h"
 #include "util/io.h"
@@ -232,7 +233,10 @@ static int serve(struct daemon *d)
 	    .vcpus = d->options->vcpus,
 	    .ready_limit_ms = READY_LIMIT_MS,
 	};
-	int r = core_init(&d->core, &d->loop, &options, &d->err);
+	int r;
+
+	stream_set_spool_dir(paths_spool());
+	r = core_init(&d->core, &d->loop, &options, &d->err);
 
 	if (r < 0)
 		return r;

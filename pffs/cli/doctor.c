@@ -150,14 +150,14 @@ static void check_engine(struct doctor *d)
 
 static void check_space(struct doctor *d)
 {
-	struct statvfs st;
+	const char *dir = paths_spool();
 	unsigned long long mib;
+	struct statvfs st;
 
-	if (statvfs("/var/tmp", &st) < 0)
+	if (statvfs(dir, &st) < 0)
 		return;
 	mib = (unsigned long long)st.f_bavail * st.f_frsize >> 20;
-	report(d, mib >= 1024, "/var/tmp, where long output is kept, has %llu MiB free",
-	       mib);
+	report(d, mib >= 1024, "%s, where long output is kept, has %llu MiB free", dir, mib);
 	if (mib < 1024)
 		advise("make room there, or set TMPDIR to a directory with room");
 }

@@ -66,6 +66,13 @@ const char *paths_images(void)
 	return set && *set ? set : IMAGES;
 }
 
+const char *paths_spool(void)
+{
+	const char *set = getenv("TMPDIR");
+
+	return set && *set ? set : "/var/tmp";
+}
+
 static char *executable(const char *dir, const char *name)
 {
 	char *path = NULL;

@@ -18,6 +18,9 @@ char *paths_socket(struct error *err);
 /** paths_images() - $PFFS_IMAGES or /var/cache/pffs; borrowed. */
 const char *paths_images(void);
 
+/** paths_spool() - where long output is kept: $TMPDIR or /var/tmp; borrowed. */
+const char *paths_spool(void);
+
 /**
  * paths_vmctl() - the vmctl program: $PFFS_VMCTL, beside this program, in the build
  * tree, or where it is installed.

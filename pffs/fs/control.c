@@ -12,6 +12,7 @@
 #include <errno.h>
 #include <math.h>
 #include <string.h>
+#include <unistd.h>
 
 static void print_time(FILE *out, const char *key, const struct timespec *at)
 {
