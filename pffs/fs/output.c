@@ -145,20 +145,20 @@ static ssize_t read_events(struct handle *h, uint64_t offset, char *to, size_t l
 
 	(void)offset;
 	while (used < len) {
-		size_t n = h->text_len - h->pos;
+		size_t n = h->text_len - h->text_pos;
 
-		if (h->pos == h->text_len) {
+		if (h->text_pos == h->text_len) {
 			line = events_next(&h->fs->core->events, &h->cursor, serial);
 			if (!line)
 				break;
 			handle_text(h, line, strlen(line));
-			h->pos = 0;
+			h->text_pos = 0;
 			continue;
 		}
 		if (n > len - used)
 			n = len - used;
-		memcpy(to + used, h->text + h->pos, n);
-		h->pos += n;
+		memcpy(to + used, h->text + h->text_pos, n);
+		h->text_pos += n;
 		used += n;
 	}
 	if (!used && !(h->node.sb && h->node.sb->gone))
@@ -171,7 +171,7 @@ static unsigned poll_all_events(const struct handle *h)
 	uint64_t cursor = h->cursor;
 	char *line =
 	    events_next(&h->fs->core->events, &cursor, h->node.sb ? h->node.sb->serial : 0);
-	bool more = line || h->pos < h->text_len;
+	bool more = line || h->text_pos < h->text_len;
 
 	free(line);
 	return more || (h->node.sb && h->node.sb->gone) ? EPOLLIN : 0;
