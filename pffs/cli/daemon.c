@@ -1,0 +1,283 @@
+/*
+ * Theory of operation
+ *
+ * The daemon first connects to vmctl's socket; when nobody listens there it
+ * starts a vmctl of its own and tries again until that answers. When vmctl has
+ * answered, the directory is mounted. A link that breaks later leaves the mount
+ * up, with its sandboxes dead, and is sought again every second.
+ *
+ * It ends when the directory is unmounted or on SIGTERM or SIGINT: the mount
+ * goes first, then the sandboxes, then a vmctl of its own.
+ */
+#include "pffs/cli/daemon.h"
+
+#include "pffs/cli/paths.h"
+#include "pffs/core/sandbox.h"
+#include "pffs/core/stream.h"
+#include "pffs/fs/fs.h"
+#include "util/cleanup.h"
+#include "util/io.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/signalfd.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+
+#define RETRY_MS       100u
+#define RELINK_MS      1000u
+#define START_LIMIT_MS 120000u /* until vmctl must have answered */
+#define READY_LIMIT_MS 300000u /* until a guest must have answered */
+#define VMCTL_END_MS   15000   /* until a vmctl that was told to end is killed */
+
+struct daemon {
+	const struct daemon_options *options;
+	struct loop loop;
+	struct core core;
+	struct fs *fs;
+	struct loop_source signals;
+	struct loop_timer relink, start_limit;
+	pid_t vmctl; /* our own; 0 while there is none */
+	bool up;     /* mounted */
+	void (*ready)(void *ctx, const char *sentence);
+	void *ctx;
+	struct error err; /* why it ends, if not in order */
+};
+
+static void give_up(struct daemon *d, const struct error *err)
+{
+	d->err = *err;
+	loop_stop(&d->loop);
+}
+
+static void start_vmctl(struct daemon *d)
+{
+	struct error err;
+	cleanup_free char *vmctl = paths_vmctl(&err);
+	const char *argv[] = {vmctl,	  "serve",
+			      "--socket", d->options->socket,
+			      "--images", d->options->images,
+			      "--engine", d->options->engine,
+			      NULL};
+	sigset_t none;
+	pid_t pid;
+
+	if (!vmctl) {
+		give_up(d, &err);
+		return;
+	}
+	sigemptyset(&none);
+	pid = fork();
+	if (pid == 0) {
+		sigprocmask(SIG_SETMASK, &none, NULL);
+		execv(vmctl, (char *const *)(uintptr_t)argv);
+		fprintf(stderr, "pffs: cannot run %s: %s\n", vmctl, strerror(errno));
+		_exit(127);
+	}
+	if (pid < 0) {
+		error_set(&err, errno, "cannot start vmctl");
+		give_up(d, &err);
+		return;
+	}
+	d->vmctl = pid;
+}
+
+static void mount_now(struct daemon *d)
+{
+	const struct fs_options options = {.mountpoint = d->options->mountpoint,
+					   .allow_other = d->options->allow_other};
+	struct error err;
+	char sentence[512];
+
+	if (fs_mount(d->fs, &d->core, &options, &err) < 0) {
+		give_up(d, &err);
+		return;
+	}
+	d->up = true;
+	snprintf(sentence, sizeof(sentence), "mounted at %s, engine %s%s",
+		 d->options->mountpoint, d->core.engine,
+		 strcmp(d->core.engine, "emulated") == 0
+		     ? ": this machine has no usable KVM, so sandboxes run in software, "
+		       "10 to 30 times slower; `pffs doctor` says why"
+		     : "");
+	d->ready(d->ctx, sentence);
+}
+
+static void vmctl_answered(void *ctx, const struct error *err)
+{
+	struct daemon *d = ctx;
+
+	if (err) /* link_lost() follows */
+		return;
+	loop_timer_cancel(&d->start_limit);
+	if (!d->up)
+		mount_now(d);
+}
+
+static void link_up(struct loop_timer *timer)
+{
+	struct daemon *d = container_of(timer, struct daemon, relink);
+	struct error err;
+	int fd = io_connect_unix(d->options->socket, &err);
+
+	if (fd >= 0) {
+		if (core_connect(&d->core, fd, vmctl_answered, d, &err) < 0)
+			give_up(d, &err);
+		return;
+	}
+	if (fd != -ENOENT && fd != -ECONNREFUSED) {
+		give_up(d, &err);
+		return;
+	}
+	if (!d->vmctl)
+		start_vmctl(d);
+	loop_timer_set(&d->loop, &d->relink, RETRY_MS);
+}
+
+static void link_lost(struct core *core, const char *reason)
+{
+	struct daemon *d = container_of(core, struct daemon, core);
+
+	fprintf(stderr, "pffs: %s\n", reason);
+	error_say(&core->error, EIO, "%s", reason);
+	loop_timer_set(&d->loop, &d->relink, d->up ? RELINK_MS : RETRY_MS);
+}
+
+static void start_took_too_long(struct loop_timer *timer)
+{
+	struct daemon *d = container_of(timer, struct daemon, start_limit);
+	struct error err;
+
+	error_say(&err, ETIMEDOUT, "vmctl at %s did not answer within %u seconds",
+		  d->options->socket, START_LIMIT_MS / 1000);
+	give_up(d, &err);
+}
+
+static void reap(struct daemon *d)
+{
+	struct error err;
+	int status;
+	pid_t pid;
+
+	while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
+		if (pid != d->vmctl)
+			continue;
+		d->vmctl = 0;
+		if (d->up)
+			continue;
+		error_say(&err, EIO, "vmctl ended before it was ready");
+		give_up(d, &err);
+	}
+}
+
+static void signal_came(struct loop_source *source, uint32_t revents)
+{
+	struct daemon *d = container_of(source, struct daemon, signals);
+	struct signalfd_siginfo info;
+
+	(void)revents;
+	while (read(source->fd, &info, sizeof(info)) == sizeof(info)) {
+		if (info.ssi_signo == SIGCHLD)
+			reap(d);
+		else
+			loop_stop(&d->loop);
+	}
+}
+
+static int watch_signals(struct daemon *d, struct error *err)
+{
+	sigset_t set;
+	int fd;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGHUP);
+	sigaddset(&set, SIGCHLD);
+	sigprocmask(SIG_BLOCK, &set, NULL);
+	signal(SIGPIPE, SIG_IGN);
+	fd = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
+	if (fd < 0 || loop_add(&d->loop, &d->signals, fd, EPOLLIN, signal_came) < 0)
+		return error_set(err, errno, "cannot watch for signals");
+	return 0;
+}
+
+static void mount_gone(struct fs *fs)
+{
+	loop_stop(fs->loop);
+}
+
+/* Our own vmctl ends its virtual machines when it is told to end. */
+static void end_vmctl(struct daemon *d)
+{
+	struct pollfd pfd = {.events = POLLIN};
+
+	if (!d->vmctl)
+		return;
+	kill(d->vmctl, SIGTERM);
+	pfd.fd = (int)syscall(SYS_pidfd_open, d->vmctl, 0);
+	if (pfd.fd >= 0 && poll(&pfd, 1, VMCTL_END_MS) == 0)
+		kill(d->vmctl, SIGKILL);
+	waitpid(d->vmctl, NULL, 0);
+	if (pfd.fd >= 0)
+		close(pfd.fd);
+}
+
+static int serve(struct daemon *d)
+{
+	const struct core_options options = {
+	    .images = d->options->images,
+	    .memory_mib = d->options->memory_mib,
+	    .vcpus = d->options->vcpus,
+	    .ready_limit_ms = READY_LIMIT_MS,
+	};
+	int r;
+
+	stream_set_spool_dir(paths_spool());
+	r = core_init(&d->core, &d->loop, &options, &d->err);
+
+	if (r < 0)
+		return r;
+	d->core.link_lost = link_lost;
+	d->fs->ended = mount_gone;
+	r = watch_signals(d, &d->err);
+	if (r == 0) {
+		loop_timer_init(&d->relink, link_up);
+		loop_timer_init(&d->start_limit, start_took_too_long);
+		loop_timer_set(&d->loop, &d->start_limit, START_LIMIT_MS);
+		loop_timer_set(&d->loop, &d->relink, 0);
+		loop_run(&d->loop);
+	}
+	fs_unmount(d->fs);
+	core_fini(&d->core);
+	end_vmctl(d);
+	if (d->signals.fd >= 0)
+		close(d->signals.fd);
+	return d->err.code;
+}
+
+int daemon_run(const struct daemon_options *options,
+	       void (*ready)(void *ctx, const char *sentence), void *ctx, struct error *err)
+{
+	cleanup_free struct fs *fs = calloc(1, sizeof(*fs));
+	cleanup_free struct daemon *d = calloc(1, sizeof(*d));
+	int r;
+
+	if (!fs || !d)
+		return error_set(err, ENOMEM, "cannot start");
+	*d = (struct daemon){.options = options,
+			     .fs = fs,
+			     .ready = ready,
+			     .ctx = ctx,
+			     .signals = LOOP_SOURCE_NONE};
+	r = loop_init(&d->loop, err);
+	if (r < 0)
+		return r;
+	r = serve(d);
+	loop_fini(&d->loop);
+	if (r < 0)
+		*err = d->err;
+	return r;
+}

@@ -1,0 +1,278 @@
+/*
+ * pffs mount: check the directory, go to the background, say how it went.
+ *
+ * The process that the user started waits on a pipe for the daemon's one
+ * sentence: "+" and the good news, or "-" and what went wrong.
+ */
+#include "pffs/cli/commands.h"
+#include "pffs/cli/daemon.h"
+#include "pffs/cli/paths.h"
+#include "util/cleanup.h"
+#include "util/io.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <limits.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+
+#define SENTENCE_MAX 1024
+
+static const char help[] =
+    "usage: pffs mount DIR [OPTION...]\n"
+    "\n"
+    "Serves sandboxes as directories under DIR, which is made when it is missing.\n"
+    "Starts a vmctl when none listens at its socket.\n"
+    "\n"
+    "  --socket PATH       vmctl's socket (PFFS_VMCTL_SOCKET, else /run/pffs/vmctl.sock)\n"
+    "  --images DIR        where the images are (PFFS_IMAGES, else /var/cache/pffs)\n"
+    "  --engine ENGINE     for a vmctl of its own: kvm, emulated or auto (auto)\n"
+    "  --memory-mib N      memory of each sandbox, 128 or more (512)\n"
+    "  --vcpus N           virtual CPUs of each sandbox, 1 to 8 (1)\n"
+    "  --allow-other       let other users in, by the modes of the directories\n"
+    "  --foreground        stay in the foreground, log to standard error\n";
+
+struct mount_options {
+	struct daemon_options daemon;
+	bool foreground;
+};
+
+static int parse_unsigned(const char *text, unsigned min, unsigned max, unsigned *value)
+{
+	char *end;
+	unsigned long n = strtoul(text, &end, 10);
+
+	if (text[0] < '0' || text[0] > '9' || *end || n < min || n > max)
+		return -EINVAL;
+	*value = (unsigned)n;
+	return 0;
+}
+
+static int take_option(struct mount_options *o, int option)
+{
+	switch (option) {
+	case 's':
+		o->daemon.socket = optarg;
+		return 0;
+	case 'i':
+		o->daemon.images = optarg;
+		return 0;
+	case 'e':
+		o->daemon.engine = optarg;
+		return 0;
+	case 'm':
+		return parse_unsigned(optarg, 128, 1u << 20, &o->daemon.memory_mib);
+	case 'c':
+		return parse_unsigned(optarg, 1, 8, &o->daemon.vcpus);
+	case 'o':
+		o->daemon.allow_other = true;
+		return 0;
+	case 'f':
+		o->foreground = true;
+		return 0;
+	default:
+		return -EINVAL;
+	}
+}
+
+/* Return: 0, 1 when help was asked for, -EINVAL. */
+static int parse(int argc, char **argv, struct mount_options *o)
+{
+	static const struct option options[] = {
+	    {"socket", required_argument, NULL, 's'},
+	    {"images", required_argument, NULL, 'i'},
+	    {"engine", required_argument, NULL, 'e'},
+	    {"memory-mib", required_argument, NULL, 'm'},
+	    {"vcpus", required_argument, NULL, 'c'},
+	    {"allow-other", no_argument, NULL, 'o'},
+	    {"foreground", no_argument, NULL, 'f'},
+	    {"help", no_argument, NULL, 'h'},
+	    {0},
+	};
+	int option;
+
+	while ((option = getopt_long(argc, argv, "h", options, NULL)) >= 0) {
+		if (option == 'h')
+			return 1;
+		if (take_option(o, option) < 0) {
+			if (option != '?')
+				fprintf(stderr, "pffs mount: bad value %s\n", optarg);
+			return -EINVAL;
+		}
+	}
+	if (optind + 1 != argc)
+		return -EINVAL;
+	o->daemon.mountpoint = argv[optind];
+	return 0;
+}
+
+/* An earlier daemon that died left a mount that answers nothing: take it away. */
+static int prepare_directory(const char *dir, struct error *err)
+{
+	struct stat st;
+
+	if (stat(dir, &st) < 0 && errno == ENOTCONN)
+		umount2(dir, MNT_DETACH);
+	if (stat(dir, &st) < 0 && (errno != ENOENT || mkdir(dir, 0755) < 0))
+		return error_set(err, errno, "cannot mount at %s", dir);
+	if (stat(dir, &st) == 0 && !S_ISDIR(st.st_mode))
+		return error_say(err, ENOTDIR, "%s is not a directory", dir);
+	return 0;
+}
+
+static int refuse_second_mount(const char *dir, struct error *err)
+{
+	cleanup_free char *host = NULL;
+
+	if (asprintf(&host, "%s/host", dir) < 0)
+		host = NULL;
+	if (host && access(host, F_OK) == 0)
+		return error_say(err, EBUSY, "%s is mounted already: pffs umount %s", dir,
+				 dir);
+	return 0;
+}
+
+static void say_ready(void *ctx, const char *sentence)
+{
+	const int *fd = ctx;
+
+	dprintf(*fd, "+%s\n", sentence);
+	close(*fd);
+}
+
+static void print_ready(void *ctx, const char *sentence)
+{
+	(void)ctx;
+	fprintf(stderr, "pffs: %s\n", sentence);
+}
+
+static int redirect_to_log(const char *log)
+{
+	cleanup_close int fd = open(log, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+	cleanup_close int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+
+	if (fd < 0 || null < 0 || dup2(null, 0) < 0 || dup2(fd, 1) < 0 || dup2(fd, 2) < 0)
+		return -errno;
+	return 0;
+}
+
+static _Noreturn void background(const struct daemon_options *options, const char *log,
+				 int fd)
+{
+	struct error err;
+	int r;
+
+	setsid();
+	if (redirect_to_log(log) < 0) {
+		dprintf(fd, "-cannot write the log %s\n", log);
+		_exit(1);
+	}
+	r = daemon_run(options, say_ready, &fd, &err);
+	if (r < 0) {
+		fprintf(stderr, "pffs: %s\n", err.text);
+		dprintf(fd, "-%s\n", err.text);
+	}
+	_exit(r < 0);
+}
+
+/* The last lines of the log say what vmctl itself had to say. */
+static void print_log_end(const char *log)
+{
+	size_t len;
+	cleanup_free char *text = io_read_file(log, 1u << 20, &len, NULL);
+	const char *from;
+
+	if (!text || !len)
+		return;
+	from = text + len - 1;
+	for (int lines = 0; from > text; from--)
+		if (from[-1] == '\n' && ++lines == 5)
+			break;
+	fprintf(stderr, "%s(from %s)\n", from, log);
+}
+
+static int await(int fd, const char *log)
+{
+	char sentence[SENTENCE_MAX];
+	size_t used = 0;
+	ssize_t n;
+
+	while (used < sizeof(sentence) - 1 &&
+	       (n = read(fd, sentence + used, sizeof(sentence) - 1 - used)) > 0)
+		used += (size_t)n;
+	sentence[used] = '\0';
+	if (sentence[0] == '+') {
+		fprintf(stderr, "pffs: %s", sentence + 1);
+		return 0;
+	}
+	if (used)
+		fprintf(stderr, "pffs: %s", sentence + 1);
+	print_log_end(log);
+	return 1;
+}
+
+static int go_background(const struct daemon_options *options)
+{
+	struct error err;
+	cleanup_free char *dir = paths_runtime_dir(&err);
+	cleanup_free char *log = NULL;
+	int fds[2];
+	pid_t pid;
+
+	if (!dir || asprintf(&log, "%s/pffs-%d.log", dir, getpid()) < 0 ||
+	    pipe2(fds, O_CLOEXEC) < 0) {
+		fprintf(stderr, "pffs: cannot go to the background\n");
+		return 1;
+	}
+	pid = fork();
+	if (pid == 0) {
+		close(fds[0]);
+		background(options, log, fds[1]);
+	}
+	close(fds[1]);
+	if (pid < 0) {
+		fprintf(stderr, "pffs: cannot go to the background: %s\n", strerror(errno));
+		return 1;
+	}
+	return await(fds[0], log);
+}
+
+static int go(struct mount_options *o)
+{
+	struct error err;
+	cleanup_free char *socket = NULL, *dir = NULL;
+
+	if (prepare_directory(o->daemon.mountpoint, &err) < 0 ||
+	    refuse_second_mount(o->daemon.mountpoint, &err) < 0)
+		goto failed;
+	dir = realpath(o->daemon.mountpoint, NULL);
+	if (!o->daemon.socket)
+		o->daemon.socket = socket = paths_socket(&err);
+	if (!dir || !o->daemon.socket)
+		goto failed;
+	o->daemon.mountpoint = dir;
+	if (!o->foreground)
+		return go_background(&o->daemon);
+	if (daemon_run(&o->daemon, print_ready, NULL, &err) == 0)
+		return 0;
+failed:
+	fprintf(stderr, "pffs: %s\n", err.text);
+	return 1;
+}
+
+int cmd_mount(int argc, char **argv)
+{
+	struct mount_options o = {
+	    .daemon = {
+		.images = paths_images(), .engine = "auto", .memory_mib = 512, .vcpus = 1}};
+	int r = parse(argc, argv, &o);
+
+	if (r != 0) {
+		fputs(help, r < 0 ? stderr : stdout);
+		return r < 0 ? 2 : 0;
+	}
+	return go(&o);
+}

@@ -1,0 +1,88 @@
+#include "pffs/cli/commands.h"
+#include "util/cleanup.h"
+#include "util/io.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+
+#define END_LIMIT_MS 30000
+
+/* The daemon behind a mount, by its `host` file; 0 when it does not answer. */
+static pid_t daemon_of(const char *dir)
+{
+	cleanup_free char *path = NULL, *text = NULL;
+	const char *line;
+	size_t len;
+
+	if (asprintf(&path, "%s/host", dir) < 0) {
+		path = NULL;
+		return 0;
+	}
+	text = io_read_file(path, 65536, &len, NULL);
+	line = text ? strstr(text, "\npid ") : NULL;
+	return line ? (pid_t)strtol(line + 5, NULL, 10) : 0;
+}
+
+/* Whoever may not unmount by himself is helped by fusermount3, as at mounting. */
+static int unmount(const char *dir)
+{
+	int status = 0;
+	pid_t pid;
+
+	if (umount2(dir, 0) == 0)
+		return 0;
+	if (errno != EPERM)
+		return -errno;
+	pid = fork();
+	if (pid == 0) {
+		execlp("fusermount3", "fusermount3", "-u", "-q", "--", dir, NULL);
+		_exit(127);
+	}
+	if (pid < 0 || waitpid(pid, &status, 0) < 0)
+		return -errno;
+	return WIFEXITED(status) && WEXITSTATUS(status) == 0 ? 0 : -EBUSY;
+}
+
+static int explain(const char *dir, int code)
+{
+	if (code == -EBUSY)
+		fprintf(stderr,
+			"pffs: %s is in use: leave it in every shell and close its files\n",
+			dir);
+	else if (code == -EINVAL || code == -ENOENT)
+		fprintf(stderr, "pffs: nothing is mounted at %s\n", dir);
+	else
+		fprintf(stderr, "pffs: cannot unmount %s: %s\n", dir, strerror(-code));
+	return 1;
+}
+
+int cmd_umount(int argc, char **argv)
+{
+	const char *dir = argc == 2 ? argv[1] : NULL;
+	struct pollfd pfd = {.fd = -1, .events = POLLIN};
+	bool late;
+	pid_t pid;
+	int r;
+
+	if (!dir || dir[0] == '-') {
+		fputs("usage: pffs umount DIR\n", dir ? stdout : stderr);
+		return dir && strcmp(dir, "--help") == 0 ? 0 : 2;
+	}
+	pid = daemon_of(dir);
+	if (pid > 0)
+		pfd.fd = (int)syscall(SYS_pidfd_open, pid, 0);
+	r = unmount(dir);
+	late = r == 0 && pfd.fd >= 0 && poll(&pfd, 1, END_LIMIT_MS) == 0;
+	if (pfd.fd >= 0)
+		close(pfd.fd);
+	if (r < 0)
+		return explain(dir, r);
+	if (late)
+		fprintf(stderr, "pffs: unmounted, but process %d has not ended yet\n", pid);
+	return late;
+}

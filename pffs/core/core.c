@@ -1,0 +1,97 @@
+#include "pffs/core/core.h"
+
+#include "pffs/core/sandbox.h"
+#include "util/io.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static void broken(struct vmm *vmm, const char *reason)
+{
+	struct core *core = container_of(vmm, struct core, vmm);
+
+	core->engine[0] = '\0';
+	core->link_lost(core, reason);
+}
+
+static void ignore_loss(struct core *core, const char *reason)
+{
+	error_say(&core->error, EIO, "%s", reason);
+}
+
+int core_init(struct core *core, struct loop *loop, const struct core_options *options,
+	      struct error *err)
+{
+	*core = (struct core){
+	    .loop = loop,
+	    .options = *options,
+	    .next_serial = 1,
+	    .started_ns = io_monotonic_ns(),
+	    .link_lost = ignore_loss,
+	};
+	list_init(&core->sandboxes);
+	events_init(&core->events);
+	vmm_init(&core->vmm, loop, broken);
+	return templates_init(&core->templates, options->images, err);
+}
+
+void core_fini(struct core *core)
+{
+	struct sandbox *sb;
+
+	list_for_each (sb, &core->sandboxes, struct sandbox, link)
+		sandbox_destroy(sb);
+	vmm_close(&core->vmm);
+	events_fini(&core->events);
+	templates_fini(&core->templates);
+}
+
+struct greeting {
+	struct core *core;
+	void (*ready)(void *ctx, const struct error *err);
+	void *ctx;
+};
+
+static void greeted(void *ctx, json_t *reply, const struct error *err)
+{
+	struct greeting *greeting = ctx;
+	const char *engine = "kvm";
+
+	if (reply)
+		json_unpack(reply, "{s?s}", "engine", &engine);
+	snprintf(greeting->core->engine, sizeof(greeting->core->engine), "%s", engine);
+	greeting->ready(greeting->ctx, reply ? NULL : err);
+	free(greeting);
+}
+
+int core_connect(struct core *core, int fd,
+		 void (*ready)(void *ctx, const struct error *err), void *ctx,
+		 struct error *err)
+{
+	struct greeting *greeting = malloc(sizeof(*greeting));
+	int r;
+
+	if (!greeting) {
+		close(fd);
+		return error_set(err, ENOMEM, "cannot greet vmctl");
+	}
+	*greeting = (struct greeting){.core = core, .ready = ready, .ctx = ctx};
+	r = vmm_connect(&core->vmm, fd, err);
+	if (r < 0)
+		free(greeting);
+	else
+		vmm_request(&core->vmm, json_pack("{s:s}", "op", "stat"), greeted,
+			    greeting);
+	return r;
+}
+
+bool core_name_ok(const char *name)
+{
+	size_t len = strlen(name);
+
+	return len >= 1 && len <= SANDBOX_NAME_MAX && name[0] != '.' &&
+	       strspn(name, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+			    "0123456789._-") == len;
+}

@@ -1,0 +1,58 @@
+/*
+ * Everything one pffs knows: its sandboxes, its templates, its link to vmctl.
+ * The mount and the other fronts are thin readers and writers of this.
+ */
+#pragma once
+
+#include "pffs/core/events.h"
+#include "pffs/core/templates.h"
+#include "pffs/core/vmm.h"
+#include "util/loop.h"
+
+#include <stdint.h>
+
+#define EXEC_TIMEOUT_MAX_S 31536000.0 /* one year */
+
+struct core_options {
+	const char *images;	 /* the images directory */
+	unsigned memory_mib;	 /* of each sandbox */
+	unsigned vcpus;		 /* of each sandbox */
+	uint64_t ready_limit_ms; /* how long a guest may take until it answers */
+};
+
+struct core {
+	struct loop *loop;
+	struct core_options options;
+	struct vmm vmm;
+	struct events events;
+	struct templates templates;
+	struct link sandboxes;
+	unsigned sandbox_count;
+	uint64_t next_serial; /* of sandboxes; never used twice */
+	uint64_t next_order;  /* of runs that joined a queue */
+	uint64_t started_ns;  /* CLOCK_MONOTONIC */
+	char engine[16];      /* "kvm" or "emulated"; empty until vmctl has said so */
+	struct error error;   /* the newest one that belongs to no sandbox */
+	/* Called when the link to vmctl broke; all sandboxes are dead by then. */
+	void (*link_lost)(struct core *core, const char *reason);
+};
+
+/** core_init() - an empty world. @options is copied, its strings are borrowed. */
+int core_init(struct core *core, struct loop *loop, const struct core_options *options,
+	      struct error *err);
+
+/** core_fini() - let go of every sandbox, end the link, free all. */
+void core_fini(struct core *core);
+
+/**
+ * core_connect() - use a connected socket as the link to vmctl.
+ * @fd: owned by the core from now on.
+ * @ready: called once, when vmctl has answered (@err NULL) or could not.
+ * Return: 0 or -errno with @err filled; @ready is not called then.
+ */
+int core_connect(struct core *core, int fd,
+		 void (*ready)(void *ctx, const struct error *err), void *ctx,
+		 struct error *err);
+
+/** core_name_ok() - 1-64 of A-Za-z0-9._- and not starting with a dot. */
+bool core_name_ok(const char *name);

@@ -1,0 +1,360 @@
+#include "pffs/core/guest.h"
+
+#include "util/io.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/random.h>
+
+#define KILL_GRACE_MS 30000 /* how long a guest may take to end a killed run */
+
+static void send_signal(struct sandbox *sb, enum agent_signal signal)
+{
+	agent_put_signal(&sb->channel.out, sb->epoch, sb->current->number, signal);
+	vmm_flush(&sb->channel);
+}
+
+static void kill_current(struct sandbox *sb)
+{
+	send_signal(sb, AGENT_KILL);
+	loop_timer_set(sb->core->loop, &sb->limit, KILL_GRACE_MS);
+}
+
+/* Send what the program may have: bytes within the window, then end of file. */
+static void pump_stdin(struct feed *feed)
+{
+	struct run *run = feed->run;
+	struct sandbox *sb = run ? run->sandbox : NULL;
+	uint8_t piece[16384];
+
+	if (!sb || sb->current != run || feed->ended)
+		return;
+	while (feed->window && feed->sent < feed->bytes.size) {
+		size_t room = feed->window < sizeof(piece) ? feed->window : sizeof(piece);
+		ssize_t n = stream_read(&feed->bytes, feed->sent, piece, room);
+
+		if (n <= 0 || agent_put(&sb->channel.out, sb->epoch, run->number,
+					AGENT_STDIN, piece, (size_t)n) < 0)
+			break;
+		feed->sent += (uint64_t)n;
+		feed->window -= (uint32_t)n;
+	}
+	stream_drop(&feed->bytes, feed->sent);
+	if (!feed->writers && feed->sent == feed->bytes.size) {
+		agent_put(&sb->channel.out, sb->epoch, run->number, AGENT_STDIN_EOF, NULL,
+			  0);
+		feed->ended = true;
+	}
+	vmm_flush(&sb->channel);
+}
+
+struct feed *guest_stdin_open(struct sandbox *sb)
+{
+	struct run *run = sb->current ? sb->current : sandbox_newest(sb);
+	struct feed *feed;
+
+	if (run && run->state != RUN_ENDED) {
+		feed = run->feed;
+	} else {
+		if (!sb->next_feed)
+			sb->next_feed = feed_new();
+		feed = sb->next_feed;
+	}
+	if (!feed)
+		return NULL;
+	feed->writers++;
+	return feed_ref(feed);
+}
+
+int guest_stdin_write(struct feed *feed, const void *data, size_t len, struct error *err)
+{
+	int r;
+
+	if (feed->ended)
+		return error_say(err, EPIPE,
+				 "nobody reads this stdin any more: open stdin before the "
+				 "run starts, and write before it ends");
+	r = stream_append(&feed->bytes, data, len);
+	if (r < 0)
+		return error_set(err, -r, "cannot keep what waits on stdin");
+	pump_stdin(feed);
+	return 0;
+}
+
+void guest_stdin_close(struct feed *feed)
+{
+	feed->writers--;
+	pump_stdin(feed);
+	feed_unref(feed);
+}
+
+static void deadline_passed(struct loop_timer *timer)
+{
+	struct run *run = container_of(timer, struct run, deadline);
+	struct sandbox *sb = run->sandbox;
+
+	if (!sb || sb->current != run)
+		return;
+	run->timed_out = true;
+	sandbox_event(sb, "run_timed_out", json_pack("{s:i}", "run", (int)run->number));
+	kill_current(sb);
+}
+
+static void arm_deadline(struct sandbox *sb, struct run *run)
+{
+	uint64_t limit = sb->exec_timeout_ms;
+	uint64_t gone = (io_monotonic_ns() - run->started_ns) / 1000000u;
+
+	loop_timer_cancel(&run->deadline);
+	if (limit && !run->timed_out)
+		loop_timer_set(sb->core->loop, &run->deadline,
+			       gone < limit ? limit - gone : 0);
+}
+
+void guest_set_timeout(struct sandbox *sb, uint64_t timeout_ms)
+{
+	sb->exec_timeout_ms = timeout_ms;
+	if (sb->current)
+		arm_deadline(sb, sb->current);
+}
+
+static void send_code(struct sandbox *sb, struct run *run)
+{
+	struct feed *feed = run->feed;
+	struct agent_run request = {
+	    .language = (uint8_t)run->language,
+	    .stdin_open = feed->writers || feed->bytes.size,
+	    .code_length = (uint32_t)run->code.size,
+	};
+	uint8_t piece[16384];
+	uint64_t at = 0;
+	ssize_t n;
+
+	agent_put_run(&sb->channel.out, sb->epoch, run->number, &request);
+	while ((n = stream_read(&run->code, at, piece, sizeof(piece))) > 0) {
+		agent_put(&sb->channel.out, sb->epoch, run->number, AGENT_CODE, piece,
+			  (size_t)n);
+		at += (uint64_t)n;
+	}
+	feed->window = AGENT_STDIN_WINDOW;
+	feed->ended = !request.stdin_open;
+	pump_stdin(feed);
+	vmm_flush(&sb->channel);
+}
+
+static void start_run(struct sandbox *sb, struct run *run)
+{
+	sb->current = run;
+	run->state = RUN_RUNNING;
+	run->deadline.fn = deadline_passed;
+	run->started_ns = io_monotonic_ns();
+	clock_gettime(CLOCK_REALTIME, &run->started);
+	send_code(sb, run);
+	arm_deadline(sb, run);
+	sandbox_event(sb, "run_started",
+		      json_pack("{s:i, s:s}", "run", (int)run->number, "language",
+				run_language(run)));
+	watch_notify(&run->watchers);
+}
+
+/* The run that joined the queue first. */
+static struct run *first_queued(const struct sandbox *sb)
+{
+	struct run *run, *first = NULL;
+
+	list_for_each (run, &sb->runs, struct run, link)
+		if (run->state == RUN_QUEUED &&
+		    (!first || run->queue_order < first->queue_order))
+			first = run;
+	return first;
+}
+
+void guest_next(struct sandbox *sb)
+{
+	struct run *run = first_queued(sb);
+
+	if (run && sb->state == SANDBOX_READY && !sb->current)
+		start_run(sb, run);
+}
+
+static void handle_ready(struct sandbox *sb)
+{
+	struct agent_wake wake = {.epoch = 1, .realtime_ns = io_realtime_ns()};
+
+	if (sb->state != SANDBOX_STARTING)
+		return;
+	if (getrandom(wake.entropy, sizeof(wake.entropy), 0) != sizeof(wake.entropy)) {
+		sandbox_die(sb, "the host has no entropy for the guest");
+		return;
+	}
+	snprintf(wake.hostname, sizeof(wake.hostname), "%s", sb->name);
+	snprintf(wake.id, sizeof(wake.id), "%s", sb->id);
+	sb->epoch = wake.epoch;
+	sb->state = SANDBOX_READY;
+	loop_timer_cancel(&sb->limit);
+	agent_put_wake(&sb->channel.out, &wake);
+	vmm_flush(&sb->channel);
+	sandbox_event(sb, "ready", NULL);
+	watch_notify(&sb->watchers);
+	guest_next(sb);
+}
+
+static void handle_output(struct sandbox *sb, enum run_stream which,
+			  const struct agent_frame *frame)
+{
+	struct run *run = sb->current;
+	struct error err;
+	int r = run_output(run, which, frame->payload, frame->len);
+
+	if (r == 0 || run->killed)
+		return;
+	error_set(&err, -r, "run %u was killed: its output cannot be kept", run->number);
+	sandbox_fail(sb, &err);
+	run->killed = true;
+	kill_current(sb);
+}
+
+static int handle_exit(struct sandbox *sb, const struct agent_frame *frame,
+		       struct error *err)
+{
+	struct run *run = sb->current;
+	struct agent_exit status;
+	int r = agent_get_exit(frame, &status, err);
+	int code = status.signaled ? 128 + status.value : status.value;
+
+	if (r < 0)
+		return r;
+	loop_timer_cancel(&sb->limit);
+	sandbox_end_run(sb, run, run->timed_out ? EXIT_TIMEOUT : code);
+	guest_next(sb);
+	return 0;
+}
+
+static int handle_stdin_taken(struct sandbox *sb, const struct agent_frame *frame,
+			      struct error *err)
+{
+	struct feed *feed = sb->current->feed;
+	uint32_t bytes;
+	int r = agent_get_stdin_taken(frame, &bytes, err);
+
+	if (r < 0)
+		return r;
+	if (bytes > AGENT_STDIN_WINDOW - feed->window)
+		return error_say(err, EPROTO,
+				 "the guest took more stdin than it was given");
+	feed->window += bytes;
+	pump_stdin(feed);
+	return 0;
+}
+
+/* Frames of a run that is not the current one crossed its end: they are old. */
+static int handle_run_frame(struct sandbox *sb, const struct agent_frame *frame,
+			    struct error *err)
+{
+	if (!sb->current || frame->stream != sb->current->number)
+		return 0;
+	switch (frame->type) {
+	case AGENT_STDOUT:
+		handle_output(sb, RUN_STDOUT, frame);
+		return 0;
+	case AGENT_STDERR:
+		handle_output(sb, RUN_STDERR, frame);
+		return 0;
+	case AGENT_EXIT:
+		return handle_exit(sb, frame, err);
+	case AGENT_STDIN_TAKEN:
+		return handle_stdin_taken(sb, frame, err);
+	default:
+		return 0;
+	}
+}
+
+static int handle_frame(struct sandbox *sb, const struct agent_frame *frame,
+			struct error *err)
+{
+	if (frame->type < AGENT_READY)
+		return error_say(err, EPROTO,
+				 "the guest sent a frame that only a host sends");
+	if (frame->stream)
+		return handle_run_frame(sb, frame, err);
+	if (frame->type == AGENT_READY)
+		handle_ready(sb);
+	return 0;
+}
+
+void guest_data(struct channel *channel, const uint8_t *data, size_t len)
+{
+	struct sandbox *sb = container_of(channel, struct sandbox, channel);
+	struct agent_frame frame;
+	struct error err;
+	int r;
+
+	if (buf_append(&sb->in, data, len) < 0) {
+		sandbox_die(sb, "no memory for what the guest sent");
+		return;
+	}
+	while ((r = agent_next(&sb->in, &frame, &err)) == 1) {
+		r = handle_frame(sb, &frame, &err);
+		if (r < 0 || sb->state == SANDBOX_DEAD)
+			break;
+		buf_consume(&sb->in, agent_frame_size(&frame));
+	}
+	if (r < 0)
+		sandbox_die(sb, err.text);
+}
+
+static int interrupt(struct sandbox *sb, struct error *err)
+{
+	if (!sb->current)
+		return error_say(err, ESRCH, "no run is going on in %s", sb->name);
+	send_signal(sb, AGENT_INTERRUPT);
+	return 0;
+}
+
+/* A run that still waits for the machine is ended here; one in the guest, there. */
+static int kill_run(struct sandbox *sb, struct error *err)
+{
+	struct run *queued = first_queued(sb);
+
+	if (sb->current) {
+		sb->current->killed = true;
+		kill_current(sb);
+	} else if (queued) {
+		sandbox_end_run(sb, queued, EXIT_KILLED);
+	} else {
+		return error_say(err, ESRCH, "no run is going on in %s", sb->name);
+	}
+	return 0;
+}
+
+static int reset(struct sandbox *sb, struct error *err)
+{
+	if (sb->state == SANDBOX_STARTING)
+		return error_say(err, EBUSY, "%s is starting", sb->name);
+	agent_put(&sb->channel.out, sb->epoch, 0, AGENT_RESET, NULL, 0);
+	vmm_flush(&sb->channel);
+	sandbox_event(sb, "reset", NULL);
+	return 0;
+}
+
+int guest_ctl(struct sandbox *sb, const char *verb, struct error *err)
+{
+	static const struct {
+		const char *verb;
+		int (*fn)(struct sandbox *sb, struct error *err);
+	} verbs[] = {
+	    {"interrupt", interrupt},
+	    {"kill", kill_run},
+	    {"reset", reset},
+	};
+
+	for (size_t i = 0; i < sizeof(verbs) / sizeof(verbs[0]); i++) {
+		if (strcmp(verb, verbs[i].verb) != 0)
+			continue;
+		if (sb->state == SANDBOX_DEAD)
+			return error_say(err, EIO, "%s is dead: %s", sb->name, sb->reason);
+		return verbs[i].fn(sb, err);
+	}
+	return error_say(err, EINVAL, "ctl knows interrupt, kill and reset, not \"%.40s\"",
+			 verb);
+}

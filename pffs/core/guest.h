@@ -1,0 +1,39 @@
+/*
+ * The conversation with a sandbox's agent: runs are sent, their output and end
+ * come back, stdin is fed, signals go out.
+ */
+#pragma once
+
+#include "pffs/core/sandbox.h"
+
+/** guest_data() - bytes from the agent's port; the guest is hostile. */
+void guest_data(struct channel *channel, const uint8_t *data, size_t len);
+
+/** guest_next() - start the next run of the queue when the machine is free. */
+void guest_next(struct sandbox *sb);
+
+/**
+ * guest_ctl() - a verb of the `ctl` file: interrupt, kill or reset.
+ * Return: 0, -EINVAL for an unknown verb, -EBUSY while the machine starts,
+ * -ESRCH without a run, -EIO for a dead sandbox; @err filled.
+ */
+int guest_ctl(struct sandbox *sb, const char *verb, struct error *err);
+
+/** guest_set_timeout() - change the limit, also of the run that goes on now. */
+void guest_set_timeout(struct sandbox *sb, uint64_t timeout_ms);
+
+/**
+ * guest_stdin_open() - one more writer for stdin: of the run going on, else of
+ * the newest run that has not ended, else of the next run to come.
+ * Return: a feed; give it back by guest_stdin_close(). NULL without memory.
+ */
+struct feed *guest_stdin_open(struct sandbox *sb);
+
+/**
+ * guest_stdin_write() - bytes for the program; never waits.
+ * Return: 0, -EPIPE when the run has ended or its stdin was closed, -ENOSPC,
+ * -ENOMEM; @err filled.
+ */
+int guest_stdin_write(struct feed *feed, const void *data, size_t len, struct error *err);
+
+void guest_stdin_close(struct feed *feed);

@@ -1,0 +1,151 @@
+#include "pffs/core/run.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct feed *feed_new(void)
+{
+	struct feed *feed = calloc(1, sizeof(*feed));
+
+	if (feed)
+		*feed = (struct feed){.refs = 1, .bytes = STREAM_EMPTY};
+	return feed;
+}
+
+struct feed *feed_ref(struct feed *feed)
+{
+	feed->refs++;
+	return feed;
+}
+
+void feed_unref(struct feed *feed)
+{
+	if (!feed || --feed->refs)
+		return;
+	stream_fini(&feed->bytes);
+	free(feed);
+}
+
+struct run *run_new(struct sandbox *sandbox, enum agent_language language, uint32_t number,
+		    struct feed *feed)
+{
+	struct run *run = calloc(1, sizeof(*run));
+
+	if (!run)
+		return NULL;
+	*run = (struct run){
+	    .refs = 1,
+	    .sandbox = sandbox,
+	    .number = number,
+	    .language = language,
+	    .feed = feed_ref(feed),
+	    .code = STREAM_EMPTY,
+	};
+	for (int i = 0; i < RUN_STREAMS; i++)
+		run->streams[i] = STREAM_EMPTY;
+	feed->run = run;
+	list_init(&run->link);
+	list_init(&run->watchers);
+	loop_timer_init(&run->deadline, NULL);
+	clock_gettime(CLOCK_REALTIME, &run->created);
+	return run;
+}
+
+struct run *run_ref(struct run *run)
+{
+	run->refs++;
+	return run;
+}
+
+void run_unref(struct run *run)
+{
+	if (!run || --run->refs)
+		return;
+	loop_timer_cancel(&run->deadline);
+	for (int i = 0; i < RUN_STREAMS; i++)
+		stream_fini(&run->streams[i]);
+	stream_fini(&run->code);
+	run->feed->run = NULL;
+	feed_unref(run->feed);
+	free(run);
+}
+
+int run_write(struct run *run, const void *data, size_t len)
+{
+	if (len > AGENT_CODE_MAX - run->code.size)
+		return -EFBIG;
+	return stream_append(&run->code, data, len);
+}
+
+/* Python code whose first line is #!interpreter is a script for that interpreter. */
+static void settle_language(struct run *run)
+{
+	char code[sizeof(run->interpreter)];
+	ssize_t len = stream_read(&run->code, 0, code, sizeof(code)), i;
+
+	if (run->language != AGENT_PYTHON || len < 3 || memcmp(code, "#!", 2) != 0)
+		return;
+	run->language = AGENT_SCRIPT;
+	for (i = 2; i < len && (code[i] == ' ' || code[i] == '\t'); i++)
+		;
+	for (size_t n = 0; i < len && code[i] > ' ' && n < sizeof(run->interpreter) - 1;
+	     i++)
+		run->interpreter[n++] = code[i];
+}
+
+void run_complete(struct run *run)
+{
+	settle_language(run);
+	run->state = RUN_QUEUED;
+	watch_notify(&run->watchers);
+}
+
+int run_output(struct run *run, enum run_stream which, const void *data, size_t len)
+{
+	int r = stream_append(&run->streams[which], data, len);
+
+	if (r == 0)
+		r = stream_append(&run->streams[RUN_OUTPUT], data, len);
+	watch_notify(&run->watchers);
+	return r;
+}
+
+void run_end(struct run *run, int exit_code)
+{
+	if (run->state == RUN_ENDED)
+		return;
+	run->state = RUN_ENDED;
+	run->exit_code = exit_code;
+	run->feed->ended = true;
+	clock_gettime(CLOCK_REALTIME, &run->ended);
+	loop_timer_cancel(&run->deadline);
+	stream_seal(&run->code);
+	for (int i = 0; i < RUN_STREAMS; i++)
+		stream_seal(&run->streams[i]);
+	watch_notify(&run->watchers);
+}
+
+const char *run_language(const struct run *run)
+{
+	switch (run->language) {
+	case AGENT_PYTHON:
+		return "python";
+	case AGENT_BASH:
+		return "bash";
+	default:
+		return run->interpreter;
+	}
+}
+
+const char *run_state_name(const struct run *run)
+{
+	static const char *const names[] = {
+	    [RUN_WRITING] = "writing",
+	    [RUN_QUEUED] = "queued",
+	    [RUN_RUNNING] = "running",
+	    [RUN_ENDED] = "ended",
+	};
+
+	return names[run->state];
+}

@@ -1,0 +1,93 @@
+/*
+ * One run: code, the language it is in, and what came of it.
+ *
+ * Theory of operation: a run comes into being with the first byte of code that
+ * somebody writes (RUN_WRITING). It joins its sandbox's queue when the code is
+ * complete, is sent to the guest when its turn comes, and ends once, with an
+ * exit code. From then on nothing of it changes. It is reference counted: open
+ * files keep it when its sandbox has gone.
+ *
+ * A feed is what goes to a program's stdin. It exists apart from its run because
+ * a descriptor opened before the run was made feeds the run that comes.
+ */
+#pragma once
+
+#include "pffs/core/stream.h"
+#include "pffs/core/watch.h"
+#include "util/loop.h"
+#include "wire/agent.h"
+
+#include <stdbool.h>
+#include <time.h>
+
+enum run_state {
+	RUN_WRITING, /* its code is being written */
+	RUN_QUEUED,  /* complete; waits for the machine or for earlier runs */
+	RUN_RUNNING, /* in the guest */
+	RUN_ENDED,
+};
+
+enum run_stream { RUN_STDOUT, RUN_STDERR, RUN_OUTPUT, RUN_STREAMS };
+
+struct feed {
+	unsigned refs;
+	unsigned writers;    /* open descriptors */
+	struct run *run;     /* whose stdin it is; NULL before there is one, and after */
+	struct stream bytes; /* all that was written */
+	uint64_t sent;	     /* how much of it went to the guest */
+	uint32_t window;     /* how much more the guest takes now */
+	bool ended;	     /* end of file was sent, or the run has ended */
+};
+
+struct run {
+	struct link link; /* on sandbox->runs while the sandbox keeps it */
+	unsigned refs;
+	struct sandbox *sandbox; /* NULL once the sandbox has let it go */
+	uint32_t number;	 /* 1, 2, ... within the sandbox; the agent's stream id */
+	uint64_t queue_order;	 /* order of arrival: by completion of the code */
+	enum run_state state;
+	enum agent_language language;
+	char interpreter[128]; /* of AGENT_SCRIPT: what follows #! */
+	struct stream code;
+	struct stream streams[RUN_STREAMS];
+	struct feed *feed;
+	int exit_code; /* valid once ended */
+	bool timed_out, killed;
+	struct timespec created, started, ended; /* CLOCK_REALTIME; 0 before */
+	uint64_t started_ns;			 /* CLOCK_MONOTONIC */
+	struct loop_timer deadline;
+	struct link watchers; /* told of every byte and every change of state */
+};
+
+/** run_new() - a run in RUN_WRITING with one reference, or NULL without memory. */
+struct run *run_new(struct sandbox *sandbox, enum agent_language language, uint32_t number,
+		    struct feed *feed);
+
+struct run *run_ref(struct run *run);
+void run_unref(struct run *run);
+
+/**
+ * run_write() - add code.
+ * Return: 0, -EFBIG past AGENT_CODE_MAX, or as stream_append().
+ */
+int run_write(struct run *run, const void *data, size_t len);
+
+/** run_complete() - the code is whole: settle the language by its first line. */
+void run_complete(struct run *run);
+
+/** run_output() - bytes that came from the guest. Return: 0 or -errno. */
+int run_output(struct run *run, enum run_stream which, const void *data, size_t len);
+
+/** run_end() - the one end of a run; wakes everybody who waits for it. */
+void run_end(struct run *run, int exit_code);
+
+/** run_language() - "python", "bash" or the interpreter of the first line. */
+const char *run_language(const struct run *run);
+
+/** run_state_name() - "writing", "queued", "running" or "ended". */
+const char *run_state_name(const struct run *run);
+
+/** feed_new() - an empty feed with one reference, or NULL without memory. */
+struct feed *feed_new(void);
+struct feed *feed_ref(struct feed *feed);
+void feed_unref(struct feed *feed);

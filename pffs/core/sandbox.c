@@ -1,0 +1,360 @@
+#include "pffs/core/sandbox.h"
+
+#include "pffs/core/guest.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+
+struct sandbox *sandbox_find(struct core *core, unsigned folder, const char *name)
+{
+	struct sandbox *sb;
+
+	list_for_each (sb, &core->sandboxes, struct sandbox, link)
+		if (sb->folder == folder && strcmp(sb->name, name) == 0)
+			return sb;
+	return NULL;
+}
+
+struct sandbox *sandbox_by_serial(struct core *core, uint64_t serial)
+{
+	struct sandbox *sb;
+
+	list_for_each (sb, &core->sandboxes, struct sandbox, link)
+		if (sb->serial == serial)
+			return sb;
+	return NULL;
+}
+
+struct sandbox *sandbox_ref(struct sandbox *sb)
+{
+	sb->refs++;
+	return sb;
+}
+
+void sandbox_unref(struct sandbox *sb)
+{
+	if (!sb || --sb->refs)
+		return;
+	feed_unref(sb->next_feed);
+	free(sb);
+}
+
+int sandbox_fail(struct sandbox *sb, const struct error *err)
+{
+	sb->error = *err;
+	clock_gettime(CLOCK_REALTIME, &sb->changed);
+	return err->code;
+}
+
+void sandbox_event(struct sandbox *sb, const char *event, json_t *fields)
+{
+	json_t *all =
+	    json_pack("{s:s, s:s, s:s}", "event", event, "sandbox", sb->name, "id", sb->id);
+
+	if (fields)
+		json_object_update(all, fields);
+	json_decref(fields);
+	events_add(&sb->core->events, sb->serial, all);
+}
+
+const char *sandbox_state_name(const struct sandbox *sb)
+{
+	if (sb->state == SANDBOX_DEAD)
+		return "dead";
+	if (sb->state == SANDBOX_STARTING)
+		return "starting";
+	return sb->current ? "running" : "ready";
+}
+
+struct run *sandbox_newest(const struct sandbox *sb)
+{
+	return list_empty(&sb->runs) ? NULL : container_of(sb->runs.prev, struct run, link);
+}
+
+struct run *sandbox_run(const struct sandbox *sb, uint32_t number)
+{
+	struct run *run;
+
+	list_for_each (run, &sb->runs, struct run, link)
+		if (run->number == number)
+			return run;
+	return NULL;
+}
+
+/* The sandbox's own reference of a run goes. */
+static void let_go(struct sandbox *sb, struct run *run)
+{
+	list_del(&run->link);
+	run->sandbox = NULL;
+	sb->run_count--;
+	run_unref(run);
+}
+
+static void forget_old_runs(struct sandbox *sb)
+{
+	struct run *run;
+
+	list_for_each (run, &sb->runs, struct run, link) {
+		if (sb->run_count < SANDBOX_RUNS_KEPT)
+			return;
+		if (run->state == RUN_ENDED)
+			let_go(sb, run);
+	}
+}
+
+struct run *sandbox_begin_run(struct sandbox *sb, enum agent_language language,
+			      struct error *err)
+{
+	struct feed *feed = sb->next_feed;
+	struct run *run;
+
+	if (sb->state == SANDBOX_DEAD) {
+		error_say(err, EIO, "%s is dead: %s", sb->name, sb->reason);
+		return NULL;
+	}
+	sb->next_feed = NULL;
+	if (!feed)
+		feed = feed_new();
+	run = feed ? run_new(sb, language, sb->last_number + 1, feed) : NULL;
+	feed_unref(feed);
+	if (!run) {
+		error_say(err, ENOMEM, "no memory for another run");
+		return NULL;
+	}
+	forget_old_runs(sb);
+	sb->last_number++;
+	sb->run_count++;
+	list_add_before(&sb->runs, &run->link);
+	return run;
+}
+
+void sandbox_cancel_run(struct run *run)
+{
+	struct sandbox *sb = run->sandbox;
+
+	run_end(run, 1);
+	if (sb)
+		let_go(sb, run);
+}
+
+void sandbox_submit_run(struct run *run)
+{
+	struct sandbox *sb = run->sandbox;
+
+	if (run->state != RUN_WRITING)
+		return;
+	run->queue_order = sb->core->next_order++;
+	run_complete(run);
+	guest_next(sb);
+}
+
+static void destroy_vm(struct core *core, uint32_t vm)
+{
+	vmm_request(&core->vmm,
+		    json_pack("{s:s, s:I}", "op", "destroy", "vm", (json_int_t)vm), NULL,
+		    NULL);
+}
+
+void sandbox_end_run(struct sandbox *sb, struct run *run, int exit_code)
+{
+	if (sb->current == run)
+		sb->current = NULL;
+	run_end(run, exit_code);
+	sandbox_event(sb, "run_ended",
+		      json_pack("{s:i, s:i}", "run", (int)run->number, "exit", exit_code));
+}
+
+static void end_runs(struct sandbox *sb)
+{
+	struct run *run;
+
+	list_for_each (run, &sb->runs, struct run, link)
+		if (run->state != RUN_ENDED)
+			sandbox_end_run(sb, run,
+					run->timed_out ? EXIT_TIMEOUT : EXIT_KILLED);
+}
+
+/* The machine is of no more use: end it at vmctl too, so that nothing is left. */
+static void give_up_vm(struct sandbox *sb)
+{
+	loop_timer_cancel(&sb->limit);
+	vmm_detach(&sb->channel);
+	buf_fini(&sb->in);
+	if (sb->vm)
+		destroy_vm(sb->core, sb->vm);
+	sb->vm = 0;
+}
+
+void sandbox_die(struct sandbox *sb, const char *reason)
+{
+	struct error err;
+
+	if (sb->state == SANDBOX_DEAD)
+		return;
+	sb->state = SANDBOX_DEAD;
+	snprintf(sb->reason, sizeof(sb->reason), "%s", reason);
+	error_say(&err, EIO, "%s", reason);
+	sandbox_fail(sb, &err);
+	give_up_vm(sb);
+	end_runs(sb);
+	sandbox_event(sb, "dead", json_pack("{s:s}", "reason", reason));
+	watch_notify(&sb->watchers);
+}
+
+static void channel_dead(struct channel *channel, const char *reason)
+{
+	sandbox_die(container_of(channel, struct sandbox, channel), reason);
+}
+
+static void limit_passed(struct loop_timer *timer)
+{
+	struct sandbox *sb = container_of(timer, struct sandbox, limit);
+
+	sandbox_die(sb, sb->state == SANDBOX_STARTING
+			    ? "the guest did not become ready in time"
+			    : "the guest did not end a run that was killed");
+}
+
+/* A machine for a sandbox. The sandbox may have died or gone while it was made. */
+static void vm_created(void *ctx, json_t *reply, const struct error *err)
+{
+	struct sandbox *sb = ctx;
+	json_int_t vm = 0;
+	int pid = 0;
+
+	if (reply)
+		json_unpack(reply, "{s:I, s?i}", "vm", &vm, "pid", &pid);
+	if (vm && (sb->gone || sb->state == SANDBOX_DEAD)) {
+		destroy_vm(sb->core, (uint32_t)vm);
+	} else if (vm) {
+		sb->vm = (uint32_t)vm;
+		sb->pid = pid;
+		vmm_attach(&sb->core->vmm, &sb->channel, sb->vm);
+	} else if (!sb->gone) {
+		sandbox_die(sb, err ? err->text : "vmctl sent a reply without a VM");
+	}
+	sandbox_unref(sb);
+}
+
+static void request_vm(struct sandbox *sb)
+{
+	const struct core *core = sb->core;
+
+	vmm_request(&sb->core->vmm,
+		    json_pack("{s:s, s:s, s:s, s:i, s:i}", "op", "create", "name", sb->name,
+			      "template", core->templates.names[sb->template], "memory_mib",
+			      (int)core->options.memory_mib, "vcpus",
+			      (int)core->options.vcpus),
+		    vm_created, sandbox_ref(sb));
+}
+
+static int make_id(char id[SANDBOX_ID_LEN + 1])
+{
+	uint8_t raw[16];
+
+	if (getrandom(raw, sizeof(raw), 0) != sizeof(raw))
+		return -EIO;
+	memcpy(id, "sbx_", 4);
+	for (size_t i = 0; i < sizeof(raw); i++)
+		snprintf(id + 4 + 2 * i, 3, "%02x", raw[i]);
+	return 0;
+}
+
+static int check_name(struct core *core, unsigned folder, const char *name,
+		      struct error *err)
+{
+	if (!core_name_ok(name))
+		return error_say(err, EINVAL,
+				 "a sandbox name is 1 to 64 of A-Z a-z 0-9 . _ - and does "
+				 "not start with a dot");
+	if (sandbox_find(core, folder, name))
+		return error_say(err, EEXIST, "there is a sandbox %s already", name);
+	return 0;
+}
+
+static int check_create(struct core *core, unsigned folder, const char *name,
+			size_t template, struct error *err)
+{
+	int r = check_name(core, folder, name, err);
+
+	if (r < 0)
+		return r;
+	if (template >= core->templates.count)
+		return error_say(err, ENOENT,
+				 "there is no such template: guest/images/build makes it");
+	if (!vmm_connected(&core->vmm))
+		return error_say(err, EIO, "vmctl cannot be reached: see the log of pffs");
+	return 0;
+}
+
+struct sandbox *sandbox_create(struct core *core, unsigned folder, const char *name,
+			       size_t template, uid_t uid, gid_t gid, struct error *err)
+{
+	struct sandbox *sb;
+
+	if (check_create(core, folder, name, template, err) < 0)
+		return NULL;
+	sb = calloc(1, sizeof(*sb));
+	if (!sb || make_id(sb->id) < 0) {
+		error_say(err, ENOMEM, "no memory for another sandbox");
+		free(sb);
+		return NULL;
+	}
+	sb->core = core;
+	sb->refs = 1;
+	sb->serial = core->next_serial++;
+	sb->folder = folder;
+	strcpy(sb->name, name);
+	sb->template = template;
+	sb->uid = uid;
+	sb->gid = gid;
+	sb->mode = 0700;
+	clock_gettime(CLOCK_REALTIME, &sb->created);
+	sb->changed = sb->created;
+	sb->channel.data = guest_data;
+	sb->channel.dead = channel_dead;
+	list_init(&sb->runs);
+	list_init(&sb->watchers);
+	loop_timer_init(&sb->limit, limit_passed);
+	loop_timer_set(core->loop, &sb->limit, core->options.ready_limit_ms);
+	list_add_before(&core->sandboxes, &sb->link);
+	core->sandbox_count++;
+	sandbox_event(sb, "created",
+		      json_pack("{s:s}", "template", core->templates.names[template]));
+	request_vm(sb);
+	return sb;
+}
+
+void sandbox_destroy(struct sandbox *sb)
+{
+	struct run *run;
+
+	sb->gone = true;
+	give_up_vm(sb);
+	end_runs(sb);
+	sb->state = SANDBOX_DEAD;
+	snprintf(sb->reason, sizeof(sb->reason), "it was removed");
+	list_for_each (run, &sb->runs, struct run, link)
+		let_go(sb, run);
+	list_del(&sb->link);
+	sb->core->sandbox_count--;
+	sandbox_event(sb, "destroyed", NULL);
+	watch_notify(&sb->watchers);
+	sandbox_unref(sb);
+}
+
+int sandbox_rename(struct sandbox *sb, unsigned folder, const char *name, struct error *err)
+{
+	char old[SANDBOX_NAME_MAX + 1];
+	int r = check_name(sb->core, folder, name, err);
+
+	if (r < 0)
+		return r;
+	strcpy(old, sb->name);
+	strcpy(sb->name, name);
+	sb->folder = folder;
+	sandbox_event(sb, "renamed", json_pack("{s:s}", "from", old));
+	return 0;
+}

@@ -1,0 +1,121 @@
+/*
+ * One sandbox: a virtual machine with a name, its runs, and what is said of it.
+ *
+ * Theory of operation: a sandbox exists from sandbox_create() on; its machine
+ * comes up behind it. What needs the machine waits in the run queue. When the
+ * machine ends, by itself or from outside, every run that has not ended ends
+ * with 137 and the sandbox is dead, which is final. sandbox_destroy() takes it
+ * out of the world; open files may keep the structure for longer.
+ */
+#pragma once
+
+#include "pffs/core/core.h"
+#include "pffs/core/run.h"
+
+#include <sys/types.h>
+
+#define SANDBOX_NAME_MAX  64
+#define SANDBOX_ID_LEN	  36   /* "sbx_" and 32 hex digits */
+#define SANDBOX_RUNS_KEPT 1000 /* older runs are forgotten */
+#define EXIT_KILLED	  137  /* 128 + SIGKILL */
+#define EXIT_TIMEOUT	  124
+#define FOLDER_ROOT	  0u
+
+enum sandbox_state {
+	SANDBOX_STARTING,
+	SANDBOX_READY, /* the guest answers */
+	SANDBOX_DEAD,
+};
+
+struct sandbox {
+	struct link link; /* on core->sandboxes until destroyed */
+	struct core *core;
+	unsigned refs;
+	bool gone;	 /* destroyed; the structure lives for open files */
+	uint64_t serial; /* never used twice by one core */
+	unsigned folder; /* FOLDER_ROOT, or 1 + the template whose forks/ it is in */
+	char name[SANDBOX_NAME_MAX + 1];
+	char id[SANDBOX_ID_LEN + 1];
+	size_t template; /* index into core->templates */
+	uid_t uid;
+	gid_t gid;
+	mode_t mode;			  /* of its directory, permission bits only */
+	struct timespec created, changed; /* CLOCK_REALTIME */
+
+	enum sandbox_state state;
+	char reason[256]; /* why it is dead */
+	struct error error;
+	struct channel channel;
+	uint32_t vm; /* 0 until vmctl has made it */
+	int pid;     /* of the VM's process, as vmctl sees it */
+	struct buf in;
+	uint16_t epoch;
+	struct loop_timer limit; /* until ready; later: until a killed run has ended */
+
+	struct link runs; /* in order of number */
+	unsigned run_count;
+	uint32_t last_number;
+	struct run *current;	  /* the one in the guest */
+	struct feed *next_feed;	  /* stdin of the run that comes next */
+	uint64_t exec_timeout_ms; /* 0: none */
+	struct link watchers;	  /* told when `error` or the state changes */
+};
+
+/**
+ * sandbox_create() - make a sandbox and ask vmctl for its machine.
+ * @folder: where its name belongs, see struct sandbox.
+ * @name: checked here.
+ * @template: index into core->templates.
+ *
+ * Return: the sandbox (the core holds the reference), or NULL with @err filled:
+ * EINVAL a bad name, EEXIST, ENOENT no such template, EIO no vmctl, ENOMEM.
+ */
+struct sandbox *sandbox_create(struct core *core, unsigned folder, const char *name,
+			       size_t template, uid_t uid, gid_t gid, struct error *err);
+
+/** sandbox_destroy() - end the machine and take the sandbox out of the world. */
+void sandbox_destroy(struct sandbox *sb);
+
+/** sandbox_rename() - give it another name or folder. Return: 0, -EINVAL, -EEXIST. */
+int sandbox_rename(struct sandbox *sb, unsigned folder, const char *name,
+		   struct error *err);
+
+struct sandbox *sandbox_find(struct core *core, unsigned folder, const char *name);
+struct sandbox *sandbox_by_serial(struct core *core, uint64_t serial);
+
+struct sandbox *sandbox_ref(struct sandbox *sb);
+void sandbox_unref(struct sandbox *sb);
+
+/** sandbox_die() - the machine has ended or must: final. Ends every run. */
+void sandbox_die(struct sandbox *sb, const char *reason);
+
+/** sandbox_state_name() - "starting", "ready", "running" or "dead". */
+const char *sandbox_state_name(const struct sandbox *sb);
+
+/** sandbox_fail() - keep @err as the newest error. Return: @err->code. */
+int sandbox_fail(struct sandbox *sb, const struct error *err);
+
+/** sandbox_event() - append an event about @sb; @fields is stolen. */
+void sandbox_event(struct sandbox *sb, const char *event, json_t *fields);
+
+/**
+ * sandbox_begin_run() - a new run, about to be written.
+ * Return: it (the sandbox keeps one reference), or NULL with @err filled.
+ */
+struct run *sandbox_begin_run(struct sandbox *sb, enum agent_language language,
+			      struct error *err);
+
+/** sandbox_cancel_run() - forget a run whose code was never completed. */
+void sandbox_cancel_run(struct run *run);
+
+/** sandbox_submit_run() - its code is complete: queue it, start it when it can. */
+void sandbox_submit_run(struct run *run);
+
+/** sandbox_end_run() - a run of @sb has come to its end. */
+void sandbox_end_run(struct sandbox *sb, struct run *run, int exit_code);
+
+/** sandbox_newest() - the run with the highest number, or NULL. */
+struct run *sandbox_newest(const struct sandbox *sb);
+
+/** sandbox_run() - the run with that number, or NULL. */
+struct run *sandbox_run(const struct sandbox *sb, uint32_t number);

@@ -1,0 +1,122 @@
+#include "pffs/core/stream.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <unistd.h>
+
+static const char *spool_dir = "/var/tmp";
+
+void stream_set_spool_dir(const char *dir)
+{
+	spool_dir = dir;
+}
+
+static uint64_t tail_start(const struct stream *s)
+{
+	return s->size - s->tail.len;
+}
+
+static int write_at(int fd, const uint8_t *data, size_t len, uint64_t offset)
+{
+	while (len) {
+		ssize_t n = pwrite(fd, data, len, (off_t)offset);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return -errno;
+		data += n;
+		len -= (size_t)n;
+		offset += (uint64_t)n;
+	}
+	return 0;
+}
+
+/* Move the oldest @len bytes of the tail to the spool file. */
+static int spool(struct stream *s, size_t len)
+{
+	int r;
+
+	if (!len)
+		return 0;
+	if (s->spool_fd < 0)
+		s->spool_fd = open(spool_dir, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+	if (s->spool_fd < 0)
+		return -errno;
+	r = write_at(s->spool_fd, buf_peek(&s->tail), len, tail_start(s));
+	if (r == 0)
+		buf_consume(&s->tail, len);
+	return r;
+}
+
+int stream_append(struct stream *s, const void *data, size_t len)
+{
+	int r = 0;
+
+	if (s->tail.len + len > STREAM_MEMORY)
+		r = spool(s, s->tail.len - s->tail.len / 2);
+	if (r == 0)
+		r = buf_append(&s->tail, data, len);
+	if (r == 0)
+		s->size += len;
+	return r;
+}
+
+ssize_t stream_read(const struct stream *s, uint64_t offset, void *to, size_t len)
+{
+	uint64_t start = tail_start(s);
+	ssize_t n;
+
+	if (offset >= s->size)
+		return 0;
+	if (len > s->size - offset)
+		len = (size_t)(s->size - offset);
+	if (offset >= start) {
+		memcpy(to, buf_peek(&s->tail) + (offset - start), len);
+		return (ssize_t)len;
+	}
+	if (len > start - offset)
+		len = (size_t)(start - offset);
+	do
+		n = pread(s->spool_fd, to, len, (off_t)offset);
+	while (n < 0 && errno == EINTR);
+	return n < 0 ? -errno : n;
+}
+
+void stream_seal(struct stream *s)
+{
+	struct buf small = {0};
+
+	if (s->tail.len > STREAM_SEALED) {
+		/* Without spool space the bytes stay where they are. */
+		if (spool(s, s->tail.len) == 0)
+			buf_fini(&s->tail);
+		return;
+	}
+	if (s->tail.room > s->tail.len + 4096 &&
+	    buf_append(&small, buf_peek(&s->tail), s->tail.len) == 0) {
+		buf_fini(&s->tail);
+		s->tail = small;
+	}
+}
+
+void stream_drop(struct stream *s, uint64_t offset)
+{
+	uint64_t start = tail_start(s);
+
+	if (offset > start)
+		buf_consume(&s->tail, (size_t)(offset - start));
+	if (s->spool_fd >= 0 && offset >= start) {
+		close(s->spool_fd);
+		s->spool_fd = -1;
+	}
+}
+
+void stream_fini(struct stream *s)
+{
+	buf_fini(&s->tail);
+	if (s->spool_fd >= 0)
+		close(s->spool_fd);
+	*s = STREAM_EMPTY;
+}

@@ -1,0 +1,56 @@
+/*
+ * Append-only byte log: one output stream of one run, or what waits on stdin.
+ *
+ * Theory of operation: the newest bytes are in memory. When more than
+ * STREAM_MEMORY bytes are held there, the oldest half goes to an unlinked spool
+ * file at its own offset, so that any byte can be read again at any time. A
+ * sealed stream keeps at most STREAM_SEALED bytes in memory, so that a long
+ * history of runs costs disk and not RAM.
+ */
+#pragma once
+
+#include "util/buf.h"
+
+#include <stdint.h>
+#include <sys/types.h>
+
+#define STREAM_MEMORY (64u << 20) /* bytes of a live stream kept in memory */
+#define STREAM_SEALED (64u << 10) /* bytes of a sealed stream kept in memory */
+
+struct stream {
+	uint64_t size;	 /* bytes appended since the start */
+	struct buf tail; /* the newest bytes: offsets [size - tail.len, size) */
+	int spool_fd;	 /* everything older; -1 while there is none */
+};
+
+#define STREAM_EMPTY ((struct stream){.spool_fd = -1})
+
+/**
+ * stream_append() - add bytes at the end.
+ *
+ * Return: 0, or -errno when there is neither memory nor spool space; nothing
+ * was added then and nothing that was there is lost.
+ */
+int stream_append(struct stream *s, const void *data, size_t len);
+
+/**
+ * stream_read() - copy bytes from any offset.
+ * Return: number of bytes, 0 when @offset is at or past the end, or -errno of
+ * the spool file.
+ */
+ssize_t stream_read(const struct stream *s, uint64_t offset, void *to, size_t len);
+
+/** stream_seal() - no more will come: move all but little to the spool file. */
+void stream_seal(struct stream *s);
+
+/** stream_drop() - the bytes below @offset will not be read again. */
+void stream_drop(struct stream *s, uint64_t offset);
+
+/** stream_fini() - free the memory and the spool file. */
+void stream_fini(struct stream *s);
+
+/**
+ * stream_set_spool_dir() - where spool files are made; default /var/tmp.
+ * @dir: a directory on a file system with O_TMPFILE; kept by reference.
+ */
+void stream_set_spool_dir(const char *dir);

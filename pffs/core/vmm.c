@@ -1,0 +1,333 @@
+#include "pffs/core/vmm.h"
+
+#include "util/cleanup.h"
+#include "util/io.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/random.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+
+#define CREDIT_BATCH (LINK_WINDOW / 4)
+
+struct request {
+	struct link link;
+	json_int_t seq;
+	vmm_reply_fn *fn;
+	void *ctx;
+};
+
+void vmm_init(struct vmm *vmm, struct loop *loop,
+	      void (*broken)(struct vmm *vmm, const char *reason))
+{
+	*vmm = (struct vmm){
+	    .loop = loop, .source = LOOP_SOURCE_NONE, .next_seq = 1, .broken = broken};
+	list_init(&vmm->requests);
+	list_init(&vmm->channels);
+}
+
+bool vmm_connected(const struct vmm *vmm)
+{
+	return vmm->source.fd >= 0;
+}
+
+static void finish_request(struct request *request, json_t *reply, const struct error *err)
+{
+	list_del(&request->link);
+	if (request->fn)
+		request->fn(request->ctx, reply, err);
+	free(request);
+}
+
+void vmm_forget(struct vmm *vmm, const void *ctx)
+{
+	struct request *request;
+
+	list_for_each (request, &vmm->requests, struct request, link)
+		if (request->ctx == ctx)
+			request->fn = NULL;
+}
+
+static void close_link(struct vmm *vmm, const char *why)
+{
+	struct error err;
+	struct request *request;
+	int fd = vmm->source.fd;
+
+	if (fd < 0)
+		return;
+	loop_del(vmm->loop, &vmm->source);
+	close(fd);
+	buf_fini(&vmm->in);
+	buf_fini(&vmm->out);
+	vmm->greeted = false;
+	error_say(&err, EIO, "the link to vmctl broke: %s", why);
+	list_for_each (request, &vmm->requests, struct request, link)
+		finish_request(request, NULL, &err);
+}
+
+void vmm_close(struct vmm *vmm)
+{
+	const struct timeval patience = {.tv_sec = 2};
+
+	if (!vmm_connected(vmm))
+		return;
+	/* What was asked last, to destroy VMs, should still reach the peer. */
+	setsockopt(vmm->source.fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience));
+	if (io_set_nonblock(vmm->source.fd, false) == 0)
+		buf_flush(&vmm->out, vmm->source.fd);
+	close_link(vmm, "pffs is ending");
+}
+
+/* End the link and tell everybody who depends on it. */
+static void break_link(struct vmm *vmm, const char *why)
+{
+	struct error err;
+	struct channel *channel;
+
+	error_say(&err, EIO, "the link to vmctl broke: %s", why);
+	close_link(vmm, why);
+	list_for_each (channel, &vmm->channels, struct channel, link) {
+		vmm_detach(channel);
+		channel->dead(channel, err.text);
+	}
+	vmm->broken(vmm, err.text);
+}
+
+/* A failed write is followed by a hang-up on the same socket: the event loop ends
+ * the link then, when no frame of it is being handled. */
+static void flush_out(struct vmm *vmm)
+{
+	if (!vmm_connected(vmm))
+		return;
+	if (buf_flush(&vmm->out, vmm->source.fd) < 0)
+		buf_fini(&vmm->out);
+	loop_mod(vmm->loop, &vmm->source, EPOLLIN | (vmm->out.len ? EPOLLOUT : 0u));
+}
+
+static void send_control(struct vmm *vmm, json_t *message)
+{
+	cleanup_free char *text = json_dumps(message, JSON_COMPACT);
+
+	if (text && link_put(&vmm->out, 0, LINK_CONTROL, text, strlen(text)) == 0)
+		flush_out(vmm);
+}
+
+void vmm_request(struct vmm *vmm, json_t *message, vmm_reply_fn *fn, void *ctx)
+{
+	struct request *request = calloc(1, sizeof(*request));
+	struct error err;
+
+	if (!request || !vmm_connected(vmm)) {
+		error_say(&err, request ? EIO : ENOMEM, "vmctl cannot be reached");
+		if (fn)
+			fn(ctx, NULL, &err);
+		free(request);
+		json_decref(message);
+		return;
+	}
+	*request = (struct request){.seq = vmm->next_seq++, .fn = fn, .ctx = ctx};
+	list_add_before(&vmm->requests, &request->link);
+	json_object_set_new(message, "seq", json_integer(request->seq));
+	send_control(vmm, message);
+	json_decref(message);
+}
+
+void vmm_attach(struct vmm *vmm, struct channel *channel, uint32_t id)
+{
+	channel->vmm = vmm;
+	channel->id = id;
+	channel->credit = LINK_WINDOW;
+	channel->owed = 0;
+	list_add_before(&vmm->channels, &channel->link);
+}
+
+void vmm_detach(struct channel *channel)
+{
+	if (!channel->vmm)
+		return;
+	list_del(&channel->link);
+	channel->vmm = NULL;
+	buf_fini(&channel->out);
+}
+
+void vmm_flush(struct channel *channel)
+{
+	if (!channel->vmm)
+		return;
+	while (channel->out.len && channel->credit) {
+		size_t len = channel->out.len;
+
+		if (len > channel->credit)
+			len = channel->credit;
+		if (len > LINK_PAYLOAD_MAX)
+			len = LINK_PAYLOAD_MAX;
+		if (link_put(&channel->vmm->out, channel->id, LINK_DATA,
+			     buf_peek(&channel->out), len) < 0)
+			break;
+		buf_consume(&channel->out, len);
+		channel->credit -= (uint32_t)len;
+	}
+	flush_out(channel->vmm);
+}
+
+static struct channel *find_channel(struct vmm *vmm, uint32_t id)
+{
+	struct channel *channel;
+
+	list_for_each (channel, &vmm->channels, struct channel, link)
+		if (channel->id == id)
+			return channel;
+	return NULL;
+}
+
+static void handle_event(struct vmm *vmm, json_t *message)
+{
+	const char *event = "", *reason = "";
+	json_int_t vm = 0;
+	struct channel *channel;
+
+	if (json_unpack(message, "{s:s, s:I, s:s}", "event", &event, "vm", &vm, "reason",
+			&reason) < 0 ||
+	    strcmp(event, "dead") != 0)
+		return;
+	channel = find_channel(vmm, (uint32_t)vm);
+	if (!channel)
+		return;
+	vmm_detach(channel);
+	channel->dead(channel, reason);
+}
+
+static void handle_reply(struct vmm *vmm, json_int_t seq, json_t *message)
+{
+	const char *text = NULL;
+	int code = EIO;
+	struct request *request;
+	struct error err;
+
+	list_for_each (request, &vmm->requests, struct request, link) {
+		if (request->seq != seq)
+			continue;
+		json_unpack(message, "{s?s, s?i}", "error", &text, "errno", &code);
+		if (text)
+			error_say(&err, code > 0 ? code : EIO, "%s", text);
+		finish_request(request, text ? NULL : message, text ? &err : NULL);
+		return;
+	}
+}
+
+static void handle_control(struct vmm *vmm, const struct link_frame *frame)
+{
+	json_t *message = json_loadb((const char *)frame->payload, frame->len, 0, NULL);
+	json_int_t seq;
+
+	if (json_unpack(message, "{s:I}", "seq", &seq) == 0)
+		handle_reply(vmm, seq, message);
+	else if (json_is_object(message))
+		handle_event(vmm, message);
+	json_decref(message);
+}
+
+static void handle_data(struct vmm *vmm, const struct link_frame *frame)
+{
+	struct channel *channel = find_channel(vmm, frame->channel);
+
+	/* Bytes of a VM that was just given up may still be on their way. */
+	if (!channel)
+		return;
+	channel->owed += frame->len;
+	if (channel->owed >= CREDIT_BATCH) {
+		link_put_credit(&vmm->out, channel->id, channel->owed);
+		channel->owed = 0;
+	}
+	channel->data(channel, frame->payload, frame->len);
+}
+
+static int handle_frame(struct vmm *vmm, const struct link_frame *frame, struct error *err)
+{
+	struct link_hello hello;
+	struct channel *channel;
+	uint32_t bytes;
+	int r;
+
+	if (!vmm->greeted) {
+		r = link_get_hello(frame, &hello, err);
+		vmm->greeted = r == 0;
+		return r;
+	}
+	switch (frame->type) {
+	case LINK_CONTROL:
+		handle_control(vmm, frame);
+		return 0;
+	case LINK_DATA:
+		handle_data(vmm, frame);
+		return 0;
+	case LINK_CREDIT:
+		r = link_get_credit(frame, &bytes, err);
+		channel = r == 0 ? find_channel(vmm, frame->channel) : NULL;
+		if (channel && bytes <= LINK_WINDOW - channel->credit) {
+			channel->credit += bytes;
+			vmm_flush(channel);
+		}
+		return r;
+	default:
+		return error_say(err, EPROTO, "vmctl sent a frame out of place");
+	}
+}
+
+static void handle_input(struct vmm *vmm)
+{
+	struct link_frame frame;
+	struct error err;
+
+	int r;
+
+	while ((r = link_next(&vmm->in, &frame, &err)) == 1) {
+		r = handle_frame(vmm, &frame, &err);
+		if (r < 0)
+			break;
+		buf_consume(&vmm->in, link_frame_size(&frame));
+	}
+	if (r < 0)
+		break_link(vmm, err.text);
+	else
+		flush_out(vmm);
+}
+
+static void vmm_ready(struct loop_source *source, uint32_t revents)
+{
+	struct vmm *vmm = container_of(source, struct vmm, source);
+	ssize_t n;
+
+	if (revents & EPOLLOUT)
+		flush_out(vmm);
+	if (!vmm_connected(vmm) || !(revents & (EPOLLIN | EPOLLHUP | EPOLLERR)))
+		return;
+	n = buf_fill(&vmm->in, source->fd, LINK_HEADER + LINK_PAYLOAD_MAX);
+	if (n == -EAGAIN)
+		return;
+	if (n <= 0)
+		break_link(vmm, n == 0 ? "vmctl ended" : strerror((int)-n));
+	else
+		handle_input(vmm);
+}
+
+int vmm_connect(struct vmm *vmm, int fd, struct error *err)
+{
+	uint8_t nonce[LINK_NONCE];
+	int r = io_set_nonblock(fd, true);
+
+	if (r == 0 && getrandom(nonce, sizeof(nonce), 0) != sizeof(nonce))
+		r = -EIO;
+	if (r == 0)
+		r = loop_add(vmm->loop, &vmm->source, fd, EPOLLIN, vmm_ready);
+	if (r < 0) {
+		close(fd);
+		return error_set(err, -r, "cannot use the link to vmctl");
+	}
+	r = link_put_hello(&vmm->out, nonce);
+	if (r == 0)
+		flush_out(vmm);
+	return r;
+}

@@ -1,0 +1,78 @@
+/*
+ * The client side of the link to vmctl: control requests and VM channels.
+ *
+ * Theory of operation: one stream, non-blocking, in the event loop. A request is
+ * answered by one call of its reply function, with NULL and a sentence when the
+ * link broke first. A channel belongs to one VM: what is queued on it goes out
+ * as the peer's credit allows, what comes in is handed over at once and credited
+ * back. When the link breaks every channel is told that its VM is lost.
+ */
+#pragma once
+
+#include "util/error.h"
+#include "util/loop.h"
+#include "wire/link.h"
+
+#include <jansson.h>
+#include <stdbool.h>
+
+struct channel {
+	struct link link; /* on vmm->channels while attached */
+	struct vmm *vmm;
+	uint32_t id;	 /* the VM's id */
+	struct buf out;	 /* bytes that wait for credit */
+	uint32_t credit; /* bytes we may still send */
+	uint32_t owed;	 /* bytes received and not yet credited back */
+	void (*data)(struct channel *channel, const uint8_t *data, size_t len);
+	void (*dead)(struct channel *channel, const char *reason);
+};
+
+struct vmm {
+	struct loop *loop;
+	struct loop_source source; /* fd is the link's; -1 while there is none */
+	struct buf in, out;
+	bool greeted; /* the peer's LINK_HELLO has come */
+	json_int_t next_seq;
+	struct link requests; /* struct request, defined in vmm.c */
+	struct link channels;
+	void (*broken)(struct vmm *vmm, const char *reason);
+};
+
+/** vmm_init() - a client without a link. @broken is called when a link is lost. */
+void vmm_init(struct vmm *vmm, struct loop *loop,
+	      void (*broken)(struct vmm *vmm, const char *reason));
+
+/**
+ * vmm_connect() - take a connected stream socket and greet the peer.
+ * @fd: owned by the client from now on, also on failure.
+ * Return: 0 or -errno with @err filled.
+ */
+int vmm_connect(struct vmm *vmm, int fd, struct error *err);
+
+/** vmm_connected() - there is a link; it may not have answered yet. */
+bool vmm_connected(const struct vmm *vmm);
+
+typedef void vmm_reply_fn(void *ctx, json_t *reply, const struct error *err);
+
+/**
+ * vmm_request() - send a control request.
+ * @request: JSON object with at least "op"; stolen.
+ * @fn: called once: with the reply (borrowed), or with NULL and the error that
+ *      the peer sent or the break of the link. NULL when nobody wants to know.
+ */
+void vmm_request(struct vmm *vmm, json_t *request, vmm_reply_fn *fn, void *ctx);
+
+/** vmm_forget() - no reply function is called with @ctx any more. */
+void vmm_forget(struct vmm *vmm, const void *ctx);
+
+/** vmm_attach() - begin to use the channel of VM @id. */
+void vmm_attach(struct vmm *vmm, struct channel *channel, uint32_t id);
+
+/** vmm_detach() - stop using a channel; what was queued on it is dropped. */
+void vmm_detach(struct channel *channel);
+
+/** vmm_flush() - send what is in @channel->out, as far as credit goes. */
+void vmm_flush(struct channel *channel);
+
+/** vmm_close() - end the link without calling @broken. */
+void vmm_close(struct vmm *vmm);

@@ -1,0 +1,234 @@
+/*
+ * The control files: what is known of the mount, a sandbox, a template or a run
+ * as text, and the values that can be set.
+ */
+#include "config.h"
+
+#include "pffs/core/guest.h"
+#include "pffs/fs/fs.h"
+#include "pffs/fs/text.h"
+#include "util/io.h"
+
+#include <errno.h>
+#include <math.h>
+#include <string.h>
+#include <unistd.h>
+
+static void print_time(FILE *out, const char *key, const struct timespec *at)
+{
+	struct tm tm;
+	char text[32];
+
+	if (!at->tv_sec)
+		return;
+	gmtime_r(&at->tv_sec, &tm);
+	strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%S", &tm);
+	fprintf(out, "%s %s.%03ldZ\n", key, text, at->tv_nsec / 1000000);
+}
+
+static void render_readme(const struct node *node, FILE *out)
+{
+	(void)node;
+	fputs(
+	    "Each directory here is a computer of its own: a virtual machine that runs "
+	    "code.\n"
+	    "\n"
+	    "  mkdir demo                              make one (ls templates: what it can "
+	    "be)\n"
+	    "  echo 'x = 41' > demo/exec               run Python; variables stay between "
+	    "runs\n"
+	    "  echo 'print(x + 1)' > demo/exec\n"
+	    "  cat demo/stdout                         what the newest run printed; waits "
+	    "for its end\n"
+	    "  cat demo/stderr demo/exit               errors and traceback; exit code\n"
+	    "  echo 'uname -a; ls /' > demo/bash       run bash\n"
+	    "  cat demo/output                         stdout and stderr in the order they "
+	    "came\n"
+	    "  rmdir demo                              end it\n"
+	    "\n"
+	    "Code that begins with #!/path/to/interpreter runs under that interpreter.\n"
+	    "Runs of one sandbox go one after the other. One that should not go on:\n"
+	    "  echo interrupt > demo/ctl               KeyboardInterrupt; variables stay\n"
+	    "  echo kill > demo/ctl                    ends the run and all it started\n"
+	    "  echo reset > demo/ctl                   a new Python\n"
+	    "  echo 30 > demo/config/exec_timeout      seconds a run may take; 0 for no "
+	    "limit\n"
+	    "Input: { echo 'print(input())' > demo/exec; echo hello; } > demo/stdin\n"
+	    "Write code and read its output on one descriptor: open demo/exec read-write, "
+	    "write,\n"
+	    "then read to the end of file. Several programs can do that at once.\n"
+	    "\n"
+	    "Each run is kept: "
+	    "demo/runs/N/{code,language,stdout,stderr,output,exit,status};\n"
+	    "demo/last is the newest. demo/status says how the sandbox is, demo/error why "
+	    "the\n"
+	    "newest operation failed, demo/events what happens. When mkdir fails, see "
+	    "./error.\n"
+	    "Another template: mkdir templates/python-datasci/forks/demo2 (np, pd, plt "
+	    "loaded),\n"
+	    "or echo python-datasci > templates/.default. A sandbox with a fresh name: cat "
+	    "new\n",
+	    out);
+}
+
+const struct file_ops readme_ops = {TEXT_OPS, .render = render_readme};
+
+static void render_host(const struct node *node, FILE *out)
+{
+	const struct core *core = node->fs->core;
+
+	fprintf(out,
+		"engine %s\n"
+		"version %s\n"
+		"pid %d\n"
+		"sandboxes %u\n"
+		"memory %llu\n"
+		"uptime %llu\n",
+		core->engine[0] ? core->engine : "none", PACKAGE_VERSION, getpid(),
+		core->sandbox_count,
+		(unsigned long long)core->sandbox_count * core->options.memory_mib << 20,
+		(unsigned long long)((io_monotonic_ns() - core->started_ns) / 1000000000u));
+}
+
+const struct file_ops host_ops = {TEXT_OPS, .render = render_host};
+
+static void print_error(const struct error *err, FILE *out)
+{
+	if (err->text[0])
+		fprintf(out, "%s\n", err->text);
+}
+
+static void render_root_error(const struct node *node, FILE *out)
+{
+	print_error(&node->fs->core->error, out);
+}
+
+static void render_error(const struct node *node, FILE *out)
+{
+	print_error(&node->sb->error, out);
+}
+
+const struct file_ops root_error_ops = {TEXT_OPS, .render = render_root_error};
+const struct file_ops error_ops = {TEXT_OPS, .render = render_error};
+
+static void print_template_file(const struct node *node, const char *suffix, FILE *out)
+{
+	char *text = templates_file(&node->fs->core->templates, node->template, suffix);
+
+	if (text)
+		fputs(text, out);
+	free(text);
+}
+
+static void render_info(const struct node *node, FILE *out)
+{
+	print_template_file(node, "info", out);
+}
+
+static void render_packages(const struct node *node, FILE *out)
+{
+	print_template_file(node, "packages", out);
+}
+
+const struct file_ops template_info_ops = {TEXT_OPS, .render = render_info};
+const struct file_ops template_packages_ops = {TEXT_OPS, .render = render_packages};
+
+static void render_fallback(const struct node *node, FILE *out)
+{
+	const struct templates *t = &node->fs->core->templates;
+
+	if (t->fallback < t->count)
+		fprintf(out, "%s\n", t->names[t->fallback]);
+}
+
+static int store_fallback(const struct node *node, char *value, struct error *err)
+{
+	struct templates *t = &node->fs->core->templates;
+	int index = templates_find(t, value);
+
+	if (index < 0)
+		return error_say(err, EINVAL,
+				 "there is no template %.64s: ls templates shows them",
+				 value);
+	t->fallback = (size_t)index;
+	return 0;
+}
+
+const struct file_ops fallback_ops = {TEXT_OPS, .render = render_fallback,
+				      .store = store_fallback};
+
+static void render_status(const struct node *node, FILE *out)
+{
+	const struct sandbox *sb = node->sb;
+	const struct run *newest = sandbox_newest(sb);
+
+	fprintf(out,
+		"id %s\n"
+		"name %s\n"
+		"state %s\n"
+		"run %u\n"
+		"parent -\n"
+		"template %s\n",
+		sb->id, sb->name, sandbox_state_name(sb), newest ? newest->number : 0,
+		sb->core->templates.names[sb->template]);
+	print_time(out, "created", &sb->created);
+	if (sb->vm)
+		fprintf(out, "vm %u\npid %d\n", sb->vm, sb->pid);
+	if (sb->state == SANDBOX_DEAD)
+		fprintf(out, "reason %s\n", sb->reason);
+}
+
+const struct file_ops status_ops = {TEXT_OPS, .render = render_status};
+
+static int store_ctl(const struct node *node, char *value, struct error *err)
+{
+	return guest_ctl(node->sb, value, err);
+}
+
+const struct file_ops ctl_ops = {TEXT_OPS, .store = store_ctl};
+
+static void render_exec_timeout(const struct node *node, FILE *out)
+{
+	fprintf(out, "%.10g\n", (double)node->sb->exec_timeout_ms / 1000.0);
+}
+
+static int store_exec_timeout(const struct node *node, char *value, struct error *err)
+{
+	char *end;
+	double seconds = strtod(value, &end);
+
+	if (end == value || *end || !isfinite(seconds) || seconds < 0 ||
+	    seconds > EXEC_TIMEOUT_MAX_S)
+		return error_say(
+		    err, EINVAL,
+		    "exec_timeout is a number of seconds, 0 for none, not \"%.40s\"",
+		    value);
+	guest_set_timeout(node->sb, (uint64_t)ceil(seconds * 1000.0));
+	return 0;
+}
+
+const struct file_ops exec_timeout_ops = {TEXT_OPS, .render = render_exec_timeout,
+					  .store = store_exec_timeout};
+
+static void render_run_language(const struct node *node, FILE *out)
+{
+	fprintf(out, "%s\n", run_language(node->run));
+}
+
+static void render_run_status(const struct node *node, FILE *out)
+{
+	const struct run *run = node->run;
+
+	fprintf(out, "run %u\nstate %s\nlanguage %s\n", run->number, run_state_name(run),
+		run_language(run));
+	print_time(out, "created", &run->created);
+	print_time(out, "started", &run->started);
+	print_time(out, "ended", &run->ended);
+	if (run->state == RUN_ENDED)
+		fprintf(out, "exit %d\n", run->exit_code);
+	if (run->timed_out)
+		fputs("timed_out 1\n", out);
+}
+
+const struct file_ops run_language_ops = {TEXT_OPS, .render = render_run_language};
+const struct file_ops run_status_ops = {TEXT_OPS, .render = render_run_status};

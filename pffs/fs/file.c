@@ -1,0 +1,75 @@
+/*
+ * The requests about open files.
+ */
+#include "pffs/fs/operations.h"
+
+#include <errno.h>
+
+void fs_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+	struct node node;
+	struct handle *h;
+	struct error err;
+
+	if (!fs_node(req, ino, &node))
+		return;
+	if (handle_open(&node, fuse_req_ctx(req), fi->flags, &h, &err) < 0) {
+		fs_refuse(req, node.fs, node.sb, &err);
+		return;
+	}
+	fi->fh = (uintptr_t)h;
+	fi->direct_io = 1;
+	fi->nonseekable = h->ops->stream;
+	if (fuse_reply_open(req, fi) == -ENOENT)
+		handle_close(h); /* the open was interrupted: no release will come */
+}
+
+void fs_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset,
+	     struct fuse_file_info *fi)
+{
+	(void)ino;
+	handle_read(fs_handle(fi), req, size, (uint64_t)offset, fi->flags);
+}
+
+void fs_write(fuse_req_t req, fuse_ino_t ino, const char *data, size_t size, off_t offset,
+	      struct fuse_file_info *fi)
+{
+	struct handle *h = fs_handle(fi);
+	struct error err;
+
+	(void)ino;
+	(void)offset;
+	if (!h->ops->write)
+		fuse_reply_err(req, EBADF);
+	else if (h->ops->write(h, data, size, &err) < 0)
+		fs_refuse(req, h->fs, h->node.sb, &err);
+	else
+		fuse_reply_write(req, size);
+}
+
+void fs_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+	(void)ino;
+	(void)fi;
+	fuse_reply_err(req, 0);
+}
+
+void fs_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+	(void)ino;
+	handle_close(fs_handle(fi));
+	fuse_reply_err(req, 0);
+}
+
+void fs_fsync(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_file_info *fi)
+{
+	(void)datasync;
+	fs_flush(req, ino, fi);
+}
+
+void fs_poll(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi,
+	     struct fuse_pollhandle *ph)
+{
+	(void)ino;
+	handle_poll(fs_handle(fi), req, ph);
+}

@@ -1,0 +1,123 @@
+#include "pffs/fs/fs.h"
+
+#include "pffs/fs/operations.h"
+#include "util/io.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define REQUESTS_AT_ONCE 16
+
+static void fs_init(void *userdata, struct fuse_conn_info *conn)
+{
+	(void)userdata;
+	conn->want &= ~(unsigned)FUSE_CAP_WRITEBACK_CACHE;
+	conn->max_write = FS_IO_MAX;
+}
+
+static const struct fuse_lowlevel_ops operations = {
+    .init = fs_init,
+    .lookup = fs_lookup,
+    .getattr = fs_getattr,
+    .setattr = fs_setattr,
+    .readlink = fs_readlink,
+    .mknod = fs_mknod,
+    .mkdir = fs_mkdir,
+    .unlink = fs_unlink,
+    .rmdir = fs_rmdir,
+    .symlink = fs_symlink,
+    .rename = fs_rename,
+    .link = fs_link,
+    .open = fs_open,
+    .read = fs_read,
+    .write = fs_write,
+    .flush = fs_flush,
+    .release = fs_release,
+    .fsync = fs_fsync,
+    .opendir = fs_opendir,
+    .readdir = fs_readdir,
+    .releasedir = fs_releasedir,
+    .statfs = fs_statfs,
+    .poll = fs_poll,
+};
+
+static void session_gone(struct fs *fs)
+{
+	loop_del(fs->loop, &fs->source);
+	fs->ended(fs);
+}
+
+/* A few requests at a time, so that a busy mount does not starve the link. */
+static void session_ready(struct loop_source *source, uint32_t revents)
+{
+	struct fs *fs = container_of(source, struct fs, source);
+	int r = 1;
+
+	(void)revents;
+	for (int i = 0; i < REQUESTS_AT_ONCE && (r > 0 || r == -EINTR); i++) {
+		r = fuse_session_receive_buf(fs->session, &fs->request);
+		if (r > 0)
+			fuse_session_process_buf(fs->session, &fs->request);
+	}
+	if ((r <= 0 && r != -EAGAIN && r != -EINTR) || fuse_session_exited(fs->session))
+		session_gone(fs);
+}
+
+static int make_session(struct fs *fs, const struct fs_options *options, struct error *err)
+{
+	struct fuse_args args = FUSE_ARGS_INIT(0, NULL);
+	int r = fuse_opt_add_arg(&args, "pffs");
+
+	r |= fuse_opt_add_arg(&args, "-ofsname=pffs,subtype=pffs,default_permissions");
+	if (options->allow_other)
+		r |= fuse_opt_add_arg(&args, "-oallow_other");
+	if (r == 0)
+		fs->session = fuse_session_new(&args, &operations, sizeof(operations), fs);
+	fuse_opt_free_args(&args);
+	if (!fs->session)
+		return error_say(err, EINVAL, "cannot make a FUSE session");
+	return 0;
+}
+
+int fs_mount(struct fs *fs, struct core *core, const struct fs_options *options,
+	     struct error *err)
+{
+	int fd, r;
+
+	fs->core = core;
+	fs->loop = core->loop;
+	fs->source = LOOP_SOURCE_NONE;
+	fs->shared = options->allow_other;
+	fs->uid = getuid();
+	fs->gid = getgid();
+	r = make_session(fs, options, err);
+	if (r < 0)
+		return r;
+	if (fuse_session_mount(fs->session, options->mountpoint) != 0) {
+		fuse_session_destroy(fs->session);
+		fs->session = NULL;
+		return error_say(err, EIO,
+				 "cannot mount at %s: `pffs doctor` says what is missing",
+				 options->mountpoint);
+	}
+	fd = fuse_session_fd(fs->session);
+	r = io_set_nonblock(fd, true);
+	if (r == 0)
+		r = loop_add(fs->loop, &fs->source, fd, EPOLLIN, session_ready);
+	if (r < 0)
+		fs_unmount(fs);
+	return r < 0 ? error_set(err, -r, "cannot serve %s", options->mountpoint) : 0;
+}
+
+void fs_unmount(struct fs *fs)
+{
+	if (!fs->session)
+		return;
+	loop_del(fs->loop, &fs->source);
+	fuse_session_unmount(fs->session);
+	fuse_session_destroy(fs->session);
+	free(fs->request.mem);
+	fs->session = NULL;
+}

@@ -1,0 +1,184 @@
+#include "pffs/fs/handle.h"
+
+#include "pffs/fs/fs.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+
+struct parked {
+	struct link link; /* on handle->parked */
+	struct handle *h;
+	fuse_req_t req;
+	size_t len;
+	uint64_t offset;
+};
+
+void handle_text(struct handle *h, char *text, size_t len)
+{
+	free(h->text);
+	h->text = text;
+	h->text_len = text ? len : 0;
+}
+
+ssize_t handle_read_text(const struct handle *h, uint64_t offset, char *to, size_t len)
+{
+	if (offset >= h->text_len)
+		return 0;
+	if (len > h->text_len - offset)
+		len = h->text_len - (size_t)offset;
+	memcpy(to, h->text + offset, len);
+	return (ssize_t)len;
+}
+
+int handle_open(const struct node *node, const struct fuse_ctx *who, int flags,
+		struct handle **out, struct error *err)
+{
+	struct handle *h = calloc(1, sizeof(*h));
+	int r = 0;
+
+	if (!h)
+		return error_set(err, ENOMEM, "cannot open another file");
+	*h = (struct handle){
+	    .fs = node->fs,
+	    .node = *node,
+	    .ops = kind_info(node->kind)->ops,
+	    .flags = flags,
+	    .uid = who->uid,
+	    .gid = who->gid,
+	};
+	list_init(&h->parked);
+	list_init(&h->watch.link);
+	if (h->node.sb)
+		sandbox_ref(h->node.sb);
+	if (h->node.run)
+		run_ref(h->node.run);
+	if (h->ops->open)
+		r = h->ops->open(h, err);
+	if (r < 0)
+		handle_close(h);
+	else
+		*out = h;
+	return r;
+}
+
+void handle_close(struct handle *h)
+{
+	struct parked *parked;
+
+	if (h->ops->release)
+		h->ops->release(h);
+	list_del(&h->watch.link);
+	list_for_each (parked, &h->parked, struct parked, link) {
+		fuse_reply_err(parked->req, EINTR);
+		free(parked);
+	}
+	if (h->poll)
+		fuse_pollhandle_destroy(h->poll);
+	sandbox_unref(h->node.sb);
+	run_unref(h->node.run);
+	run_unref(h->run);
+	free(h->text);
+	free(h);
+}
+
+/* One try. Return: true when the request was answered. */
+static bool try_read(struct handle *h, fuse_req_t req, size_t len, uint64_t offset)
+{
+	ssize_t n =
+	    h->ops->read(h, offset, h->fs->scratch, len < FS_IO_MAX ? len : FS_IO_MAX);
+
+	if (n == -EAGAIN)
+		return false;
+	if (n < 0) {
+		fuse_reply_err(req, (int)-n);
+		return true;
+	}
+	h->pos = offset + (uint64_t)n;
+	fuse_reply_buf(req, h->fs->scratch, (size_t)n);
+	return true;
+}
+
+static void interrupted(fuse_req_t req, void *data)
+{
+	struct parked *parked = data;
+
+	list_del(&parked->link);
+	free(parked);
+	fuse_reply_err(req, EINTR);
+}
+
+static void park(struct handle *h, fuse_req_t req, size_t len, uint64_t offset)
+{
+	struct parked *parked = malloc(sizeof(*parked));
+
+	if (!parked) {
+		fuse_reply_err(req, ENOMEM);
+		return;
+	}
+	/* Asked first: libfuse would call back at once, inside its own lock. */
+	if (fuse_req_interrupted(req)) {
+		free(parked);
+		fuse_reply_err(req, EINTR);
+		return;
+	}
+	*parked = (struct parked){.h = h, .req = req, .len = len, .offset = offset};
+	list_add_before(&h->parked, &parked->link);
+	fuse_req_interrupt_func(req, interrupted, parked);
+}
+
+void handle_read(struct handle *h, fuse_req_t req, size_t len, uint64_t offset, int flags)
+{
+	bool in_turn = !h->ops->stream || list_empty(&h->parked);
+
+	if (!h->ops->read)
+		fuse_reply_err(req, EBADF);
+	else if (in_turn && try_read(h, req, len, offset))
+		return;
+	else if (flags & O_NONBLOCK)
+		fuse_reply_err(req, EAGAIN);
+	else
+		park(h, req, len, offset);
+}
+
+static unsigned poll_events(const struct handle *h)
+{
+	return h->ops->poll ? h->ops->poll(h) : EPOLLIN | EPOLLOUT;
+}
+
+void handle_poll(struct handle *h, fuse_req_t req, struct fuse_pollhandle *poll)
+{
+	if (poll) {
+		if (h->poll)
+			fuse_pollhandle_destroy(h->poll);
+		h->poll = poll;
+	}
+	fuse_reply_poll(req, poll_events(h));
+}
+
+static void answer_parked(struct handle *h)
+{
+	struct parked *parked;
+
+	list_for_each (parked, &h->parked, struct parked, link) {
+		if (try_read(h, parked->req, parked->len, parked->offset)) {
+			list_del(&parked->link);
+			free(parked);
+		} else if (h->ops->stream) {
+			return;
+		}
+	}
+}
+
+void handle_changed(struct watch *watch)
+{
+	struct handle *h = container_of(watch, struct handle, watch);
+
+	answer_parked(h);
+	if (!h->poll || !poll_events(h))
+		return;
+	fuse_lowlevel_notify_poll(h->poll);
+	fuse_pollhandle_destroy(h->poll);
+	h->poll = NULL;
+}

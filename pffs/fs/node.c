@@ -1,0 +1,259 @@
+#include "pffs/fs/node.h"
+
+#include "pffs/fs/fs.h"
+#include "pffs/fs/handle.h"
+
+#include <errno.h>
+#include <string.h>
+
+#define RUN_MAX 0xffffffu
+
+#define DIR_MODE(perm)	(S_IFDIR | (perm))
+#define FILE_MODE(perm) (S_IFREG | (perm))
+
+static const struct kind_info kinds[KIND_COUNT] = {
+    [KIND_ROOT] = {NULL, 0, DIR_MODE(0700), NULL},
+    [KIND_README] = {"README", KIND_ROOT, FILE_MODE(0400), &readme_ops},
+    [KIND_TEMPLATES] = {"templates", KIND_ROOT, DIR_MODE(0700), NULL},
+    [KIND_FALLBACK] = {".default", KIND_TEMPLATES, FILE_MODE(0600), &fallback_ops},
+    [KIND_TEMPLATE] = {NULL, KIND_TEMPLATES, DIR_MODE(0700), NULL},
+    [KIND_TEMPLATE_INFO] = {"info", KIND_TEMPLATE, FILE_MODE(0400), &template_info_ops},
+    [KIND_TEMPLATE_PACKAGES] = {"packages", KIND_TEMPLATE, FILE_MODE(0400),
+				&template_packages_ops},
+    [KIND_TEMPLATE_FORKS] = {"forks", KIND_TEMPLATE, DIR_MODE(0700), NULL},
+    [KIND_NEW] = {"new", KIND_ROOT, FILE_MODE(0400), &new_ops},
+    [KIND_ALL_EVENTS] = {"events", KIND_ROOT, FILE_MODE(0400), &all_events_ops},
+    [KIND_HOST] = {"host", KIND_ROOT, FILE_MODE(0400), &host_ops},
+    [KIND_ROOT_ERROR] = {"error", KIND_ROOT, FILE_MODE(0400), &root_error_ops},
+    [KIND_SANDBOX] = {NULL, KIND_ROOT, DIR_MODE(0700), NULL},
+    [KIND_EXEC] = {"exec", KIND_SANDBOX, FILE_MODE(0600), &exec_ops},
+    [KIND_BASH] = {"bash", KIND_SANDBOX, FILE_MODE(0600), &bash_ops},
+    [KIND_STDIN] = {"stdin", KIND_SANDBOX, FILE_MODE(0200), &stdin_ops},
+    [KIND_STDOUT] = {"stdout", KIND_SANDBOX, FILE_MODE(0400), &stdout_ops},
+    [KIND_STDERR] = {"stderr", KIND_SANDBOX, FILE_MODE(0400), &stderr_ops},
+    [KIND_OUTPUT] = {"output", KIND_SANDBOX, FILE_MODE(0400), &output_ops},
+    [KIND_EXIT] = {"exit", KIND_SANDBOX, FILE_MODE(0400), &exit_ops},
+    [KIND_LAST] = {"last", KIND_SANDBOX, S_IFLNK | 0700, NULL},
+    [KIND_RUNS] = {"runs", KIND_SANDBOX, DIR_MODE(0500), NULL},
+    [KIND_CTL] = {"ctl", KIND_SANDBOX, FILE_MODE(0200), &ctl_ops},
+    [KIND_STATUS] = {"status", KIND_SANDBOX, FILE_MODE(0400), &status_ops},
+    [KIND_ERROR] = {"error", KIND_SANDBOX, FILE_MODE(0400), &error_ops},
+    [KIND_EVENTS] = {"events", KIND_SANDBOX, FILE_MODE(0400), &events_ops},
+    [KIND_CONFIG] = {"config", KIND_SANDBOX, DIR_MODE(0500), NULL},
+    [KIND_EXEC_TIMEOUT] = {"exec_timeout", KIND_CONFIG, FILE_MODE(0600), &exec_timeout_ops},
+    [KIND_RUN] = {NULL, KIND_RUNS, DIR_MODE(0500), NULL},
+    [KIND_RUN_CODE] = {"code", KIND_RUN, FILE_MODE(0400), &code_ops},
+    [KIND_RUN_LANGUAGE] = {"language", KIND_RUN, FILE_MODE(0400), &run_language_ops},
+    [KIND_RUN_STDOUT] = {"stdout", KIND_RUN, FILE_MODE(0400), &stdout_ops},
+    [KIND_RUN_STDERR] = {"stderr", KIND_RUN, FILE_MODE(0400), &stderr_ops},
+    [KIND_RUN_OUTPUT] = {"output", KIND_RUN, FILE_MODE(0400), &output_ops},
+    [KIND_RUN_EXIT] = {"exit", KIND_RUN, FILE_MODE(0400), &exit_ops},
+    [KIND_RUN_STATUS] = {"status", KIND_RUN, FILE_MODE(0400), &run_status_ops},
+};
+
+const struct kind_info *kind_info(enum kind kind)
+{
+	return &kinds[kind];
+}
+
+static bool of_template(enum kind kind)
+{
+	return kind >= KIND_TEMPLATE && kind <= KIND_TEMPLATE_FORKS;
+}
+
+static bool of_sandbox(enum kind kind)
+{
+	return kind >= KIND_SANDBOX;
+}
+
+static bool of_run(enum kind kind)
+{
+	return kind >= KIND_RUN;
+}
+
+fuse_ino_t node_ino(const struct node *node)
+{
+	uint64_t serial = node->sb ? node->sb->serial : 0;
+	uint64_t part = of_run(node->kind)	  ? node->run->number & RUN_MAX
+			: of_template(node->kind) ? node->template + 1
+						  : 0;
+
+	return serial << 32 | part << 8 | (uint64_t)node->kind;
+}
+
+int node_at(struct fs *fs, fuse_ino_t ino, struct node *node)
+{
+	unsigned kind = ino & 0xff, part = ino >> 8 & RUN_MAX;
+
+	*node = (struct node){.fs = fs, .kind = kind};
+	if (kind < KIND_ROOT || kind >= KIND_COUNT)
+		return -ENOENT;
+	if (of_template(kind)) {
+		node->template = part - 1;
+		return part && part <= fs->core->templates.count ? 0 : -ENOENT;
+	}
+	if (of_sandbox(kind))
+		node->sb = sandbox_by_serial(fs->core, ino >> 32);
+	if (of_run(kind) && node->sb)
+		node->run = sandbox_run(node->sb, part);
+	return (of_sandbox(kind) && !node->sb) || (of_run(kind) && !node->run) ? -ENOENT
+									       : 0;
+}
+
+int node_folder(const struct node *node)
+{
+	if (node->kind == KIND_ROOT)
+		return FOLDER_ROOT;
+	return node->kind == KIND_TEMPLATE_FORKS ? (int)node->template + 1 : -1;
+}
+
+static int parse_number(const char *name, uint32_t *number)
+{
+	char *end;
+	unsigned long value = strtoul(name, &end, 10);
+
+	if (name[0] < '1' || name[0] > '9' || *end || value > RUN_MAX)
+		return -ENOENT;
+	*number = (uint32_t)value;
+	return 0;
+}
+
+static int named_child(const struct node *dir, const char *name, struct node *child)
+{
+	int index;
+	uint32_t number;
+
+	if (node_folder(dir) >= 0) {
+		child->kind = KIND_SANDBOX;
+		child->sb = sandbox_find(dir->fs->core, (unsigned)node_folder(dir), name);
+		return child->sb ? 0 : -ENOENT;
+	}
+	if (dir->kind == KIND_TEMPLATES) {
+		index = templates_find(&dir->fs->core->templates, name);
+		child->kind = KIND_TEMPLATE;
+		child->template = (size_t)index;
+		return index >= 0 ? 0 : -ENOENT;
+	}
+	if (dir->kind == KIND_RUNS && parse_number(name, &number) == 0) {
+		child->kind = KIND_RUN;
+		child->run = sandbox_run(dir->sb, number);
+		return child->run ? 0 : -ENOENT;
+	}
+	return -ENOENT;
+}
+
+/* `last` is there when there is a run that it can point at. */
+static bool exists(const struct node *node)
+{
+	return node->kind != KIND_LAST || sandbox_newest(node->sb);
+}
+
+int node_child(const struct node *dir, const char *name, struct node *child)
+{
+	*child = *dir;
+	for (int kind = KIND_ROOT; kind < KIND_COUNT; kind++) {
+		if (kinds[kind].parent != dir->kind || !kinds[kind].name ||
+		    strcmp(kinds[kind].name, name) != 0)
+			continue;
+		child->kind = kind;
+		return exists(child) ? 0 : -ENOENT;
+	}
+	return named_child(dir, name, child);
+}
+
+static void list_named(const struct node *dir,
+		       void (*emit)(void *ctx, const char *name, const struct node *node),
+		       void *ctx)
+{
+	struct core *core = dir->fs->core;
+	struct node child = *dir;
+	int folder = node_folder(dir);
+	char number[16];
+
+	if (folder >= 0) {
+		child.kind = KIND_SANDBOX;
+		list_for_each (child.sb, &core->sandboxes, struct sandbox, link)
+			if (child.sb->folder == (unsigned)folder)
+				emit(ctx, child.sb->name, &child);
+	} else if (dir->kind == KIND_TEMPLATES) {
+		child.kind = KIND_TEMPLATE;
+		templates_scan(&core->templates);
+		for (child.template = 0;
+		     child.template <core->templates.count; child.template ++)
+			emit(ctx, core->templates.names[child.template], &child);
+	} else if (dir->kind == KIND_RUNS) {
+		child.kind = KIND_RUN;
+		list_for_each (child.run, &dir->sb->runs, struct run, link) {
+			snprintf(number, sizeof(number), "%u", child.run->number);
+			emit(ctx, number, &child);
+		}
+	}
+}
+
+void node_list(const struct node *dir,
+	       void (*emit)(void *ctx, const char *name, const struct node *node),
+	       void *ctx)
+{
+	struct node child = *dir;
+
+	for (int kind = KIND_ROOT; kind < KIND_COUNT; kind++) {
+		child.kind = kind;
+		if (kinds[kind].parent == dir->kind && kinds[kind].name && exists(&child))
+			emit(ctx, kinds[kind].name, &child);
+	}
+	list_named(dir, emit, ctx);
+}
+
+/* The owner's permissions of a node, given to group and others as far as the
+ * sandbox's directory gives them. A folder of sandboxes on a shared mount is like
+ * /tmp: everybody may make entries there and end only their own. */
+static mode_t mode_of(const struct node *node)
+{
+	mode_t mode = kinds[node->kind].mode, owner = mode >> 6 & 7, dir;
+
+	if (S_ISLNK(mode))
+		return S_IFLNK | 0777;
+	if (!node->sb) {
+		if (node_folder(node) >= 0)
+			return node->fs->shared ? S_IFDIR | 01777 : S_IFDIR | 0755;
+		owner &= S_ISDIR(mode) ? 5 : 4;
+		return mode | owner << 3 | owner;
+	}
+	dir = node->sb->mode;
+	if (node->kind == KIND_SANDBOX)
+		return S_IFDIR | dir;
+	return mode | (owner << 3 & dir) | (owner & dir);
+}
+
+static struct timespec changed_at(const struct node *node)
+{
+	struct timespec now;
+
+	if (node->kind == KIND_SANDBOX)
+		return node->sb->created;
+	if (node->kind == KIND_ERROR)
+		return node->sb->changed;
+	if (node->run && node->run->state == RUN_ENDED)
+		return node->run->ended;
+	clock_gettime(CLOCK_REALTIME, &now);
+	return now;
+}
+
+void node_stat(const struct node *node, struct stat *st)
+{
+	const struct file_ops *ops = kinds[node->kind].ops;
+
+	*st = (struct stat){
+	    .st_ino = node_ino(node),
+	    .st_mode = mode_of(node),
+	    .st_nlink = 1,
+	    .st_uid = node->sb ? node->sb->uid : node->fs->uid,
+	    .st_gid = node->sb ? node->sb->gid : node->fs->gid,
+	    .st_blksize = 4096,
+	    .st_mtim = changed_at(node),
+	};
+	st->st_atim = st->st_ctim = st->st_mtim;
+	if (ops && ops->size)
+		st->st_size = (off_t)ops->size(node);
+	st->st_blocks = (st->st_size + 511) / 512;
+}

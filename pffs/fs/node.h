@@ -1,0 +1,101 @@
+/*
+ * The tree under the mount: which nodes there are, what they are called, and
+ * what a number of an inode means.
+ *
+ * Theory of operation: a node is a kind of entry and what it belongs to: nothing,
+ * a template, a sandbox, or a run of a sandbox. Its inode number is exactly that:
+ * the sandbox's serial (32 bits), the run's number or the template's index + 1
+ * (24 bits), the kind (8 bits). So no table of inodes is kept, lookup counts
+ * mean nothing, and a number is never used for two things, because serials and
+ * run numbers are not.
+ */
+#pragma once
+
+#include "pffs/core/sandbox.h"
+#include "pffs/fs/fs.h"
+
+enum kind {
+	KIND_ROOT = 1,
+	KIND_README,
+	KIND_TEMPLATES,
+	KIND_FALLBACK, /* templates/.default */
+	KIND_TEMPLATE,
+	KIND_TEMPLATE_INFO,
+	KIND_TEMPLATE_PACKAGES,
+	KIND_TEMPLATE_FORKS,
+	KIND_NEW,
+	KIND_ALL_EVENTS,
+	KIND_HOST,
+	KIND_ROOT_ERROR,
+	KIND_SANDBOX,
+	KIND_EXEC,
+	KIND_BASH,
+	KIND_STDIN,
+	KIND_STDOUT,
+	KIND_STDERR,
+	KIND_OUTPUT,
+	KIND_EXIT,
+	KIND_LAST,
+	KIND_RUNS,
+	KIND_CTL,
+	KIND_STATUS,
+	KIND_ERROR,
+	KIND_EVENTS,
+	KIND_CONFIG,
+	KIND_EXEC_TIMEOUT,
+	KIND_RUN,
+	KIND_RUN_CODE,
+	KIND_RUN_LANGUAGE,
+	KIND_RUN_STDOUT,
+	KIND_RUN_STDERR,
+	KIND_RUN_OUTPUT,
+	KIND_RUN_EXIT,
+	KIND_RUN_STATUS,
+	KIND_COUNT,
+};
+
+struct file_ops;
+
+/* What an inode number stands for at this moment; pointers are borrowed. */
+struct node {
+	struct fs *fs;
+	enum kind kind;
+	struct sandbox *sb; /* NULL where the kind belongs to none */
+	struct run *run;    /* likewise */
+	size_t template;    /* likewise */
+};
+
+struct kind_info {
+	const char *name; /* NULL where the name is a sandbox's, run's or template's */
+	enum kind parent;
+	mode_t mode; /* type and the owner's permissions */
+	const struct file_ops *ops;
+};
+
+/** kind_info() - the table's row for @kind. */
+const struct kind_info *kind_info(enum kind kind);
+
+/** node_at() - what @ino stands for. Return: 0, or -ENOENT when that has gone. */
+int node_at(struct fs *fs, fuse_ino_t ino, struct node *node);
+
+/** node_ino() - the inode number of a node. */
+fuse_ino_t node_ino(const struct node *node);
+
+/** node_child() - look a name up. Return: 0, or -ENOENT. */
+int node_child(const struct node *dir, const char *name, struct node *child);
+
+/**
+ * node_list() - call @emit for each entry of a directory, "." and ".." apart.
+ */
+void node_list(const struct node *dir,
+	       void (*emit)(void *ctx, const char *name, const struct node *node),
+	       void *ctx);
+
+/** node_stat() - fill the attributes that stat(2) shows. */
+void node_stat(const struct node *node, struct stat *st);
+
+/**
+ * node_folder() - which folder of sandboxes a directory is.
+ * Return: as in struct sandbox, or -1 when sandboxes cannot be made there.
+ */
+int node_folder(const struct node *node);

@@ -1,0 +1,222 @@
+/*
+ * What comes out: the streams of a run, its exit code, and events.
+ *
+ * A file of a sandbox is bound to the newest run when it is opened, one under
+ * runs/N to that run. The streams are seekable: a read at their end waits while
+ * the run goes on, and is the end of file afterwards.
+ */
+#include "pffs/core/watch.h"
+#include "pffs/fs/fs.h"
+#include "pffs/fs/handle.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/random.h>
+
+static struct run *shown_run(const struct node *node)
+{
+	return node->run ? node->run : sandbox_newest(node->sb);
+}
+
+static int open_run(struct handle *h, struct error *err)
+{
+	struct run *run = shown_run(&h->node);
+
+	(void)err;
+	if (!run)
+		return 0;
+	h->run = run_ref(run);
+	watch_add(&run->watchers, &h->watch, handle_changed);
+	return 0;
+}
+
+static enum run_stream which_stream(const struct node *node)
+{
+	switch (node->kind) {
+	case KIND_STDOUT:
+	case KIND_RUN_STDOUT:
+		return RUN_STDOUT;
+	case KIND_STDERR:
+	case KIND_RUN_STDERR:
+		return RUN_STDERR;
+	default:
+		return RUN_OUTPUT;
+	}
+}
+
+static ssize_t read_stream(struct handle *h, uint64_t offset, char *to, size_t len)
+{
+	ssize_t n;
+
+	if (!h->run)
+		return 0;
+	n = stream_read(&h->run->streams[which_stream(&h->node)], offset, to, len);
+	return n == 0 && h->run->state != RUN_ENDED ? -EAGAIN : n;
+}
+
+static unsigned poll_stream(const struct handle *h)
+{
+	if (!h->run || h->run->state == RUN_ENDED ||
+	    h->run->streams[which_stream(&h->node)].size > h->pos)
+		return EPOLLIN;
+	return 0;
+}
+
+static uint64_t size_stream(const struct node *node)
+{
+	const struct run *run = shown_run(node);
+
+	return run ? run->streams[which_stream(node)].size : 0;
+}
+
+#define STREAM_OPS                                                                         \
+	{                                                                                  \
+		.open = open_run, .read = read_stream, .poll = poll_stream,                \
+		.size = size_stream                                                        \
+	}
+
+const struct file_ops stdout_ops = STREAM_OPS;
+const struct file_ops stderr_ops = STREAM_OPS;
+const struct file_ops output_ops = STREAM_OPS;
+
+/* An exit code is at most three digits. */
+static int format_exit(const struct run *run, char text[8])
+{
+	if (!run || run->state != RUN_ENDED)
+		return 0;
+	return snprintf(text, 8, "%d\n", run->exit_code & 0xff);
+}
+
+static ssize_t read_exit(struct handle *h, uint64_t offset, char *to, size_t len)
+{
+	char text[8];
+
+	if (h->run && h->run->state != RUN_ENDED)
+		return -EAGAIN;
+	if (!h->text) {
+		int n = format_exit(h->run, text);
+
+		handle_text(h, strndup(text, (size_t)n), (size_t)n);
+	}
+	return handle_read_text(h, offset, to, len);
+}
+
+static unsigned poll_exit(const struct handle *h)
+{
+	return !h->run || h->run->state == RUN_ENDED ? EPOLLIN : 0;
+}
+
+static uint64_t size_exit(const struct node *node)
+{
+	char text[8];
+
+	return (uint64_t)format_exit(shown_run(node), text);
+}
+
+const struct file_ops exit_ops = {
+    .open = open_run, .read = read_exit, .poll = poll_exit, .size = size_exit};
+
+static ssize_t read_code(struct handle *h, uint64_t offset, char *to, size_t len)
+{
+	return stream_read(&h->run->code, offset, to, len);
+}
+
+static uint64_t size_code(const struct node *node)
+{
+	return node->run->code.size;
+}
+
+const struct file_ops code_ops = {.open = open_run, .read = read_code, .size = size_code};
+
+static int open_events(struct handle *h, struct error *err)
+{
+	(void)err;
+	watch_add(&h->fs->core->events.watchers, &h->watch, handle_changed);
+	return 0;
+}
+
+/* A line that does not fit the reader's buffer goes on in its next read. */
+static ssize_t read_events(struct handle *h, uint64_t offset, char *to, size_t len)
+{
+	uint64_t serial = h->node.sb ? h->node.sb->serial : 0;
+	size_t used = 0;
+	char *line;
+
+	(void)offset;
+	while (used < len) {
+		size_t n = h->text_len - h->text_pos;
+
+		if (h->text_pos == h->text_len) {
+			line = events_next(&h->fs->core->events, &h->cursor, serial);
+			if (!line)
+				break;
+			handle_text(h, line, strlen(line));
+			h->text_pos = 0;
+			continue;
+		}
+		if (n > len - used)
+			n = len - used;
+		memcpy(to + used, h->text + h->text_pos, n);
+		h->text_pos += n;
+		used += n;
+	}
+	if (!used && !(h->node.sb && h->node.sb->gone))
+		return -EAGAIN;
+	return (ssize_t)used;
+}
+
+static unsigned poll_all_events(const struct handle *h)
+{
+	uint64_t cursor = h->cursor;
+	char *line =
+	    events_next(&h->fs->core->events, &cursor, h->node.sb ? h->node.sb->serial : 0);
+	bool more = line || h->text_pos < h->text_len;
+
+	free(line);
+	return more || (h->node.sb && h->node.sb->gone) ? EPOLLIN : 0;
+}
+
+#define EVENTS_OPS                                                                         \
+	{                                                                                  \
+		.stream = true, .open = open_events, .read = read_events,                  \
+		.poll = poll_all_events                                                    \
+	}
+
+const struct file_ops all_events_ops = EVENTS_OPS;
+const struct file_ops events_ops = EVENTS_OPS;
+
+static int make_sandbox(struct handle *h)
+{
+	struct core *core = h->fs->core;
+	struct sandbox *sb = NULL;
+	uint32_t number;
+	char name[16], *text = NULL;
+	int len;
+
+	do {
+		if (getrandom(&number, sizeof(number), 0) != sizeof(number))
+			return -EIO;
+		snprintf(name, sizeof(name), "sb-%08x", number);
+	} while (sandbox_find(core, FOLDER_ROOT, name));
+	templates_find(&core->templates, "default");
+	sb = sandbox_create(core, FOLDER_ROOT, name, core->templates.fallback, h->uid,
+			    h->gid, &core->error);
+	if (!sb)
+		return core->error.code;
+	len = asprintf(&text, "%s\n", name);
+	if (len < 0)
+		return -ENOMEM;
+	handle_text(h, text, (size_t)len);
+	return 0;
+}
+
+/* The first read makes the sandbox; looking at the file does not. */
+static ssize_t read_new(struct handle *h, uint64_t offset, char *to, size_t len)
+{
+	int r = h->text ? 0 : make_sandbox(h);
+
+	return r < 0 ? r : handle_read_text(h, offset, to, len);
+}
+
+const struct file_ops new_ops = {.read = read_new};

@@ -1,0 +1,306 @@
+/*
+ * The requests about names and attributes.
+ */
+#include "pffs/fs/operations.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/statvfs.h>
+
+/* Nothing is cached by the kernel: what is here changes without it. */
+#define TIMEOUT 0.0
+
+void fs_refuse(fuse_req_t req, struct fs *fs, struct sandbox *sb, const struct error *err)
+{
+	if (sb)
+		sandbox_fail(sb, err);
+	else
+		fs->core->error = *err;
+	fuse_reply_err(req, -err->code);
+}
+
+static void reply_entry(fuse_req_t req, const struct node *node)
+{
+	struct fuse_entry_param entry = {.ino = node_ino(node),
+					 .generation = 1,
+					 .attr_timeout = TIMEOUT,
+					 .entry_timeout = TIMEOUT};
+
+	node_stat(node, &entry.attr);
+	fuse_reply_entry(req, &entry);
+}
+
+static void reply_attr(fuse_req_t req, const struct node *node)
+{
+	struct stat st;
+
+	node_stat(node, &st);
+	fuse_reply_attr(req, &st, TIMEOUT);
+}
+
+bool fs_node(fuse_req_t req, fuse_ino_t ino, struct node *node)
+{
+	int r = node_at(fuse_req_userdata(req), ino, node);
+
+	if (r < 0)
+		fuse_reply_err(req, -r);
+	return r == 0;
+}
+
+void fs_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
+{
+	struct node dir, node;
+	int r;
+
+	if (!fs_node(req, parent, &dir))
+		return;
+	r = node_child(&dir, name, &node);
+	if (r < 0)
+		fuse_reply_err(req, -r);
+	else
+		reply_entry(req, &node);
+}
+
+/* An open file keeps its attributes when its sandbox has gone. */
+void fs_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+	struct node node;
+
+	if (fi && fi->fh)
+		reply_attr(req, &fs_handle(fi)->node);
+	else if (fs_node(req, ino, &node))
+		reply_attr(req, &node);
+}
+
+/* Only a sandbox's own directory has a mode and an owner to set. Truncation is
+ * what a shell's redirection does first, and means nothing here. */
+void fs_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attr, int to_set,
+		struct fuse_file_info *fi)
+{
+	struct node node;
+
+	(void)fi;
+	if (!fs_node(req, ino, &node))
+		return;
+	if (to_set & (FUSE_SET_ATTR_MODE | FUSE_SET_ATTR_UID | FUSE_SET_ATTR_GID) &&
+	    node.kind != KIND_SANDBOX) {
+		fuse_reply_err(req, EPERM);
+		return;
+	}
+	if (to_set & FUSE_SET_ATTR_MODE)
+		node.sb->mode = attr->st_mode & 07777;
+	if (to_set & FUSE_SET_ATTR_UID)
+		node.sb->uid = attr->st_uid;
+	if (to_set & FUSE_SET_ATTR_GID)
+		node.sb->gid = attr->st_gid;
+	reply_attr(req, &node);
+}
+
+void fs_readlink(fuse_req_t req, fuse_ino_t ino)
+{
+	struct node node;
+	const struct run *run;
+	char target[32];
+
+	if (!fs_node(req, ino, &node))
+		return;
+	run = node.kind == KIND_LAST ? sandbox_newest(node.sb) : NULL;
+	if (!run) {
+		fuse_reply_err(req, node.kind == KIND_LAST ? ENOENT : EINVAL);
+		return;
+	}
+	snprintf(target, sizeof(target), "runs/%u", run->number);
+	fuse_reply_readlink(req, target);
+}
+
+static size_t template_for(struct node *dir)
+{
+	struct templates *templates = &dir->fs->core->templates;
+
+	if (dir->kind == KIND_TEMPLATE_FORKS)
+		return dir->template;
+	if (templates->fallback >= templates->count)
+		templates_scan(templates);
+	return templates->fallback;
+}
+
+void fs_mkdir(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode)
+{
+	const struct fuse_ctx *who = fuse_req_ctx(req);
+	struct node dir;
+	struct error err;
+
+	(void)mode;
+	if (!fs_node(req, parent, &dir))
+		return;
+	if (node_folder(&dir) < 0) {
+		error_say(&err, EPERM,
+			  "directories are made in the mount's root and in forks");
+		fs_refuse(req, dir.fs, dir.sb, &err);
+		return;
+	}
+	dir.sb = sandbox_create(dir.fs->core, (unsigned)node_folder(&dir), name,
+				template_for(&dir), who->uid, who->gid, &err);
+	if (!dir.sb) {
+		fs_refuse(req, dir.fs, NULL, &err);
+		return;
+	}
+	dir.kind = KIND_SANDBOX;
+	reply_entry(req, &dir);
+}
+
+void fs_rmdir(fuse_req_t req, fuse_ino_t parent, const char *name)
+{
+	struct node dir, node;
+	int r;
+
+	if (!fs_node(req, parent, &dir))
+		return;
+	r = node_child(&dir, name, &node);
+	if (r == 0 && node.kind != KIND_SANDBOX)
+		r = -EPERM;
+	if (r == 0)
+		sandbox_destroy(node.sb);
+	fuse_reply_err(req, -r);
+}
+
+void fs_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t newparent,
+	       const char *newname, unsigned flags)
+{
+	struct node from, to, node;
+	struct error err;
+	int r;
+
+	if (!fs_node(req, parent, &from) || !fs_node(req, newparent, &to))
+		return;
+	r = node_child(&from, name, &node);
+	if (r == 0 && (node.kind != KIND_SANDBOX || node_folder(&to) < 0))
+		r = -EPERM;
+	if (r == 0 && flags & ~1u) /* 1 is RENAME_NOREPLACE, which is what we do */
+		r = -EINVAL;
+	if (r < 0) {
+		fuse_reply_err(req, -r);
+		return;
+	}
+	if (sandbox_rename(node.sb, (unsigned)node_folder(&to), newname, &err) < 0)
+		fs_refuse(req, node.fs, NULL, &err);
+	else
+		fuse_reply_err(req, 0);
+}
+
+/* A directory is listed once, when it is opened. */
+struct listing {
+	struct buf items; /* struct item */
+};
+
+struct item {
+	char name[SANDBOX_NAME_MAX + 1];
+	struct stat st;
+};
+
+static void add_item(void *ctx, const char *name, const struct node *node)
+{
+	struct listing *listing = ctx;
+	struct item item = {0};
+
+	snprintf(item.name, sizeof(item.name), "%s", name);
+	node_stat(node, &item.st);
+	buf_append(&listing->items, &item, sizeof(item));
+}
+
+static void close_listing(struct listing *listing)
+{
+	buf_fini(&listing->items);
+	free(listing);
+}
+
+void fs_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+	struct listing *listing;
+	struct node node;
+
+	if (!fs_node(req, ino, &node))
+		return;
+	listing = calloc(1, sizeof(*listing));
+	if (!listing) {
+		fuse_reply_err(req, ENOMEM);
+		return;
+	}
+	add_item(listing, ".", &node);
+	add_item(listing, "..", &node);
+	node_list(&node, add_item, listing);
+	fi->fh = (uintptr_t)listing;
+	if (fuse_reply_open(req, fi) == -ENOENT)
+		close_listing(listing);
+}
+
+/* The offset of an entry is the number of entries up to and with it. */
+void fs_readdir(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset,
+		struct fuse_file_info *fi)
+{
+	const struct listing *listing = (struct listing *)(uintptr_t)fi->fh;
+	const struct item *items =
+	    (const struct item *)(const void *)buf_peek(&listing->items);
+	struct fs *fs = fuse_req_userdata(req);
+	size_t count = listing->items.len / sizeof(*items), used = 0;
+
+	(void)ino;
+	if (size > sizeof(fs->scratch))
+		size = sizeof(fs->scratch);
+	for (size_t i = (size_t)offset; i < count; i++) {
+		size_t len = fuse_add_direntry(req, fs->scratch + used, size - used,
+					       items[i].name, &items[i].st, (off_t)i + 1);
+
+		if (len > size - used)
+			break;
+		used += len;
+	}
+	fuse_reply_buf(req, fs->scratch, used);
+}
+
+void fs_releasedir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+	(void)ino;
+	close_listing((struct listing *)(uintptr_t)fi->fh);
+	fuse_reply_err(req, 0);
+}
+
+void fs_statfs(fuse_req_t req, fuse_ino_t ino)
+{
+	const struct fs *fs = fuse_req_userdata(req);
+	const struct statvfs st = {.f_bsize = 4096,
+				   .f_frsize = 4096,
+				   .f_files = fs->core->sandbox_count,
+				   .f_namemax = SANDBOX_NAME_MAX};
+
+	(void)ino;
+	fuse_reply_statfs(req, &st);
+}
+
+/* Files come and go with what they show; nobody makes or removes one. */
+void fs_unlink(fuse_req_t req, fuse_ino_t parent, const char *name)
+{
+	(void)parent;
+	(void)name;
+	fuse_reply_err(req, EPERM);
+}
+
+void fs_mknod(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, dev_t rdev)
+{
+	(void)mode;
+	(void)rdev;
+	fs_unlink(req, parent, name);
+}
+
+void fs_symlink(fuse_req_t req, const char *target, fuse_ino_t parent, const char *name)
+{
+	(void)target;
+	fs_unlink(req, parent, name);
+}
+
+void fs_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t newparent, const char *name)
+{
+	(void)ino;
+	fs_unlink(req, newparent, name);
+}
