@@ -129,7 +129,7 @@ static void check_engine(struct doctor *d)
 {
 	struct error err;
 	cleanup_free char *vmctl = paths_vmctl(&err);
-	const char *engine = NULL, *reason = "", *advice = "";
+	const char *engine = NULL, *why = "", *advice = "";
 	json_t *found;
 
 	if (!vmctl) {
@@ -137,14 +137,13 @@ static void check_engine(struct doctor *d)
 		return;
 	}
 	found = probe(vmctl);
-	json_unpack(found, "{s:s, s?s, s?s}", "engine", &engine, "reason", &reason,
-		    "advice", &advice);
+	json_unpack(found, "{s:s, s?s, s?s}", "engine", &engine, "why", &why, "advice",
+		    &advice);
 	report(d, engine != NULL, "engine: %s%s%s",
-	       engine ? engine : "`vmctl probe` failed", *reason ? ", because " : "",
-	       reason);
-	if (*advice)
-		advise(advice);
+	       engine ? engine : "`vmctl probe` failed", *why ? ", because " : "", why);
 	d->emulated = engine && strcmp(engine, "emulated") == 0;
+	if (d->emulated)
+		advise(advice);
 	json_decref(found);
 }
 
@@ -157,7 +156,8 @@ static void check_space(struct doctor *d)
 	if (statvfs(dir, &st) < 0)
 		return;
 	mib = (unsigned long long)st.f_bavail * st.f_frsize >> 20;
-	report(d, mib >= 1024, "%s, where long output is kept, has %llu MiB free", dir, mib);
+	report(d, mib >= 1024, "%s, where long output is kept, has %llu MiB free", dir,
+	       mib);
 	if (mib < 1024)
 		advise("make room there, or set TMPDIR to a directory with room");
 }
