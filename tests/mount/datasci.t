@@ -1,0 +1,24 @@
+#!/bin/bash
+# python-datasci has numpy, pandas and matplotlib in the REPL from the start.
+. "$(dirname "$0")/lib.sh"
+[ -d templates/python-datasci ] || skip_all "no template python-datasci: guest/images/build"
+where=templates/python-datasci/forks
+sandbox "$where/demo"
+ok "mkdir in the template's forks makes one" test -d "$where/demo"
+is "$(value "$where/demo/status" template)" python-datasci "of that template"
+ok "and it can be moved to the root" mv "$where/demo" moved
+sandboxes+=(moved)
+echo 'print(np.arange(4).sum(), pd.Series([1, 2]).mean(), plt.get_backend().lower())' > moved/exec
+is "$(cat moved/stdout)" '6 1.5 agg' "np, pd and plt are there"
+is "$(cat moved/exit)" 0 "without an error"
+is "$(cat moved/stderr)" "" "or a warning"
+echo 'import scipy.linalg; print(round(scipy.linalg.det(np.eye(2) * 2)))' > moved/exec
+is "$(cat moved/stdout)" 4 "scipy too"
+python moved <<'CODE'
+plt.plot([1, 2, 3])
+plt.savefig("/tmp/figure.png")
+CODE
+is "$?" 0 "a figure is drawn"
+is "$(echo 'head -c 8 /tmp/figure.png' > moved/bash; cat moved/stdout | od -An -tx1)" \
+	" 89 50 4e 47 0d 0a 1a 0a" "as PNG"
+done_testing

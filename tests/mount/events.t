@@ -1,0 +1,46 @@
+#!/bin/bash
+# events tells what happens to sandboxes, a JSON object a line.
+. "$(dirname "$0")/lib.sh"
+within "$wait_limit" cat events > "$scratch/all" &
+sandbox demo quiet
+within "$wait_limit" cat demo/events > "$scratch/demo" &
+reader=$!
+echo 'print(1)' > demo/exec
+is "$(cat demo/exit)" 0 "a run"
+id=$(value demo/status id)
+told() { # told FILE PATTERN
+	grep -q "$2" "$1"
+}
+ok "the sandbox's events tell of it" wait_for 30 told "$scratch/demo" '"run":1'
+ok "so do all events" wait_for 30 told "$scratch/all" '"run":1'
+fails_with EAGAIN "O_NONBLOCK at the end does not wait" drain-nonblock demo/events
+within 30 rmdir demo
+wait "$reader"
+is "$?" 0 "the events of a sandbox end with it"
+ok "every line is an object with time, event, sandbox and id" python3 - "$scratch/demo" "$id" <<'CODE'
+import json, sys
+lines = [json.loads(line) for line in open(sys.argv[1])]
+assert lines
+for line in lines:
+    assert line["time"] and line["event"] and line["sandbox"] == "demo", line
+    assert line["id"] == sys.argv[2], line
+assert len({line["seq"] for line in lines}) == len(lines)
+CODE
+within 5 cat events > "$scratch/late"
+ok "a late reader gets what came before" told "$scratch/late" "$id"
+ok "poll tells of a new event" within "$wait_limit" python3 - <<'CODE'
+import os, select
+fd = os.open("events", os.O_RDONLY | os.O_NONBLOCK)
+def drain():
+    try:
+        while os.read(fd, 65536): pass
+    except BlockingIOError: pass
+drain()
+poll = select.poll()
+poll.register(fd, select.POLLIN)
+assert not poll.poll(300)
+with open("quiet/exec", "w") as f: f.write("pass")
+assert poll.poll(60000)
+assert os.read(fd, 65536).startswith(b"{")
+CODE
+done_testing

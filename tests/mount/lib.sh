@@ -1,0 +1,182 @@
+# The harness of the mount tests: TAP, deadlines, and sandboxes that go when the test
+# ends. Sourced by each *.t, which is a user's shell session in the directory of the
+# mount. A test that is not under tests/mount/setup puts itself there.
+# shellcheck shell=bash
+set -u
+[ -n "${PFFS_TEST_MOUNT:-}${PFFS_TEST_SKIP:-}" ] ||
+	exec "$(dirname "${BASH_SOURCE[0]}")/setup" bash "$0" "$@"
+
+top=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+build=${PFFS_BUILD:-$top}
+wait_limit=${PFFS_TEST_WAIT:-120} # seconds that one wait may take, a boot included
+tests=0
+failures=0
+sandboxes=()
+scratch=
+
+skip_all() {
+	if [ "${PFFS_MUST_WORK:-}" = 1 ]; then
+		echo "1..1"
+		echo "not ok 1 - $1"
+		exit 1
+	fi
+	echo "1..0 # SKIP $1"
+	exit 0
+}
+
+[ -z "${PFFS_TEST_SKIP:-}" ] || skip_all "$PFFS_TEST_SKIP"
+
+# A test file that hangs for all its deadlines is ended, with all it started.
+if [ -z "${PFFS_TEST_GUARDED:-}" ]; then
+	PFFS_TEST_GUARDED=1 exec timeout -k 20 "${PFFS_TEST_FILE_LIMIT:-600}" bash "$0" "$@"
+fi
+unset PFFS_TEST_GUARDED
+
+# diag TEXT: for the person who reads a failure.
+diag() {
+	printf '%s\n' "$1" | sed 's/^/# /' >&2
+}
+
+# pass NAME, fail NAME: the result of one test.
+pass() {
+	tests=$((tests + 1))
+	echo "ok $tests - $1"
+}
+
+fail() {
+	tests=$((tests + 1))
+	failures=$((failures + 1))
+	echo "not ok $tests - $1"
+	return 1
+}
+
+# ok NAME COMMAND...: the command succeeds.
+ok() {
+	local name=$1 status=0
+	shift
+	"$@" || status=$?
+	if [ "$status" = 0 ]; then
+		pass "$name"
+	else
+		fail "$name"
+		diag "exit status $status: $*"
+		return 1
+	fi
+}
+
+# not_ok NAME COMMAND...: the command fails.
+not_ok() {
+	local name=$1
+	shift
+	if "$@"; then
+		fail "$name"
+		diag "succeeded: $*"
+	else
+		pass "$name"
+	fi
+}
+
+# is GOT WANT NAME: two texts are equal.
+is() {
+	if [ "$1" = "$2" ]; then
+		pass "$3"
+	else
+		fail "$3"
+		diag "got:  ${1:0:2000}"
+		diag "want: ${2:0:2000}"
+		return 1
+	fi
+}
+
+# like GOT REGEX NAME: a text matches an extended regular expression.
+like() {
+	if [[ $1 =~ $2 ]]; then
+		pass "$3"
+	else
+		fail "$3"
+		diag "got: ${1:0:2000}"
+		diag "which does not match: $2"
+		return 1
+	fi
+}
+
+# within SECONDS COMMAND...: run a program, ended by force after so many seconds.
+within() {
+	local limit=$1
+	shift
+	timeout -k 5 "$limit" "$@"
+}
+
+# cat(1) with a deadline: a read that should have ended fails instead of hanging.
+cat() {
+	within "$wait_limit" cat "$@"
+}
+
+# wait_for SECONDS COMMAND...: until a command or function succeeds.
+wait_for() {
+	local deadline=$((SECONDS + $1))
+	shift
+	until "$@"; do
+		[ $SECONDS -lt $deadline ] || return 1
+		sleep 0.1
+	done
+}
+
+# value FILE KEY: the value of a KEY VALUE line.
+value() {
+	within "$wait_limit" sed -n "s/^$2 //p" "$1"
+}
+
+# state_is NAME STATE: what its status says now.
+state_is() {
+	[ "$(value "$1/status" state)" = "$2" ]
+}
+
+# sandbox NAME...: make each. They go when the test ends, whatever the test does.
+sandbox() {
+	local name
+	for name; do
+		sandboxes+=("$name")
+		within 30 mkdir "$name" || fail "mkdir $name: $(cat error)"
+	done
+}
+
+# python NAME: code from standard input in NAME's REPL; its exit code is our status.
+# What it printed is in NAME/stdout, as always.
+python() {
+	command cat >"$1/exec" && [ "$(cat "$1/exit")" = 0 ]
+}
+
+# fails_with ERRNO NAME OPERATION ARGUMENT...: see tests/mount/attempt.
+fails_with() {
+	is "$(within "$wait_limit" "$top/tests/mount/attempt" "${@:3}")" "$1" "$2"
+}
+
+# vmctl COMMAND [ARGUMENT...]: ask the vmctl behind the mount.
+vmctl() {
+	within 60 "$build/vmctl/vmctl" "$1" --socket "$PFFS_TEST_SOCKET" "${@:2}"
+}
+
+# done_testing: the plan, last.
+done_testing() {
+	echo "1..$tests"
+	[ "$failures" = 0 ]
+	exit
+}
+
+clean_up() {
+	local status=$? name jobs
+	jobs=$(jobs -p)
+	# shellcheck disable=SC2086 # a list of numbers
+	[ -z "$jobs" ] || kill $jobs 2>/dev/null
+	for name in "${sandboxes[@]}"; do
+		[ ! -d "$name" ] || within 30 rmdir "$name" 2>/dev/null
+	done
+	[ -z "$scratch" ] || rm -rf "$scratch"
+	exit "$status"
+}
+trap clean_up EXIT
+trap 'exit 143' TERM
+
+scratch=$(mktemp -d) || skip_all "no scratch directory"
+cd "$PFFS_TEST_MOUNT" || skip_all "cannot enter $PFFS_TEST_MOUNT"

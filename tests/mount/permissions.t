@@ -1,0 +1,51 @@
+#!/bin/bash
+# A sandbox belongs to whoever made it; its modes are those of any directory.
+. "$(dirname "$0")/lib.sh"
+sandbox demo
+is "$(stat -c '%a %u' demo)" "700 $(id -u)" "a sandbox is its maker's, mode 0700"
+is "$(stat -c %a demo/exec)" 600 "exec can be read and written"
+is "$(stat -c %a demo/stdout)" 400 "stdout can be read"
+is "$(stat -c %a demo/ctl)" 200 "ctl can be written"
+ok "chmod works on a sandbox" chmod 750 demo
+is "$(stat -c %a demo)" 750 "and is seen"
+ok "so does chown" chown 65534 demo
+is "$(stat -c %u demo)" 65534 "and is seen"
+not_ok "chmod of a file is refused" chmod 777 demo/status
+chown 0 demo
+not_ok "without --allow-other nobody else enters" \
+	setpriv --reuid 65534 --regid 65534 --clear-groups ls "$PWD"
+
+# A second pffs, at the same vmctl, lets others in.
+shared=$scratch/shared
+chmod 755 "$scratch"
+mkdir "$shared"
+"$build/pffs/pffs" mount --foreground --allow-other --socket "$PFFS_TEST_SOCKET" "$shared" \
+	> "$scratch/log" 2>&1 &
+second=$!
+up() {
+	within 5 cat "$shared/host" > "$scratch/host" 2>&1
+}
+if ! ok "a second mount at the same vmctl, with --allow-other" wait_for 60 up; then
+	diag "$(command cat "$scratch/log")"
+	done_testing
+fi
+nobody() {
+	within "$wait_limit" setpriv --reuid 65534 --regid 65534 --clear-groups "$@"
+}
+is "$(ls "$shared" | grep -cx demo)" 0 "its sandboxes are its own"
+ok "another user sees the mount" nobody ls "$shared"
+ok "and makes a sandbox" nobody mkdir "$shared/theirs"
+is "$(stat -c '%u %a' "$shared/theirs")" "65534 700" "which is that user's"
+ok "root's sandbox" mkdir "$shared/ours"
+not_ok "is not for another user to enter" nobody ls "$shared/ours"
+not_ok "nor to end" nobody rmdir "$shared/ours"
+chmod 755 "$shared/ours"
+ok "unless its mode says so" nobody cat "$shared/ours/status"
+is "$(nobody bash -c "echo 'print(6 * 7)' > $shared/theirs/exec; cat $shared/theirs/stdout")" 42 \
+	"another user's code runs"
+ok "and that user ends it" nobody rmdir "$shared/theirs"
+ok "umount ends the second mount and its sandboxes" within 60 "$build/pffs/pffs" umount "$shared"
+wait "$second"
+is "$?" 0 "whose process ends well"
+is "$(value demo/status state | grep -c dead)" 0 "the first mount's sandbox lives"
+done_testing
