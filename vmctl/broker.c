@@ -1,0 +1,158 @@
+#include "vmctl/broker.h"
+
+#include "util/cleanup.h"
+#include "util/io.h"
+#include "vmctl/client.h"
+#include "vmctl/vmproc.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+static void reap_children(struct broker *broker)
+{
+	int status;
+	pid_t pid;
+
+	while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
+		struct vmproc *vm;
+
+		list_for_each (vm, &broker->vms, struct vmproc, link)
+			if (vm->pid == pid && !vm->dead) {
+				vmproc_reaped(vm, status);
+				break;
+			}
+	}
+}
+
+static void on_signal(struct loop_source *source, uint32_t revents)
+{
+	struct broker *broker = container_of(source, struct broker, signals);
+	struct signalfd_siginfo info;
+
+	(void)revents;
+	while (read(source->fd, &info, sizeof(info)) == sizeof(info)) {
+		if (info.ssi_signo == SIGCHLD)
+			reap_children(broker);
+		else
+			broker_stop(broker);
+	}
+}
+
+static void on_connection(struct loop_source *source, uint32_t revents)
+{
+	struct broker *broker = container_of(source, struct broker, listener);
+	int fd = accept4(source->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+	struct error err;
+
+	(void)revents;
+	if (fd < 0)
+		return;
+	if (client_add(broker, fd, false, &err) < 0)
+		fprintf(stderr, "vmctl: %s\n", err.text);
+}
+
+int broker_init(struct broker *broker, const struct broker_config *config,
+		struct error *err)
+{
+	sigset_t signals;
+	int r;
+
+	*broker = (struct broker){
+	    .config = *config,
+	    .started_ns = io_monotonic_ns(),
+	    .listener = LOOP_SOURCE_NONE,
+	    .listen_fd = -1,
+	};
+	list_init(&broker->clients);
+	list_init(&broker->vms);
+	for (int i = 0; i < BROKER_BUCKETS; i++)
+		list_init(&broker->buckets[i]);
+	r = loop_init(&broker->loop, err);
+	if (r < 0)
+		return r;
+	sigemptyset(&signals);
+	sigaddset(&signals, SIGTERM);
+	sigaddset(&signals, SIGINT);
+	sigaddset(&signals, SIGCHLD);
+	signal(SIGPIPE, SIG_IGN);
+	sigprocmask(SIG_BLOCK, &signals, NULL);
+	broker->signal_fd = signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK);
+	if (broker->signal_fd < 0)
+		return error_set(err, errno, "cannot take signals");
+	r = loop_add(&broker->loop, &broker->signals, broker->signal_fd, EPOLLIN,
+		     on_signal);
+	return r < 0 ? error_set(err, -r, "cannot take signals") : 0;
+}
+
+int broker_listen(struct broker *broker, int fd, struct error *err)
+{
+	int r = loop_add(&broker->loop, &broker->listener, fd, EPOLLIN, on_connection);
+
+	broker->listen_fd = fd;
+	return r < 0 ? error_set(err, -r, "cannot listen") : 0;
+}
+
+int broker_run(struct broker *broker, struct error *err)
+{
+	int r = loop_run(&broker->loop);
+
+	return r < 0 ? error_set(err, -r, "cannot wait for events") : 0;
+}
+
+static void stop_when_empty(struct broker *broker)
+{
+	if (broker->stopping && list_empty(&broker->vms))
+		loop_stop(&broker->loop);
+}
+
+void broker_stop(struct broker *broker)
+{
+	struct vmproc *vm;
+
+	broker->stopping = true;
+	loop_del(&broker->loop, &broker->listener);
+	list_for_each (vm, &broker->vms, struct vmproc, link)
+		vmproc_destroy(vm);
+	stop_when_empty(broker);
+}
+
+void broker_vm_gone(struct broker *broker)
+{
+	broker->vm_count--;
+	stop_when_empty(broker);
+}
+
+void broker_fini(struct broker *broker)
+{
+	struct client *client;
+
+	list_for_each (client, &broker->clients, struct client, link)
+		client_free(client);
+	loop_del(&broker->loop, &broker->signals);
+	close(broker->signal_fd);
+	if (broker->listen_fd >= 0)
+		close(broker->listen_fd);
+	loop_fini(&broker->loop);
+}
+
+struct vmproc *broker_find_any(struct broker *broker, uint32_t id)
+{
+	struct vmproc *vm;
+
+	list_for_each (vm, &broker->buckets[id % BROKER_BUCKETS], struct vmproc, bucket)
+		if (vm->channel.id == id)
+			return vm;
+	return NULL;
+}
+
+struct vmproc *broker_find(struct broker *broker, uint32_t id)
+{
+	struct vmproc *vm = broker_find_any(broker, id);
+
+	return vm && !vm->destroying ? vm : NULL;
+}

@@ -1,0 +1,207 @@
+#include "vmctl/channel.h"
+
+#include "vmctl/client.h"
+#include "wire/link.h"
+
+#include <errno.h>
+#include <unistd.h>
+
+#define CHANNEL_PIECE	(64u << 10)	  /* bytes read from a VM at a time */
+#define CHANNEL_PORTION (LINK_WINDOW / 8) /* bytes of credit worth a frame */
+
+void channel_init(struct channel *channel, struct loop *loop, uint32_t id, int fd,
+		  void (*drained)(struct channel *channel))
+{
+	*channel = (struct channel){
+	    .loop = loop,
+	    .source = LOOP_SOURCE_NONE,
+	    .id = id,
+	    .fd = fd,
+	    .drained = drained,
+	};
+	list_init(&channel->link);
+}
+
+static void channel_close(struct channel *channel)
+{
+	if (channel->fd < 0)
+		return;
+	loop_del(channel->loop, &channel->source);
+	close(channel->fd);
+	channel->fd = -1;
+}
+
+void channel_fini(struct channel *channel)
+{
+	channel_detach(channel);
+	channel_close(channel);
+	buf_fini(&channel->to_vm);
+}
+
+/* Tell the owner what the VM took, when it is worth a frame. */
+static void channel_took(struct channel *channel, size_t bytes)
+{
+	size_t stale = bytes < channel->stale ? bytes : channel->stale;
+
+	channel->stale -= stale;
+	if (!channel->owner)
+		return;
+	channel->taken += (uint32_t)(bytes - stale);
+	if (channel->taken < CHANNEL_PORTION)
+		return;
+	if (link_put_credit(&channel->owner->out, channel->id, channel->taken) < 0) {
+		client_break(channel->owner);
+		return;
+	}
+	channel->allowed += channel->taken;
+	channel->taken = 0;
+	client_watch(channel->owner);
+}
+
+/* Bytes for a VM that takes none any more are disposed of. */
+static void channel_discard(struct channel *channel)
+{
+	size_t len = channel->to_vm.len;
+
+	buf_fini(&channel->to_vm);
+	channel_took(channel, len);
+}
+
+static void channel_write(struct channel *channel)
+{
+	size_t before = channel->to_vm.len;
+
+	if (channel->fd < 0 || buf_flush(&channel->to_vm, channel->fd) < 0)
+		channel_discard(channel);
+	else
+		channel_took(channel, before - channel->to_vm.len);
+}
+
+void channel_settle(struct channel *channel)
+{
+	if (channel->fd < 0 && channel->ended && channel->owner)
+		channel->drained(channel);
+}
+
+static bool channel_may_read(const struct channel *channel)
+{
+	return channel->owner && channel->window && !client_busy(channel->owner);
+}
+
+/* Everything has been read and queued; an owner, if there is one, has it all. */
+static void channel_drain(struct channel *channel)
+{
+	channel_close(channel);
+	channel_discard(channel);
+	channel_settle(channel);
+}
+
+static void channel_read(struct channel *channel)
+{
+	struct client *owner = channel->owner;
+	size_t max = channel->window < CHANNEL_PIECE ? channel->window : CHANNEL_PIECE;
+	uint8_t piece[CHANNEL_PIECE];
+	ssize_t n;
+
+	do
+		n = read(channel->fd, piece, max);
+	while (n < 0 && errno == EINTR);
+	if (n < 0 && errno == EAGAIN && !channel->ended)
+		return;
+	if (n <= 0) {
+		channel_drain(channel);
+		return;
+	}
+	if (link_put(&owner->out, channel->id, LINK_DATA, piece, (size_t)n) < 0) {
+		client_break(owner);
+		return;
+	}
+	channel->window -= (uint32_t)n;
+	list_del(&channel->link);
+	list_add_before(&owner->channels, &channel->link);
+	client_watch(owner);
+}
+
+static void on_agent(struct loop_source *source, uint32_t revents)
+{
+	struct channel *channel = container_of(source, struct channel, source);
+
+	if (revents & EPOLLOUT)
+		channel_write(channel);
+	if (revents & (EPOLLIN | EPOLLHUP | EPOLLERR) && channel->fd >= 0 &&
+	    channel_may_read(channel))
+		channel_read(channel);
+	channel_watch(channel);
+}
+
+void channel_watch(struct channel *channel)
+{
+	uint32_t events = 0;
+
+	if (channel->fd < 0)
+		return;
+	if (channel_may_read(channel))
+		events |= EPOLLIN;
+	if (channel->to_vm.len)
+		events |= EPOLLOUT;
+	if (!events)
+		loop_del(channel->loop, &channel->source);
+	else if (channel->source.fd >= 0)
+		loop_mod(channel->loop, &channel->source, events);
+	else if (loop_add(channel->loop, &channel->source, channel->fd, events, on_agent) <
+		 0)
+		channel_drain(channel);
+}
+
+int channel_attach(struct channel *channel, struct client *client, struct error *err)
+{
+	if (channel->owner == client)
+		return 0;
+	if (channel->to_vm.len > LINK_WINDOW)
+		return error_say(err, EBUSY,
+				 "the VM has not taken what its former clients sent");
+	channel_detach(channel);
+	channel->owner = client;
+	channel->window = LINK_WINDOW;
+	channel->allowed = LINK_WINDOW;
+	channel->stale = channel->to_vm.len;
+	list_add_before(&client->channels, &channel->link);
+	channel_watch(channel);
+	return 0;
+}
+
+void channel_detach(struct channel *channel)
+{
+	list_del(&channel->link);
+	channel->owner = NULL;
+	channel->taken = 0;
+	channel_watch(channel);
+}
+
+int channel_from_client(struct channel *channel, const void *data, uint32_t len)
+{
+	if (len > channel->allowed)
+		return -EPROTO;
+	channel->allowed -= len;
+	if (buf_append(&channel->to_vm, data, len) < 0)
+		return -ENOMEM;
+	channel_write(channel);
+	channel_watch(channel);
+	return 0;
+}
+
+int channel_credit(struct channel *channel, uint32_t bytes)
+{
+	if (bytes > LINK_WINDOW - channel->window)
+		return -EPROTO;
+	channel->window += bytes;
+	channel_watch(channel);
+	return 0;
+}
+
+void channel_end(struct channel *channel)
+{
+	channel->ended = true;
+	channel_settle(channel);
+	channel_watch(channel);
+}

@@ -1,0 +1,84 @@
+/*
+ * A channel: the agent stream of one VM on its way to and from its client.
+ *
+ * Theory of operation
+ *
+ * Towards the client, bytes are read from the VM only when they can be queued
+ * for the client at once: when the channel has an owner, the owner's window
+ * (@window, refilled by LINK_CREDIT) is open and its queue is not busy.
+ * Otherwise they stay in the socket, and the VM process stalls, and the guest.
+ * Of one client's channels the one served longest ago goes first.
+ *
+ * Towards the VM, the owner may send @allowed bytes; what the socket does not
+ * take waits in @to_vm. Bytes that the VM took are given back to the owner as
+ * credit, in portions. What a former owner had sent stays queued, since the VM
+ * may be in the middle of it; a new owner is let in while that is at most
+ * LINK_WINDOW, so @to_vm never holds more than two windows.
+ *
+ * The socket is watched only for what is of use now: a peer that is gone makes
+ * it readable and writable for ever.
+ */
+#pragma once
+
+#include "util/buf.h"
+#include "util/error.h"
+#include "util/list.h"
+#include "util/loop.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct client;
+
+struct channel {
+	struct link link; /* on client->channels, while it has an owner */
+	struct loop *loop;
+	struct loop_source source;
+	struct client *owner;
+	struct buf to_vm;
+	uint32_t id;
+	uint32_t window;  /* bytes that may still go to the owner */
+	uint32_t allowed; /* bytes that the owner may still send */
+	uint32_t taken;	  /* bytes the VM took, not yet told to the owner */
+	size_t stale;	  /* bytes of @to_vm that came from former owners */
+	int fd;		  /* the agent socket; -1 when its end has been read */
+	bool ended;	  /* the VM's process is gone: no more bytes will come */
+	void (*drained)(struct channel *channel); /* the last byte is queued */
+};
+
+/** channel_init() - a channel without an owner; @fd becomes the channel's. */
+void channel_init(struct channel *channel, struct loop *loop, uint32_t id, int fd,
+		  void (*drained)(struct channel *channel));
+
+/** channel_fini() - let the owner go and close the socket. */
+void channel_fini(struct channel *channel);
+
+/**
+ * channel_attach() - give the channel to @client; no-op for its owner.
+ * Both windows are full then. The caller tells the former owner.
+ *
+ * Return: 0, or -EBUSY with @err when a former owner's bytes clog the channel.
+ */
+int channel_attach(struct channel *channel, struct client *client, struct error *err);
+
+/** channel_detach() - take the channel from its owner. */
+void channel_detach(struct channel *channel);
+
+/** channel_from_client() - bytes from the owner. Return: 0, -EPROTO or -ENOMEM. */
+int channel_from_client(struct channel *channel, const void *data, uint32_t len);
+
+/** channel_credit() - the owner disposed of @bytes. Return: 0 or -EPROTO. */
+int channel_credit(struct channel *channel, uint32_t bytes);
+
+/** channel_watch() - something changed that decides what may move. */
+void channel_watch(struct channel *channel);
+
+/** channel_end() - the VM's process has been reaped. */
+void channel_end(struct channel *channel);
+
+/**
+ * channel_settle() - call drained() if the VM's process has been reaped and the
+ * owner has been sent all there was. To be called when the reply to `attach` is
+ * queued; otherwise the channel does it by itself.
+ */
+void channel_settle(struct channel *channel);

@@ -1,0 +1,256 @@
+#include "vmctl/client.h"
+
+#include "vmctl/broker.h"
+#include "vmctl/channel.h"
+#include "vmctl/ops.h"
+#include "vmctl/vmproc.h"
+#include "wire/link.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#define CLIENT_PIECE (64u << 10) /* bytes read from a client at a time */
+
+/* Let go of everything that belongs to the session. */
+static void client_reset(struct client *client)
+{
+	struct channel *channel;
+
+	list_for_each (channel, &client->channels, struct channel, link)
+		channel_detach(channel);
+	ops_forget(client);
+	client->greeted = false;
+}
+
+void client_free(struct client *client)
+{
+	client_reset(client);
+	loop_timer_cancel(&client->end);
+	loop_del(&client->broker->loop, &client->source);
+	list_del(&client->link);
+	buf_flush(&client->out, client->fd);
+	close(client->fd);
+	buf_fini(&client->in);
+	buf_fini(&client->out);
+	free(client);
+}
+
+void client_break(struct client *client)
+{
+	if (client->broken)
+		return;
+	client->broken = true;
+	loop_timer_set(&client->broker->loop, &client->end, 0);
+}
+
+static int on_hello(struct client *client, const struct link_frame *frame)
+{
+	struct link_hello hello = {0};
+	int r;
+
+	if (link_get_hello(frame, &hello, NULL) < 0 && hello.version == LINK_VERSION)
+		return -EPROTO;
+	r = link_put_hello(&client->out, hello.nonce);
+	client_watch(client);
+	if (r < 0 || hello.version != LINK_VERSION)
+		return -EPROTO;
+	client->greeted = true;
+	return 0;
+}
+
+static int on_credit(struct channel *channel, const struct link_frame *frame)
+{
+	uint32_t bytes;
+
+	if (link_get_credit(frame, &bytes, NULL) < 0)
+		return -EPROTO;
+	return channel_credit(channel, bytes);
+}
+
+/* Frames for a channel that has just gone elsewhere crossed that on the way. */
+static int on_channel(struct client *client, const struct link_frame *frame)
+{
+	struct vmproc *vm = broker_find(client->broker, frame->channel);
+
+	if (!frame->channel)
+		return -EPROTO;
+	if (!vm || vm->channel.owner != client)
+		return 0;
+	if (frame->type == LINK_CREDIT)
+		return on_credit(&vm->channel, frame);
+	return channel_from_client(&vm->channel, frame->payload, frame->len);
+}
+
+static int on_frame(struct client *client, const struct link_frame *frame)
+{
+	if (!client->greeted) {
+		if (frame->type == LINK_HELLO)
+			return on_hello(client, frame);
+		return client->port ? 0 : -EPROTO;
+	}
+	switch ((enum link_type)frame->type) {
+	case LINK_CONTROL:
+		if (frame->channel)
+			return -EPROTO;
+		return ops_request(client, frame->payload, frame->len);
+	case LINK_DATA:
+	case LINK_CREDIT:
+		return on_channel(client, frame);
+	case LINK_BYE:
+		client_reset(client);
+		return 0;
+	case LINK_HELLO:
+		break;
+	}
+	return -EPROTO;
+}
+
+static bool client_may_read(const struct client *client)
+{
+	return !client->broken && client->out.len < CLIENT_STALL;
+}
+
+/* Handle whole frames, while the client takes what they make us say. */
+static void client_parse(struct client *client)
+{
+	while (client_may_read(client)) {
+		struct link_frame frame;
+		int r = link_next(&client->in, &frame, NULL);
+
+		if (r == 0)
+			return;
+		if (r > 0)
+			r = on_frame(client, &frame);
+		else
+			buf_consume(&client->in, client->in.len);
+		if (r < 0)
+			client_break(client);
+		if (client->in.len)
+			buf_consume(&client->in, link_frame_size(&frame));
+	}
+}
+
+void client_watch(struct client *client)
+{
+	uint32_t events = 0;
+
+	if (client->out.len > CLIENT_DROP)
+		client_break(client);
+	if (client_may_read(client))
+		events |= EPOLLIN;
+	if (client->out.len)
+		events |= EPOLLOUT;
+	loop_mod(&client->broker->loop, &client->source, events);
+}
+
+static void client_write(struct client *client)
+{
+	bool was_busy = client_busy(client), stalled = !client_may_read(client);
+	struct channel *channel;
+
+	if (buf_flush(&client->out, client->fd) < 0) {
+		client_break(client);
+		return;
+	}
+	if (stalled)
+		client_parse(client);
+	if (!was_busy || client_busy(client))
+		return;
+	list_for_each (channel, &client->channels, struct channel, link)
+		channel_watch(channel);
+}
+
+/* A port's other end is the outer vmctl; without it nobody needs this machine. */
+static void client_lost(struct client *client)
+{
+	if (client->port)
+		broker_stop(client->broker);
+	client_break(client);
+}
+
+static void client_read(struct client *client)
+{
+	ssize_t n = buf_fill(&client->in, client->fd, CLIENT_PIECE);
+
+	if (n == -EAGAIN)
+		return;
+	if (n <= 0)
+		client_lost(client);
+	else
+		client_parse(client);
+}
+
+static void on_stream(struct loop_source *source, uint32_t revents)
+{
+	struct client *client = container_of(source, struct client, source);
+
+	if (revents & EPOLLOUT)
+		client_write(client);
+	if (revents & (EPOLLIN | EPOLLHUP | EPOLLERR) && client_may_read(client))
+		client_read(client);
+	if (revents & (EPOLLHUP | EPOLLERR))
+		client_lost(client);
+	client_watch(client);
+}
+
+/*
+ * The session of a broken client ends here. A port goes on: what is queued stays,
+ * so that the stream remains one of whole frames, and the relay is told.
+ */
+static void on_end(struct loop_timer *timer)
+{
+	struct client *client = container_of(timer, struct client, end);
+
+	if (!client->port) {
+		client_free(client);
+		return;
+	}
+	client_reset(client);
+	client->broken = false;
+	link_put(&client->out, 0, LINK_BYE, NULL, 0);
+	client_parse(client);
+	client_watch(client);
+}
+
+int client_add(struct broker *broker, int fd, bool port, struct error *err)
+{
+	struct client *client = calloc(1, sizeof(*client));
+	int r;
+
+	if (!client) {
+		close(fd);
+		return error_set(err, ENOMEM, "cannot take a client");
+	}
+	*client = (struct client){.broker = broker, .fd = fd, .port = port};
+	list_init(&client->channels);
+	list_init(&client->requests);
+	loop_timer_init(&client->end, on_end);
+	list_add_before(&broker->clients, &client->link);
+	r = loop_add(&broker->loop, &client->source, fd, EPOLLIN, on_stream);
+	if (r < 0) {
+		client_free(client);
+		return error_set(err, -r, "cannot watch a client");
+	}
+	return 0;
+}
+
+int client_send(struct client *client, json_t *message)
+{
+	size_t len = json_dumpb(message, NULL, 0, JSON_COMPACT);
+	char *text;
+	int r = 0;
+
+	if (len > LINK_PAYLOAD_MAX)
+		return -EMSGSIZE;
+	text = malloc(len + 1);
+	if (!text || json_dumpb(message, text, len, JSON_COMPACT) != len)
+		r = -ENOMEM;
+	if (r == 0)
+		r = link_put(&client->out, 0, LINK_CONTROL, text, len);
+	free(text);
+	if (r < 0)
+		client_break(client);
+	client_watch(client);
+	return r;
+}

@@ -1,0 +1,425 @@
+#include "vmctl/ops.h"
+
+#include "config.h"
+#include "util/cleanup.h"
+#include "util/io.h"
+#include "vmctl/broker.h"
+#include "vmctl/client.h"
+#include "vmctl/images.h"
+#include "vmctl/request.h"
+#include "vmctl/vmproc.h"
+#include "wire/link.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <limits.h>
+#include <signal.h>
+#include <string.h>
+
+#define MEMORY_MIB_MIN 128
+#define MEMORY_MIB_MAX (1 << 20)
+#define VCPUS_MAX      8
+#define LIST_MAX       256 /* VMs in one reply to `list` */
+
+/* A request on its way to its reply. */
+struct call {
+	struct client *client;
+	struct broker *broker;
+	const json_t *fields;
+	json_t *seq; /* NULL when the request has none */
+	struct error err;
+};
+
+static int get_number(struct call *call, const char *key, json_int_t min, json_int_t max,
+		      json_int_t *value)
+{
+	const json_t *field = json_object_get(call->fields, key);
+
+	*value = json_integer_value(field);
+	if (json_is_integer(field) && *value >= min && *value <= max)
+		return 0;
+	return error_say(&call->err, EINVAL, "%s has to be a number from %lld to %lld", key,
+			 (long long)min, (long long)max);
+}
+
+static const char *get_string(struct call *call, const char *key)
+{
+	const char *value = json_string_value(json_object_get(call->fields, key));
+
+	if (!value)
+		error_say(&call->err, EINVAL, "%s has to be a string", key);
+	return value;
+}
+
+static struct vmproc *get_vm(struct call *call)
+{
+	struct vmproc *vm;
+	json_int_t id;
+
+	if (get_number(call, "vm", 1, UINT32_MAX, &id) < 0)
+		return NULL;
+	vm = broker_find(call->broker, (uint32_t)id);
+	if (!vm)
+		error_say(&call->err, ENOENT, "there is no VM %lld", (long long)id);
+	return vm;
+}
+
+static json_t *describe(const struct vmproc *vm)
+{
+	return json_pack("{s:I, s:s, s:s, s:s, s:i, s:i, s:i, s:s}", "vm",
+			 (json_int_t)vm->channel.id, "name", vm->name, "template",
+			 vm->template, "state", vm->dead ? "dead" : "running", "pid",
+			 (int)vm->pid, "memory_mib", vm->memory_mib, "vcpus", vm->vcpus,
+			 "reason", vm->dead ? vm->reason : "");
+}
+
+static int check_name(struct call *call, const char *name)
+{
+	size_t len = strlen(name);
+
+	for (const char *p = name; *p; p++)
+		if (!isgraph((unsigned char)*p))
+			len = 0;
+	if (len >= 1 && len <= VMPROC_NAME_MAX)
+		return 0;
+	return error_say(&call->err, EINVAL, "name has to be 1 to %d visible characters",
+			 VMPROC_NAME_MAX);
+}
+
+/* The fields of `create` that are values; the paths are start_vm()'s. */
+static int get_spec(struct call *call, struct vmproc_spec *spec)
+{
+	json_int_t memory, vcpus;
+
+	spec->template = get_string(call, "template");
+	if (!spec->template)
+		return call->err.code;
+	spec->name = get_string(call, "name");
+	if (!spec->name || check_name(call, spec->name) < 0 ||
+	    get_number(call, "memory_mib", MEMORY_MIB_MIN, MEMORY_MIB_MAX, &memory) < 0 ||
+	    get_number(call, "vcpus", 1, VCPUS_MAX, &vcpus) < 0)
+		return call->err.code;
+	spec->memory_mib = (int)memory;
+	spec->vcpus = (int)vcpus;
+	return 0;
+}
+
+static int start_vm(struct call *call, struct vmproc_spec *spec, struct vmproc **vm)
+{
+	const char *images = call->broker->config.images, *remedy = "guest/images/build";
+	cleanup_free char *base = images_template(images, spec->template, &call->err);
+	cleanup_free char *kernel = images_path(images, "kernel", NULL);
+	cleanup_free char *initramfs = images_path(images, "initramfs", NULL);
+	cleanup_free char *upper = images_path(images, "upper.ext4", NULL);
+
+	if (!base)
+		return call->err.code;
+	if (!kernel || !initramfs || !upper)
+		return error_set(&call->err, ENOMEM, "cannot make a VM");
+	if (images_need(kernel, "kernel", remedy, &call->err) < 0 ||
+	    images_need(initramfs, "initramfs", remedy, &call->err) < 0 ||
+	    images_need(upper, "upper disk", remedy, &call->err) < 0)
+		return call->err.code;
+	spec->base = base;
+	spec->kernel = kernel;
+	spec->initramfs = initramfs;
+	spec->upper = upper;
+	return vmproc_start(call->broker, spec, vm, &call->err);
+}
+
+static int op_create(struct call *call)
+{
+	struct vmproc_spec spec = {0};
+	struct vmproc *vm;
+	int r = get_spec(call, &spec);
+
+	if (r == 0)
+		r = start_vm(call, &spec, &vm);
+	if (r == 0)
+		r = channel_attach(&vm->channel, call->client, &call->err);
+	if (r == 0)
+		reply(call->client, call->seq,
+		      json_pack("{s:I, s:i}", "vm", (json_int_t)vm->channel.id, "pid",
+				(int)vm->pid));
+	return r;
+}
+
+/* A VM that is being destroyed may be waited for by several clients. */
+static int op_destroy(struct call *call)
+{
+	struct vmproc *vm = NULL;
+	json_int_t id;
+
+	if (get_number(call, "vm", 1, UINT32_MAX, &id) < 0)
+		return call->err.code;
+	vm = broker_find_any(call->broker, (uint32_t)id);
+	if (!vm)
+		return error_say(&call->err, ENOENT, "there is no VM %lld", (long long)id);
+	if (!request_new(call->client, call->seq, vm, REQUEST_DESTROY))
+		return error_set(&call->err, ENOMEM, "cannot destroy a VM");
+	vmproc_destroy(vm);
+	return 0;
+}
+
+static int op_attach(struct call *call)
+{
+	struct vmproc *vm = get_vm(call);
+	struct client *former = vm ? vm->channel.owner : NULL;
+
+	if (!vm || channel_attach(&vm->channel, call->client, &call->err) < 0)
+		return call->err.code;
+	reply(call->client, call->seq, describe(vm));
+	if (former && former != call->client) {
+		json_t *event = json_pack("{s:s, s:I}", "event", "detached", "vm",
+					  (json_int_t)vm->channel.id);
+
+		client_send(former, event);
+		json_decref(event);
+	}
+	channel_settle(&vm->channel);
+	return 0;
+}
+
+static int op_list(struct call *call)
+{
+	json_int_t after = json_integer_value(json_object_get(call->fields, "after"));
+	json_t *vms = json_array();
+	struct vmproc *vm;
+	bool more = false;
+
+	list_for_each (vm, &call->broker->vms, struct vmproc, link) {
+		if ((json_int_t)vm->channel.id <= after)
+			continue;
+		more = json_array_size(vms) == LIST_MAX;
+		if (more)
+			break;
+		json_array_append_new(vms, describe(vm));
+	}
+	reply(call->client, call->seq, json_pack("{s:o, s:b}", "vms", vms, "more", more));
+	return 0;
+}
+
+static json_t *describe_broker(const struct broker *broker)
+{
+	uint64_t up = (io_monotonic_ns() - broker->started_ns) / 1000000000u;
+
+	return json_pack("{s:s, s:s, s:i, s:I, s:o}", "engine", broker->config.engine,
+			 "version", PACKAGE_VERSION, "vms", (int)broker->vm_count,
+			 "uptime_s", (json_int_t)up, "templates",
+			 images_templates(broker->config.images));
+}
+
+static json_int_t number_in(const json_t *message, const char *key)
+{
+	json_int_t value = json_integer_value(json_object_get(message, key));
+
+	return value > 0 ? value : 0;
+}
+
+/* @message is what the VM process said; NULL when it is dead. */
+static json_t *describe_use(const struct vmproc *vm, const json_t *message)
+{
+	json_t *use =
+	    json_pack("{s:I, s:I, s:I}", "cpu_usec", number_in(message, "cpu_usec"),
+		      "memory_bytes", number_in(message, "memory_bytes"), "disk_bytes",
+		      number_in(message, "disk_bytes"));
+	json_t *body = describe(vm);
+
+	json_object_update(body, use);
+	json_decref(use);
+	return body;
+}
+
+/* JSON can swell a log beyond a frame: then its newest part has to do. */
+static json_t *describe_log(const char *log)
+{
+	json_t *text = json_string(log ? log : "");
+
+	while (json_dumpb(text, NULL, 0, JSON_ENCODE_ANY) > LINK_PAYLOAD_MAX - 256) {
+		log += strlen(log) / 4 + 1;
+		while ((*log & 0xc0) == 0x80)
+			log++;
+		json_string_set(text, log);
+	}
+	return json_pack("{s:o}", "log", text);
+}
+
+static void answer_of_dead(struct request *request)
+{
+	if (request->kind == REQUEST_STAT)
+		request_reply(request, describe_use(request->vm, NULL));
+	else
+		request_reply(request, describe_log(request->vm->log));
+}
+
+/* Put a question to the VM process, or answer for it when it is dead. */
+static int ask(struct call *call, enum request_kind kind, const char *op)
+{
+	struct vmproc *vm = get_vm(call);
+	struct request *request;
+	int r = 0;
+
+	if (!vm)
+		return call->err.code;
+	request = request_new(call->client, call->seq, vm, kind);
+	if (!request)
+		return error_set(&call->err, ENOMEM, "cannot ask a VM");
+	if (vm->dead)
+		answer_of_dead(request);
+	else
+		r = request_ask(request, op, &call->err);
+	if (r < 0)
+		request_free(request);
+	return r;
+}
+
+static int op_stat(struct call *call)
+{
+	if (json_object_get(call->fields, "vm"))
+		return ask(call, REQUEST_STAT, "stat");
+	reply(call->client, call->seq, describe_broker(call->broker));
+	return 0;
+}
+
+static int op_log(struct call *call)
+{
+	return ask(call, REQUEST_LOG, "log");
+}
+
+static int op_kill(struct call *call)
+{
+	struct vmproc *vm = get_vm(call);
+	json_int_t signal;
+
+	if (!vm || get_number(call, "signal", 1, NSIG - 1, &signal) < 0)
+		return call->err.code;
+	if (vm->dead)
+		return error_say(&call->err, ESRCH, "VM %u is dead", vm->channel.id);
+	if (kill(vm->pid, (int)signal) < 0)
+		return error_set(&call->err, errno, "cannot signal VM %u", vm->channel.id);
+	reply(call->client, call->seq, json_object());
+	return 0;
+}
+
+static const struct {
+	const char *name;
+	int (*fn)(struct call *call);
+} ops[] = {
+    {"create", op_create}, {"destroy", op_destroy}, {"attach", op_attach},
+    {"list", op_list},	   {"stat", op_stat},	    {"log", op_log},
+    {"kill", op_kill},
+};
+
+static int dispatch(struct call *call)
+{
+	const char *name = get_string(call, "op");
+
+	if (!name)
+		return call->err.code;
+	for (size_t i = 0; i < sizeof(ops) / sizeof(ops[0]); i++)
+		if (strcmp(ops[i].name, name) == 0)
+			return ops[i].fn(call);
+	return error_say(&call->err, EINVAL, "there is no operation %.40s", name);
+}
+
+int ops_request(struct client *client, const uint8_t *payload, size_t len)
+{
+	json_error_t why;
+	json_t *fields =
+	    json_loadb((const char *)payload, len, JSON_REJECT_DUPLICATES, &why);
+	json_t *seq = json_object_get(fields, "seq");
+	struct call call = {
+	    .client = client,
+	    .broker = client->broker,
+	    .fields = fields,
+	    .seq = json_is_integer(seq) ? seq : NULL,
+	};
+	int r;
+
+	if (!fields)
+		r = error_say(&call.err, EINVAL, "a request is no JSON: %s", why.text);
+	else if (!json_is_object(fields))
+		r = error_say(&call.err, EINVAL, "a request has to be a JSON object");
+	else if (!call.seq)
+		r = error_say(&call.err, EINVAL, "seq has to be a number");
+	else
+		r = dispatch(&call);
+	if (r < 0)
+		reply_error(client, call.seq, &call.err);
+	json_decref(fields);
+	return 0;
+}
+
+void ops_forget(struct client *client)
+{
+	struct request *request;
+
+	list_for_each (request, &client->requests, struct request, client_link)
+		request_free(request);
+}
+
+int ops_answer(struct vmproc *vm, const json_t *message)
+{
+	json_int_t seq = number_in(message, "seq");
+	struct request *request;
+
+	if (!seq || (uint64_t)seq > vm->last_seq)
+		return -EPROTO;
+	request = request_find(vm, (uint64_t)seq);
+	if (!request)
+		return 0;
+	if (request->kind == REQUEST_STAT)
+		request_reply(request, describe_use(vm, message));
+	else
+		request_reply(request, describe_log(json_string_value(
+					   json_object_get(message, "log"))));
+	return 0;
+}
+
+static void send_dead(struct client *client, const struct vmproc *vm)
+{
+	json_t *event = json_pack("{s:s, s:I, s:s}", "event", "dead", "vm",
+				  (json_int_t)vm->channel.id, "reason", vm->reason);
+
+	if (!event || client_send(client, event) < 0)
+		client_break(client);
+	json_decref(event);
+}
+
+/* Whoever waits for the VM to be destroyed learns of its end by that reply. */
+static bool wants_destroyed(const struct client *client, const struct vmproc *vm)
+{
+	struct request *request;
+
+	list_for_each (request, &vm->requests, struct request, vm_link)
+		if (request->kind == REQUEST_DESTROY && request->client == client)
+			return true;
+	return false;
+}
+
+void ops_vm_dead(struct vmproc *vm)
+{
+	struct request *request;
+	struct client *client;
+
+	list_for_each (request, &vm->requests, struct request, vm_link)
+		if (request->kind != REQUEST_DESTROY)
+			answer_of_dead(request);
+	list_for_each (client, &vm->broker->clients, struct client, link)
+		if (client->greeted && client != vm->channel.owner &&
+		    !wants_destroyed(client, vm))
+			send_dead(client, vm);
+}
+
+void ops_channel_drained(struct channel *channel)
+{
+	send_dead(channel->owner, container_of(channel, struct vmproc, channel));
+}
+
+void ops_vm_gone(struct vmproc *vm)
+{
+	struct request *request;
+
+	list_for_each (request, &vm->requests, struct request, vm_link)
+		request_reply(request, json_object());
+}

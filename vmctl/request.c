@@ -1,0 +1,120 @@
+#include "vmctl/request.h"
+
+#include "vmctl/broker.h"
+#include "vmctl/client.h"
+#include "vmctl/vmproc.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+static void too_large(struct client *client, json_t *seq)
+{
+	struct error err;
+
+	error_say(&err, EMSGSIZE, "the reply does not fit one frame");
+	reply_error(client, seq, &err);
+}
+
+void reply(struct client *client, json_t *seq, json_t *body)
+{
+	int r;
+
+	if (!body || (seq && json_object_set(body, "seq", seq) < 0)) {
+		client_break(client);
+		json_decref(body);
+		return;
+	}
+	r = client_send(client, body);
+	json_decref(body);
+	if (r == -EMSGSIZE)
+		too_large(client, seq);
+}
+
+/* A sentence may quote what a client said, and not always to its end. */
+static json_t *text_of(const char *text)
+{
+	json_t *string = json_string(text);
+	char ascii[sizeof(((struct error *)0)->text)];
+
+	if (string)
+		return string;
+	snprintf(ascii, sizeof(ascii), "%s", text);
+	for (char *p = ascii; *p; p++)
+		if (*p & 0x80)
+			*p = '?';
+	return json_string(ascii);
+}
+
+void reply_error(struct client *client, json_t *seq, const struct error *err)
+{
+	reply(client, seq,
+	      json_pack("{s:o, s:i}", "error", text_of(err->text), "errno", -err->code));
+}
+
+static void on_deadline(struct loop_timer *timer)
+{
+	struct request *request = container_of(timer, struct request, deadline);
+	struct error err;
+
+	error_say(&err, ETIMEDOUT, "the VM's process did not answer within %d s",
+		  REQUEST_DEADLINE_MS / 1000);
+	reply_error(request->client, request->seq, &err);
+	request_free(request);
+}
+
+struct request *request_new(struct client *client, json_t *seq, struct vmproc *vm,
+			    enum request_kind kind)
+{
+	struct request *request = calloc(1, sizeof(*request));
+
+	if (!request)
+		return NULL;
+	request->client = client;
+	request->vm = vm;
+	request->kind = kind;
+	request->seq = json_incref(seq);
+	loop_timer_init(&request->deadline, on_deadline);
+	list_add_before(&client->requests, &request->client_link);
+	list_add_before(&vm->requests, &request->vm_link);
+	return request;
+}
+
+int request_ask(struct request *request, const char *op, struct error *err)
+{
+	struct vmproc *vm = request->vm;
+	json_t *question =
+	    json_pack("{s:s, s:I}", "op", op, "seq", (json_int_t)++vm->last_seq);
+	int r = question ? vmproc_ask(vm, question, err)
+			 : error_set(err, ENOMEM, "cannot ask the VM's process");
+
+	json_decref(question);
+	request->vm_seq = vm->last_seq;
+	loop_timer_set(&vm->broker->loop, &request->deadline, REQUEST_DEADLINE_MS);
+	return r;
+}
+
+struct request *request_find(struct vmproc *vm, uint64_t vm_seq)
+{
+	struct request *request;
+
+	list_for_each (request, &vm->requests, struct request, vm_link)
+		if (request->kind != REQUEST_DESTROY && request->vm_seq == vm_seq)
+			return request;
+	return NULL;
+}
+
+void request_reply(struct request *request, json_t *body)
+{
+	reply(request->client, request->seq, body);
+	request_free(request);
+}
+
+void request_free(struct request *request)
+{
+	loop_timer_cancel(&request->deadline);
+	list_del(&request->client_link);
+	list_del(&request->vm_link);
+	json_decref(request->seq);
+	free(request);
+}

@@ -1,0 +1,61 @@
+/*
+ * Requests of clients: their replies, and those that wait for a VM process.
+ */
+#pragma once
+
+#include "util/error.h"
+#include "util/list.h"
+#include "util/loop.h"
+
+#include <jansson.h>
+#include <stdint.h>
+
+#define REQUEST_DEADLINE_MS 10000 /* for an answer of a VM process */
+
+struct client;
+struct vmproc;
+
+enum request_kind {
+	REQUEST_DESTROY, /* waits for the end of the VM */
+	REQUEST_STAT,	 /* the others wait for an answer of its process */
+	REQUEST_LOG,
+};
+
+struct request {
+	struct link client_link, vm_link;
+	struct client *client;
+	struct vmproc *vm;
+	struct loop_timer deadline;
+	enum request_kind kind;
+	uint64_t vm_seq; /* of the question to the VM process */
+	json_t *seq;	 /* of the client's request */
+};
+
+/**
+ * reply() - answer a request.
+ * @seq:  its number, or NULL when it had none.
+ * @body: an object that is consumed, or NULL when memory ran out.
+ */
+void reply(struct client *client, json_t *seq, json_t *body);
+
+/** reply_error() - answer a request by the error that it ran into. */
+void reply_error(struct client *client, json_t *seq, const struct error *err);
+
+/** request_new() - a request that waits. Return: NULL without memory. */
+struct request *request_new(struct client *client, json_t *seq, struct vmproc *vm,
+			    enum request_kind kind);
+
+/**
+ * request_ask() - put a request that waits to the VM process, as @op.
+ * Return: 0, or -errno with @err; the request then still has to be freed.
+ */
+int request_ask(struct request *request, const char *op, struct error *err);
+
+/** request_find() - the request of @vm with this question's number, or NULL. */
+struct request *request_find(struct vmproc *vm, uint64_t vm_seq);
+
+/** request_reply() - reply() to a request that waited, and free it. */
+void request_reply(struct request *request, json_t *body);
+
+/** request_free() - forget a request. */
+void request_free(struct request *request);

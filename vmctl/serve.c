@@ -1,0 +1,149 @@
+#include "vmctl/serve.h"
+
+#include "util/io.h"
+#include "vmctl/broker.h"
+#include "vmctl/host.h"
+#include "vmctl/images.h"
+#include "vmctl/probe.h"
+#include "vmctl/usage.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static const char usage[] =
+    "usage: vmctl serve [OPTION]...\n"
+    "Run virtual machines for the clients of a socket, until SIGTERM.\n"
+    "\n"
+    "  --socket PATH          listen here (" SOCKET_DEFAULT ")\n"
+    "  --images DIR           kernel, initramfs and templates (" IMAGES_DEFAULT ")\n"
+    "  --engine ENGINE        kvm, emulated, or auto: what `vmctl probe` says (auto)\n"
+    "  --host-memory-mib N    memory of the emulated host\n"
+    "  --help                 show this\n";
+
+static int serve_kvm(const struct serve_options *options, int listen_fd, struct error *err)
+{
+	struct broker_config config = {
+	    .images = options->images,
+	    .engine = "kvm",
+	    .vm_program = options->vm_program,
+	};
+	struct broker broker;
+	int r = broker_init(&broker, &config, err);
+
+	if (r == 0)
+		r = broker_listen(&broker, listen_fd, err);
+	if (r == 0)
+		r = broker_run(&broker, err);
+	broker_fini(&broker);
+	return r;
+}
+
+/* The default socket's directory is on a file system that is empty at boot. */
+static void make_parent(const char *path)
+{
+	char parent[108];
+	char *slash;
+
+	snprintf(parent, sizeof(parent), "%s", path);
+	slash = strrchr(parent, '/');
+	if (!slash || slash == parent)
+		return;
+	*slash = '\0';
+	mkdir(parent, 0755);
+}
+
+static int choose_engine(struct serve_options *options, struct error *err)
+{
+	struct probe probe;
+
+	if (strcmp(options->engine, "kvm") == 0 || strcmp(options->engine, "emulated") == 0)
+		return 0;
+	if (strcmp(options->engine, "auto") != 0)
+		return error_say(err, EINVAL, "there is no engine %s", options->engine);
+	probe_run(&probe);
+	options->engine = probe.engine;
+	if (strcmp(probe.engine, "kvm") != 0)
+		fprintf(stderr, "vmctl: emulating a host, which is slow: %s. %s\n",
+			probe.why, probe.advice);
+	return 0;
+}
+
+static int serve(struct serve_options *options, struct error *err)
+{
+	int r = choose_engine(options, err), fd;
+
+	if (r < 0)
+		return r;
+	make_parent(options->socket);
+	fd = io_listen_unix(options->socket, err);
+	if (fd < 0)
+		return fd;
+	if (strcmp(options->engine, "kvm") == 0)
+		r = serve_kvm(options, fd, err);
+	else
+		r = host_serve(options, fd, err);
+	unlink(options->socket);
+	return r;
+}
+
+static bool parse_memory(const char *text, int *mib)
+{
+	char *end;
+	long value = strtol(text, &end, 10);
+
+	*mib = (int)value;
+	return *text && !*end && value >= 1024 && value <= 1 << 20;
+}
+
+const char *serve_socket_path(const char *given)
+{
+	const char *env = getenv("PFFS_VMCTL_SOCKET");
+
+	if (given)
+		return given;
+	return env && *env ? env : SOCKET_DEFAULT;
+}
+
+int serve_main(int argc, char **argv)
+{
+	static const struct option longs[] = {
+	    {"socket", required_argument, NULL, 's'},
+	    {"images", required_argument, NULL, 'i'},
+	    {"engine", required_argument, NULL, 'e'},
+	    {"host-memory-mib", required_argument, NULL, 'm'},
+	    {"vm-program", required_argument, NULL, 'p'}, /* for tests */
+	    {"help", no_argument, NULL, 'h'},
+	    {0},
+	};
+	struct serve_options options = {.engine = "auto", .vm_program = "/proc/self/exe"};
+	struct error err;
+	int c;
+
+	while ((c = getopt_long(argc, argv, "", longs, NULL)) != -1) {
+		if (c == 's')
+			options.socket = optarg;
+		else if (c == 'i')
+			options.images = optarg;
+		else if (c == 'e')
+			options.engine = optarg;
+		else if (c == 'p')
+			options.vm_program = optarg;
+		else if (c == 'm' && parse_memory(optarg, &options.host_memory_mib))
+			continue;
+		else
+			return usage_exit(usage, c == 'h');
+	}
+	if (optind != argc)
+		return usage_exit(usage, false);
+	options.socket = serve_socket_path(options.socket);
+	options.images = images_dir(options.images);
+	if (serve(&options, &err) == 0)
+		return EXIT_SUCCESS;
+	fprintf(stderr, "vmctl: %s\n", err.text);
+	return EXIT_FAILURE;
+}

@@ -1,0 +1,77 @@
+/*
+ * One VM as the broker sees it: a child process, its control socket and its
+ * channel.
+ *
+ * Theory of operation
+ *
+ * The child is executed as `vmctl vm` in a session of its own, with descriptor
+ * 3 as control socket (SOCK_SEQPACKET, one JSON object per message) and 4 as
+ * agent socket. The end of descriptor 3 makes it exit, so no VM outlives its
+ * broker. A VM that has to go is told so by closing that socket; one that does
+ * not heed it within VMPROC_GRACE_MS is killed.
+ *
+ * A VM says why it ends in a last control message. The broker adds the reason
+ * itself when there was none. Its end counts from the moment it is reaped: then
+ * the clients are told, the owner of the channel after the channel's last byte.
+ * A dead VM stays until it is destroyed.
+ *
+ * The process may have been taken over by its guest: what it says is checked,
+ * and bounded, like what a client says.
+ */
+#pragma once
+
+#include "util/error.h"
+#include "util/list.h"
+#include "util/loop.h"
+#include "vmctl/channel.h"
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#define VMPROC_GRACE_MS 2000
+#define VMPROC_NAME_MAX 128
+
+struct broker;
+
+/* What a VM is made of. The strings are the caller's. */
+struct vmproc_spec {
+	const char *template, *name;
+	const char *kernel, *initramfs, *base, *upper; /* paths */
+	int memory_mib, vcpus;
+};
+
+struct vmproc {
+	struct link link, bucket; /* on the broker's lists */
+	struct broker *broker;
+	struct channel channel; /* its id is the VM's */
+	struct loop_source control;
+	struct loop_timer grace; /* fires when the process has to be killed */
+	struct link requests;	 /* struct request, by its vm_link: wait for an answer */
+	uint64_t last_seq;	 /* of the questions to the process */
+	int control_fd;		 /* -1 once closed */
+	pid_t pid;
+	int memory_mib, vcpus;
+	bool dead;	 /* reaped */
+	bool destroying; /* to be freed when it is dead */
+	char name[VMPROC_NAME_MAX + 1], template[VMPROC_NAME_MAX + 1];
+	char reason[320]; /* of its end; empty while there is none */
+	char *log;	  /* what its guest had said when it ended, or NULL */
+};
+
+/**
+ * vmproc_start() - start a VM process.
+ * Return: 0 with @vm set (the broker's; no owner yet), or -errno with @err.
+ */
+int vmproc_start(struct broker *broker, const struct vmproc_spec *spec, struct vmproc **vm,
+		 struct error *err);
+
+/** vmproc_ask() - send @message to the process. Return: 0 or -errno with @err. */
+int vmproc_ask(struct vmproc *vm, json_t *message, struct error *err);
+
+/** vmproc_destroy() - end the process and free the VM when it has been reaped. */
+void vmproc_destroy(struct vmproc *vm);
+
+/** vmproc_reaped() - the process is gone; @status is as waitpid(2) has it. */
+void vmproc_reaped(struct vmproc *vm, int status);
