@@ -12,7 +12,7 @@ void *buf_reserve(struct buf *b, size_t len)
 
 	if (b->room - b->head - b->len >= len && b->data)
 		return b->data + b->head + b->len;
-	if (b->head) {
+	if (b->data && b->head) {
 		memmove(b->data, b->data + b->head, b->len);
 		b->head = 0;
 	}
@@ -86,5 +86,5 @@ ssize_t buf_fill(struct buf *b, int fd, size_t max)
 void buf_fini(struct buf *b)
 {
 	free(b->data);
-	*b = (struct buf){ 0 };
+	*b = (struct buf){0};
 }

@@ -22,10 +22,10 @@ int buf_append(struct buf *b, const void *data, size_t len);
 /** buf_consume() - drop @len bytes (at most b->len) from the front. */
 void buf_consume(struct buf *b, size_t len);
 
-/** buf_peek() - the first byte; b->len of them are valid. */
+/** buf_peek() - the first byte; b->len of them are valid. NULL before the first. */
 static inline const uint8_t *buf_peek(const struct buf *b)
 {
-	return b->data + b->head;
+	return b->data ? b->data + b->head : NULL;
 }
 
 /**

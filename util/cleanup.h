@@ -48,9 +48,9 @@ static inline int steal_fd(int *fd)
 }
 
 /** steal_pointer() - take the pointer out of a cleanup variable. */
-#define steal_pointer(pp)                  \
-	({                                 \
-		__auto_type taken_ = *(pp); \
-		*(pp) = NULL;              \
-		taken_;                    \
+#define steal_pointer(pp)                                                                  \
+	({                                                                                 \
+		__auto_type taken_ = *(pp);                                                \
+		*(pp) = NULL;                                                              \
+		taken_;                                                                    \
 	})

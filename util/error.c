@@ -4,8 +4,8 @@
 #include <stdio.h>
 #include <string.h>
 
-static void error_format(struct error *err, int code, const char *cause,
-			 const char *fmt, va_list ap)
+static void error_format(struct error *err, int code, const char *cause, const char *fmt,
+			 va_list ap)
 {
 	size_t used;
 

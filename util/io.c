@@ -102,7 +102,7 @@ int io_set_nonblock(int fd, bool on)
 
 static int unix_address(const char *path, struct sockaddr_un *addr, struct error *err)
 {
-	*addr = (struct sockaddr_un){ .sun_family = AF_UNIX };
+	*addr = (struct sockaddr_un){.sun_family = AF_UNIX};
 	if (strlen(path) >= sizeof(addr->sun_path))
 		return error_say(err, ENAMETOOLONG,
 				 "the socket path %s is longer than %zu bytes", path,

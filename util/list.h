@@ -10,7 +10,7 @@ struct link {
 	struct link *prev, *next;
 };
 
-#define container_of(ptr, type, member) ((type *)((char *)(ptr) - offsetof(type, member)))
+#define container_of(ptr, type, member) ((type *)((char *)(ptr)-offsetof(type, member)))
 
 /** list_init() - make @head an empty list, or a link that is on no list. */
 static inline void list_init(struct link *head)
@@ -41,7 +41,7 @@ static inline void list_del(struct link *item)
 }
 
 /* Iteration that survives removal of the current item. */
-#define list_for_each(var, head, type, member)                                 \
-	for (struct link *it_ = (head)->next, *nx_ = it_->next;                \
-	     it_ != (head) && ((var) = container_of(it_, type, member), true); \
+#define list_for_each(var, head, type, member)                                             \
+	for (struct link *it_ = (head)->next, *nx_ = it_->next;                            \
+	     it_ != (head) && ((var) = container_of(it_, type, member), true);             \
 	     it_ = nx_, nx_ = it_->next)

@@ -8,7 +8,7 @@
 
 int loop_init(struct loop *loop, struct error *err)
 {
-	*loop = (struct loop){ .epoll_fd = epoll_create1(EPOLL_CLOEXEC) };
+	*loop = (struct loop){.epoll_fd = epoll_create1(EPOLL_CLOEXEC)};
 	list_init(&loop->timers);
 	if (loop->epoll_fd < 0)
 		return error_set(err, errno, "cannot make an epoll instance");
@@ -24,9 +24,9 @@ void loop_fini(struct loop *loop)
 int loop_add(struct loop *loop, struct loop_source *source, int fd, uint32_t events,
 	     void (*fn)(struct loop_source *source, uint32_t revents))
 {
-	struct epoll_event ev = { .events = events, .data.ptr = source };
+	struct epoll_event ev = {.events = events, .data.ptr = source};
 
-	*source = (struct loop_source){ .fd = fd, .events = events, .fn = fn };
+	*source = (struct loop_source){.fd = fd, .events = events, .fn = fn};
 	if (epoll_ctl(loop->epoll_fd, EPOLL_CTL_ADD, fd, &ev) == 0)
 		return 0;
 	source->fd = -1;
@@ -35,7 +35,7 @@ int loop_add(struct loop *loop, struct loop_source *source, int fd, uint32_t eve
 
 void loop_mod(struct loop *loop, struct loop_source *source, uint32_t events)
 {
-	struct epoll_event ev = { .events = events, .data.ptr = source };
+	struct epoll_event ev = {.events = events, .data.ptr = source};
 
 	if (source->fd < 0 || source->events == events)
 		return;
@@ -56,7 +56,7 @@ void loop_del(struct loop *loop, struct loop_source *source)
 
 void loop_timer_init(struct loop_timer *timer, void (*fn)(struct loop_timer *timer))
 {
-	*timer = (struct loop_timer){ .fn = fn };
+	*timer = (struct loop_timer){.fn = fn};
 	list_init(&timer->link);
 }
 
@@ -102,7 +102,7 @@ static void fire_timers(struct loop *loop)
 
 	while (!list_empty(&loop->timers) && !loop->stop) {
 		struct loop_timer *timer =
-			container_of(loop->timers.next, struct loop_timer, link);
+		    container_of(loop->timers.next, struct loop_timer, link);
 
 		if (timer->deadline_ns > now)
 			break;
@@ -115,8 +115,8 @@ int loop_run(struct loop *loop)
 {
 	loop->stop = false;
 	while (!loop->stop) {
-		int n = epoll_wait(loop->epoll_fd, loop->batch, LOOP_BATCH,
-				   next_timeout(loop));
+		int n =
+		    epoll_wait(loop->epoll_fd, loop->batch, LOOP_BATCH, next_timeout(loop));
 
 		if (n < 0 && errno != EINTR)
 			return -errno;

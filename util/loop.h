@@ -24,7 +24,7 @@ struct loop_source {
 };
 
 struct loop_timer {
-	struct link link; /* on loop->timers, in order of deadline */
+	struct link link;     /* on loop->timers, in order of deadline */
 	uint64_t deadline_ns; /* CLOCK_MONOTONIC; 0 while not armed */
 	void (*fn)(struct loop_timer *timer);
 };
@@ -37,7 +37,7 @@ struct loop {
 	int batch_len;
 };
 
-#define LOOP_SOURCE_NONE ((struct loop_source){ .fd = -1 })
+#define LOOP_SOURCE_NONE ((struct loop_source){.fd = -1})
 
 /** loop_init() - make an empty loop. Return: 0 or -errno with @err filled. */
 int loop_init(struct loop *loop, struct error *err);

@@ -77,7 +77,8 @@ int agent_put_wake(struct buf *out, const struct agent_wake *wake)
 			 sizeof(payload) - cursor_left(&c));
 }
 
-int agent_get_wake(const struct agent_frame *frame, struct agent_wake *wake, struct error *err)
+int agent_get_wake(const struct agent_frame *frame, struct agent_wake *wake,
+		   struct error *err)
 {
 	struct cursor c = payload_of(frame);
 	const void *entropy;
@@ -92,7 +93,8 @@ int agent_get_wake(const struct agent_frame *frame, struct agent_wake *wake, str
 	return finish(&c, "wake", err);
 }
 
-int agent_put_run(struct buf *out, uint16_t epoch, uint32_t stream, const struct agent_run *run)
+int agent_put_run(struct buf *out, uint16_t epoch, uint32_t stream,
+		  const struct agent_run *run)
 {
 	uint8_t payload[6];
 	struct cursor c = cursor_into(payload, sizeof(payload));
@@ -116,7 +118,8 @@ int agent_get_run(const struct agent_frame *frame, struct agent_run *run, struct
 	return finish(&c, "run", err);
 }
 
-int agent_put_signal(struct buf *out, uint16_t epoch, uint32_t stream, enum agent_signal signal)
+int agent_put_signal(struct buf *out, uint16_t epoch, uint32_t stream,
+		     enum agent_signal signal)
 {
 	uint8_t payload = (uint8_t)signal;
 
@@ -136,7 +139,7 @@ int agent_get_signal(const struct agent_frame *frame, uint8_t *signal, struct er
 int agent_put_exit(struct buf *out, uint16_t epoch, uint32_t stream,
 		   const struct agent_exit *status)
 {
-	uint8_t payload[2] = { status->signaled, status->value };
+	uint8_t payload[2] = {status->signaled, status->value};
 
 	return agent_put(out, epoch, stream, AGENT_EXIT, payload, sizeof(payload));
 }
@@ -162,7 +165,8 @@ int agent_put_stdin_taken(struct buf *out, uint16_t epoch, uint32_t stream, uint
 	return agent_put(out, epoch, stream, AGENT_STDIN_TAKEN, payload, sizeof(payload));
 }
 
-int agent_get_stdin_taken(const struct agent_frame *frame, uint32_t *bytes, struct error *err)
+int agent_get_stdin_taken(const struct agent_frame *frame, uint32_t *bytes,
+			  struct error *err)
 {
 	struct cursor c = payload_of(frame);
 

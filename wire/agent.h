@@ -125,7 +125,8 @@ int agent_get_wake(const struct agent_frame *frame, struct agent_wake *wake,
 		   struct error *err);
 int agent_put_run(struct buf *out, uint16_t epoch, uint32_t stream,
 		  const struct agent_run *run);
-int agent_get_run(const struct agent_frame *frame, struct agent_run *run, struct error *err);
+int agent_get_run(const struct agent_frame *frame, struct agent_run *run,
+		  struct error *err);
 int agent_put_signal(struct buf *out, uint16_t epoch, uint32_t stream,
 		     enum agent_signal signal);
 int agent_get_signal(const struct agent_frame *frame, uint8_t *signal, struct error *err);

@@ -6,7 +6,7 @@ struct cursor cursor_into(void *data, size_t len)
 {
 	uint8_t *p = data;
 
-	return (struct cursor){ .p = p, .end = p ? p + len : p };
+	return (struct cursor){.p = p, .end = p ? p + len : p};
 }
 
 struct cursor cursor_over(const void *data, size_t len)

@@ -18,7 +18,8 @@ int link_next(const struct buf *in, struct link_frame *frame, struct error *err)
 	zero = cursor_get_u8(&c) | cursor_get_u16(&c);
 	if (len > LINK_PAYLOAD_MAX || zero || frame->type < LINK_HELLO ||
 	    frame->type > LINK_BYE)
-		return error_say(err, EPROTO, "the peer does not speak the pffs link protocol");
+		return error_say(err, EPROTO,
+				 "the peer does not speak the pffs link protocol");
 	frame->len = len;
 	frame->payload = cursor_get_raw(&c, len);
 	return frame->payload ? 1 : 0;
@@ -57,7 +58,8 @@ int link_put_hello(struct buf *out, const uint8_t nonce[LINK_NONCE])
 	return link_put(out, 0, LINK_HELLO, payload, sizeof(payload));
 }
 
-int link_get_hello(const struct link_frame *frame, struct link_hello *hello, struct error *err)
+int link_get_hello(const struct link_frame *frame, struct link_hello *hello,
+		   struct error *err)
 {
 	struct cursor c = cursor_over(frame->payload, frame->len);
 	const void *word = cursor_get_raw(&c, sizeof(magic));
@@ -67,7 +69,8 @@ int link_get_hello(const struct link_frame *frame, struct link_hello *hello, str
 	nonce = cursor_get_raw(&c, LINK_NONCE);
 	if (frame->type != LINK_HELLO || frame->channel != 0 || !cursor_done(&c) ||
 	    memcmp(word, magic, sizeof(magic)) != 0)
-		return error_say(err, EPROTO, "the peer does not speak the pffs link protocol");
+		return error_say(err, EPROTO,
+				 "the peer does not speak the pffs link protocol");
 	if (hello->version != LINK_VERSION)
 		return error_say(err, EPROTO,
 				 "the peer speaks version %u of the link protocol, not %u: "

@@ -56,11 +56,11 @@ typedef void vmm_reply_fn(void *ctx, json_t *reply, const struct error *err);
 
 /**
  * vmm_request() - send a control request.
- * @request: JSON object with at least "op"; stolen.
+ * @message: JSON object with at least "op"; stolen.
  * @fn: called once: with the reply (borrowed), or with NULL and the error that
  *      the peer sent or the break of the link. NULL when nobody wants to know.
  */
-void vmm_request(struct vmm *vmm, json_t *request, vmm_reply_fn *fn, void *ctx);
+void vmm_request(struct vmm *vmm, json_t *message, vmm_reply_fn *fn, void *ctx);
 
 /** vmm_forget() - no reply function is called with @ctx any more. */
 void vmm_forget(struct vmm *vmm, const void *ctx);

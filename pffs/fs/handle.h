@@ -53,7 +53,7 @@ struct file_ops {
 
 /** handle_open() - open @node. Return: 0 or -errno with @err filled. */
 int handle_open(const struct node *node, const struct fuse_ctx *who, int flags,
-		struct handle **h, struct error *err);
+		struct handle **out, struct error *err);
 
 /** handle_read() - answer @req, now or later. */
 void handle_read(struct handle *h, fuse_req_t req, size_t len, uint64_t offset, int flags);

@@ -50,6 +50,7 @@ static int write_code(struct handle *h, const char *data, size_t len, struct err
 		r = begin(h, err);
 	if (r < 0)
 		return r;
+	/* NOLINTNEXTLINE(clang-analyzer-core.NullDereference): begin() has set it */
 	if (h->run->state == RUN_ENDED)
 		return error_say(err, EIO, "the run ended before its code was complete");
 	if (h->run->state != RUN_WRITING)

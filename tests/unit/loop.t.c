@@ -107,7 +107,10 @@ static struct loop_timer timer_a, timer_b, timer_c, timer_end;
 
 static void note_timer(struct loop_timer *timer)
 {
-	note(timer == &timer_a ? 'a' : timer == &timer_b ? 'b' : 'c');
+	if (timer == &timer_a)
+		note('a');
+	else
+		note((char)(timer == &timer_b ? 'b' : 'c'));
 }
 
 static void cancel_c(struct loop_timer *timer)
@@ -131,7 +134,7 @@ static void timers_fire_in_order(void)
 	loop_timer_set(&loop, &timer_b, 20);
 	loop_run(&loop);
 	is_str(order, "abcs", "timers fire in the order of their deadlines");
-	ok(io_monotonic_ns() - start >= 40u * 1000000u, "and not early");
+	ok(io_monotonic_ns() - start >= UINT64_C(40000000), "and not early");
 	is_int(timer_a.deadline_ns, 0, "a timer that fired is not armed");
 }
 
@@ -166,7 +169,7 @@ static void arming_again_moves_the_deadline(void)
 
 static void note_writable(struct loop_source *source, uint32_t revents)
 {
-	note(revents & EPOLLOUT ? 'w' : '?');
+	note((char)(revents & EPOLLOUT ? 'w' : '?'));
 	loop_mod(&loop, source, 0);
 }
 
