@@ -1,0 +1,20 @@
+/*
+ * From the kernel's hand-over to a root file system that programs can live in.
+ */
+#pragma once
+
+#include "util/error.h"
+
+#define BOOT_RUN_DIR  "/run/pffs"
+#define BOOT_REPL     BOOT_RUN_DIR "/repl.py"
+#define BOOT_IDENTITY BOOT_RUN_DIR "/etc"
+
+/**
+ * boot_system() - load modules, mount everything, switch to the new root.
+ * Return: 0, or -errno with @err filled; the guest cannot go on then.
+ */
+int boot_system(struct error *err);
+
+/** boot_open_port() - open the virtio port of the agent. Return: fd, or -errno with @err.
+ */
+int boot_open_port(struct error *err);

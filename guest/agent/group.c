@@ -1,0 +1,196 @@
+#include "guest/agent/group.h"
+
+#include "util/cleanup.h"
+#include "util/io.h"
+
+#include <ctype.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#define CGROUPS	      "/sys/fs/cgroup"
+#define PROC_STAT_MAX 4096
+#define PROC_FILE_MAX (1u << 20) /* cgroup.procs of more processes than pid_max */
+#define FIELD_STATE   3		 /* in /proc/PID/stat, counted from 1 */
+#define FIELD_SESSION 6
+#define FIELD_START   22
+
+static bool have_cgroups;
+static struct link abandoned = {&abandoned, &abandoned};
+
+void groups_init(void)
+{
+	have_cgroups = access(CGROUPS "/cgroup.procs", W_OK) == 0;
+}
+
+struct group *group_new(const char *name)
+{
+	static unsigned int made;
+	struct group *group = calloc(1, sizeof(*group));
+
+	if (!group)
+		return NULL;
+	list_init(&group->link);
+	group->fd = -1;
+	if (!have_cgroups)
+		return group;
+	snprintf(group->path, sizeof(group->path), CGROUPS "/%.24s-%u", name, ++made);
+	if (mkdir(group->path, 0755) == 0)
+		group->fd = open(group->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	return group;
+}
+
+static bool group_remove(struct group *group)
+{
+	if (group->fd >= 0 && rmdir(group->path) < 0)
+		return false;
+	if (group->fd >= 0)
+		close(group->fd);
+	list_del(&group->link);
+	free(group);
+	return true;
+}
+
+void group_abandon(struct group *group)
+{
+	if (group && !group_remove(group))
+		list_add_before(&abandoned, &group->link);
+}
+
+void groups_sweep(void)
+{
+	struct group *group;
+
+	list_for_each (group, &abandoned, struct group, link)
+		group_remove(group);
+}
+
+static bool group_write(const struct group *group, const char *file, const char *value)
+{
+	cleanup_close int fd = -1;
+
+	if (group->fd < 0)
+		return false;
+	fd = openat(group->fd, file, O_WRONLY | O_CLOEXEC);
+	return fd >= 0 && io_write_all(fd, value, strlen(value)) == 0;
+}
+
+void group_freeze(const struct group *group, bool on)
+{
+	group_write(group, "cgroup.freeze", on ? "1" : "0");
+}
+
+void group_kill(const struct group *group)
+{
+	struct procs procs;
+
+	if (group_write(group, "cgroup.kill", "1"))
+		return;
+	procs = group_list(group);
+	for (size_t i = 0; i < procs.count; i++)
+		kill(procs.list[i].pid, SIGKILL);
+	procs_fini(&procs);
+}
+
+/* The field @number of a stat line; the second field may hold any byte. */
+static const char *stat_field(const char *text, int number)
+{
+	const char *at = strrchr(text, ')');
+
+	for (int i = 2; at && i < number; i++) {
+		at = strchr(at, ' ');
+		if (at)
+			at++;
+	}
+	return at;
+}
+
+/* Read what is known of @pid. Return: false when it has ended. */
+static bool inspect(pid_t pid, struct proc *proc, pid_t *session)
+{
+	char path[32];
+	size_t len;
+	cleanup_free char *text = NULL;
+	const char *state, *sid, *start;
+
+	snprintf(path, sizeof(path), "/proc/%d/stat", pid);
+	text = io_read_file(path, PROC_STAT_MAX, &len, NULL);
+	if (!text)
+		return false;
+	state = stat_field(text, FIELD_STATE);
+	sid = stat_field(text, FIELD_SESSION);
+	start = stat_field(text, FIELD_START);
+	if (!state || !sid || !start || *state == 'Z' || *state == 'X')
+		return false;
+	*session = (pid_t)strtol(sid, NULL, 10);
+	*proc = (struct proc){.pid = pid, .start = strtoull(start, NULL, 10)};
+	return true;
+}
+
+static void procs_add(struct procs *procs, const struct proc *proc)
+{
+	struct proc *grown = procs->list;
+
+	/* The room is a power of two, and grows when the count reaches one. */
+	if ((procs->count & (procs->count - 1)) == 0)
+		grown = realloc(procs->list,
+				(procs->count ? 2 * procs->count : 1) * sizeof(*proc));
+	if (!grown)
+		return;
+	procs->list = grown;
+	procs->list[procs->count++] = *proc;
+}
+
+static struct procs list_cgroup(const struct group *group)
+{
+	struct procs procs = {0};
+	struct proc proc;
+	pid_t session;
+	char path[sizeof(group->path) + 16];
+	size_t len;
+	cleanup_free char *text = NULL;
+	char *rest, *line;
+
+	snprintf(path, sizeof(path), "%s/cgroup.procs", group->path);
+	rest = text = io_read_file(path, PROC_FILE_MAX, &len, NULL);
+	while (rest && (line = strsep(&rest, "\n")))
+		if (*line && inspect((pid_t)strtol(line, NULL, 10), &proc, &session))
+			procs_add(&procs, &proc);
+	return procs;
+}
+
+static struct procs list_session(pid_t leader)
+{
+	cleanup_closedir DIR *dir = opendir("/proc");
+	struct procs procs = {0};
+	struct dirent *entry;
+	struct proc proc;
+	pid_t session;
+
+	while (dir && (entry = readdir(dir)))
+		if (isdigit((unsigned char)entry->d_name[0]) &&
+		    inspect((pid_t)strtol(entry->d_name, NULL, 10), &proc, &session) &&
+		    session == leader)
+			procs_add(&procs, &proc);
+	return procs;
+}
+
+struct procs group_list(const struct group *group)
+{
+	return group->fd >= 0 ? list_cgroup(group) : list_session(group->session);
+}
+
+bool procs_have(const struct procs *procs, const struct proc *proc)
+{
+	for (size_t i = 0; i < procs->count; i++)
+		if (procs->list[i].pid == proc->pid && procs->list[i].start == proc->start)
+			return true;
+	return false;
+}
+
+void procs_fini(struct procs *procs)
+{
+	free(procs->list);
+	*procs = (struct procs){0};
+}

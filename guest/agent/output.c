@@ -1,0 +1,132 @@
+/*
+ * Theory of operation
+ *
+ * While the program runs, every byte goes to the port as it comes, as long as the
+ * port has room; otherwise the pipe is left alone and fills, which stops the
+ * program. A pipe that nobody watches must be off the epoll set: a hang-up cannot
+ * be masked.
+ *
+ * A pipe is a queue, so at the program's end what it wrote itself is within the
+ * bytes that the pipe holds then. Exactly so many are sent before the run's exit;
+ * a background process that goes on writing cannot put the exit off.
+ */
+#include "guest/agent/output.h"
+
+#include <errno.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+/* The agent has one thread, so one buffer serves every stream. */
+static uint8_t chunk[AGENT_PAYLOAD_MAX];
+
+void output_init(struct output *output, struct port *port, uint32_t stream,
+		 enum agent_type type, void (*on_change)(struct output *output))
+{
+	*output = (struct output){
+	    .port = port,
+	    .source = LOOP_SOURCE_NONE,
+	    .fd = -1,
+	    .stream = stream,
+	    .type = type,
+	    .on_change = on_change,
+	};
+}
+
+void output_close(struct output *output)
+{
+	loop_del(output->port->loop, &output->source);
+	if (output->fd >= 0)
+		close(output->fd);
+	output->fd = -1;
+	output->left = 0;
+}
+
+static ssize_t read_pipe(struct output *output, size_t max)
+{
+	ssize_t n;
+
+	do
+		n = read(output->fd, chunk, max < sizeof(chunk) ? max : sizeof(chunk));
+	while (n < 0 && errno == EINTR);
+	return n < 0 ? -errno : n;
+}
+
+/* Move one chunk. Return: false when there is nothing more to do for now. */
+static bool pump(struct output *output)
+{
+	size_t max = output->state == OUTPUT_LAST ? output->left : sizeof(chunk);
+	ssize_t n;
+
+	if (output->state != OUTPUT_DISCARDED && !port_has_room(output->port)) {
+		loop_del(output->port->loop, &output->source);
+		return false;
+	}
+	n = read_pipe(output, max);
+	if (n == -EAGAIN)
+		return false;
+	if (n <= 0) {
+		output_close(output);
+		return false;
+	}
+	if (output->state != OUTPUT_DISCARDED)
+		port_send(output->port, output->stream, output->type, chunk, (size_t)n);
+	if (output->state == OUTPUT_LAST)
+		output->left -= (size_t)n;
+	return true;
+}
+
+static void after_pump(struct output *output)
+{
+	if (output->state == OUTPUT_LAST && output->left == 0)
+		output->state = OUTPUT_DISCARDED;
+	if (output->fd < 0 || output->state == OUTPUT_DISCARDED)
+		output->on_change(output);
+}
+
+static void output_event(struct loop_source *source, uint32_t revents)
+{
+	struct output *output = container_of(source, struct output, source);
+
+	(void)revents;
+	pump(output);
+	after_pump(output);
+}
+
+int output_open(struct output *output, int fd)
+{
+	output->fd = fd;
+	output->state = OUTPUT_LIVE;
+	output->left = 0;
+	return loop_add(output->port->loop, &output->source, fd, EPOLLIN, output_event);
+}
+
+void output_finish(struct output *output)
+{
+	int held = 0;
+
+	if (output->fd >= 0 && ioctl(output->fd, FIONREAD, &held) < 0)
+		held = 0;
+	output->left = (size_t)held;
+	output->state = held ? OUTPUT_LAST : OUTPUT_DISCARDED;
+	while (output->left && pump(output))
+		;
+	if (output->state == OUTPUT_LAST && output->left == 0)
+		output->state = OUTPUT_DISCARDED;
+	output_resume(output);
+}
+
+bool output_is_sent(const struct output *output)
+{
+	return output->fd < 0 || output->state == OUTPUT_DISCARDED;
+}
+
+void output_resume(struct output *output)
+{
+	if (output->fd < 0 || output->source.fd >= 0)
+		return;
+	if (output->state != OUTPUT_DISCARDED && !port_has_room(output->port))
+		return;
+	if (loop_add(output->port->loop, &output->source, output->fd, EPOLLIN,
+		     output_event) < 0)
+		output_close(output);
+}

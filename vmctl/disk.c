@@ -1,0 +1,315 @@
+#include "vmctl/disk.h"
+
+#include "util/cleanup.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define ZERO  UINT16_MAX /* in the map: no layer holds it, it reads as zeros */
+#define PARTS 64	 /* buffers per system call */
+
+static uint64_t cluster_count(const struct disk *disk)
+{
+	return (disk->size + DISK_CLUSTER - 1) / DISK_CLUSTER;
+}
+
+static unsigned top_layer(const struct disk *disk)
+{
+	return disk->layers - 1;
+}
+
+static bool on_disk(const struct disk *disk, uint64_t offset, uint64_t len)
+{
+	return offset <= disk->size && len <= disk->size - offset;
+}
+
+static int open_base(struct disk *disk, const char *path, struct error *err)
+{
+	cleanup_close int fd = open(path, O_RDONLY | O_CLOEXEC);
+	off_t size;
+
+	if (fd < 0)
+		return error_set(err, errno, "cannot open the disk image %s", path);
+	size = lseek(fd, 0, SEEK_END);
+	if (size < (off_t)DISK_SECTOR)
+		return error_say(err, EINVAL, "the disk image %s is empty", path);
+	*disk = (struct disk){.size = (uint64_t)size - (uint64_t)size % DISK_SECTOR};
+	disk->fd[disk->layers++] = steal_fd(&fd);
+	return 0;
+}
+
+int disk_open_image(struct disk *disk, const char *path, struct error *err)
+{
+	return open_base(disk, path, err);
+}
+
+/*
+ * Give the clusters with data to the base. A block device does not know its
+ * holes: then the base has them all.
+ */
+static void map_base(struct disk *disk)
+{
+	uint64_t count = cluster_count(disk);
+	off_t data = lseek(disk->fd[0], 0, SEEK_DATA), hole;
+
+	if (data < 0 && errno != ENXIO) {
+		memset(disk->map, 0, count * sizeof(*disk->map));
+		return;
+	}
+	for (uint64_t i = 0; i < count; i++)
+		disk->map[i] = ZERO;
+	while (data >= 0 && (uint64_t)data < disk->size) {
+		uint64_t from = (uint64_t)data / DISK_CLUSTER, to = count;
+
+		hole = lseek(disk->fd[0], data, SEEK_HOLE);
+		if (hole > data && (uint64_t)hole < disk->size)
+			to = ((uint64_t)hole + DISK_CLUSTER - 1) / DISK_CLUSTER;
+		for (uint64_t i = from; i < to; i++)
+			disk->map[i] = 0;
+		data = hole > data ? lseek(disk->fd[0], hole, SEEK_DATA) : -1;
+	}
+}
+
+/* An unlinked sparse file of @size bytes, or -errno. */
+static int make_top(uint64_t size, struct error *err)
+{
+	const char *dir = getenv("TMPDIR");
+	cleanup_close int fd =
+	    open(dir ? dir : "/var/tmp", O_TMPFILE | O_RDWR | O_EXCL | O_CLOEXEC, 0600);
+
+	if (fd < 0)
+		fd = memfd_create("disk", MFD_CLOEXEC);
+	if (fd < 0)
+		return error_set(err, errno, "cannot make a file for the disk's writes");
+	if (ftruncate(fd, (off_t)size) < 0)
+		return error_set(err, errno, "cannot make a sparse file of %llu MiB",
+				 (unsigned long long)(size >> 20));
+	return steal_fd(&fd);
+}
+
+int disk_open_layered(struct disk *disk, const char *path, struct error *err)
+{
+	int top, r = open_base(disk, path, err);
+
+	if (r < 0)
+		return r;
+	disk->map = calloc(cluster_count(disk), sizeof(*disk->map));
+	disk->scratch = malloc(DISK_CLUSTER);
+	if (!disk->map || !disk->scratch) {
+		disk_close(disk);
+		return error_say(err, ENOMEM, "no memory for the map of %s", path);
+	}
+	map_base(disk);
+	top = make_top(disk->size, err);
+	if (top < 0) {
+		disk_close(disk);
+		return top;
+	}
+	disk->fd[disk->layers++] = top;
+	return 0;
+}
+
+void disk_close(struct disk *disk)
+{
+	for (unsigned i = 0; i < disk->layers; i++)
+		close(disk->fd[i]);
+	free(disk->map);
+	free(disk->scratch);
+	*disk = (struct disk){0};
+}
+
+/* Move @len bytes between @fd and the buffers at @cur. */
+static int transfer(int fd, bool write, uint64_t offset, struct iov_cursor *cur, size_t len)
+{
+	struct iovec part[PARTS];
+
+	while (len) {
+		struct iov_cursor ahead = *cur;
+		size_t want = len;
+		int n = (int)iov_take(&ahead, part, PARTS, &want);
+		ssize_t got = write ? pwritev(fd, part, n, (off_t)offset)
+				    : preadv(fd, part, n, (off_t)offset);
+
+		if (got < 0 && errno == EINTR)
+			continue;
+		if (got <= 0)
+			return got < 0 ? -errno : -EIO;
+		iov_skip(cur, (size_t)got);
+		offset += (size_t)got;
+		len -= (size_t)got;
+	}
+	return 0;
+}
+
+/* Bytes from @offset on, at most @len, that one layer holds. */
+static uint64_t run_length(const struct disk *disk, uint64_t offset, uint64_t len)
+{
+	uint64_t cluster = offset / DISK_CLUSTER, end = offset + len;
+	uint16_t layer;
+
+	if (!disk->map)
+		return len;
+	layer = disk->map[cluster++];
+	while (cluster * DISK_CLUSTER < end && disk->map[cluster] == layer)
+		cluster++;
+	return cluster * DISK_CLUSTER < end ? cluster * DISK_CLUSTER - offset : len;
+}
+
+int disk_read(struct disk *disk, uint64_t offset, struct iov_cursor *to, size_t len)
+{
+	if (!on_disk(disk, offset, len))
+		return -EINVAL;
+	while (len) {
+		size_t run = run_length(disk, offset, len);
+		uint16_t layer = disk->map ? disk->map[offset / DISK_CLUSTER] : 0;
+		int r = 0;
+
+		if (layer == ZERO)
+			iov_zero(to, run);
+		else
+			r = transfer(disk->fd[layer], false, offset, to, run);
+		if (r < 0)
+			return r;
+		offset += run;
+		len -= run;
+	}
+	return 0;
+}
+
+static bool all_zero(const uint8_t *p, size_t len)
+{
+	return !len || (!p[0] && !memcmp(p, p + 1, len - 1));
+}
+
+/* Copy [@from, @to), inside one cluster, from @layer to the top. */
+static int copy_up(struct disk *disk, unsigned layer, uint64_t from, uint64_t to)
+{
+	struct iovec iov = {.iov_base = disk->scratch, .iov_len = to - from};
+	struct iov_cursor cur = iov_at(&iov, 1);
+	int r;
+
+	if (from == to)
+		return 0;
+	r = transfer(disk->fd[layer], false, from, &cur, iov.iov_len);
+	if (r < 0 || all_zero(disk->scratch, iov.iov_len))
+		return r;
+	cur = iov_at(&iov, 1);
+	return transfer(disk->fd[top_layer(disk)], true, from, &cur, iov.iov_len);
+}
+
+/* Make [@from, @to), inside one cluster, zeros in the top. */
+static int punch(struct disk *disk, uint64_t from, uint64_t to)
+{
+	struct iovec iov = {.iov_base = disk->scratch, .iov_len = to - from};
+	struct iov_cursor cur = iov_at(&iov, 1);
+	int fd = disk->fd[top_layer(disk)];
+
+	if (fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)from,
+		      (off_t)(to - from)) == 0)
+		return 0;
+	if (errno != EOPNOTSUPP)
+		return -errno;
+	memset(disk->scratch, 0, iov.iov_len);
+	return transfer(fd, true, from, &cur, iov.iov_len);
+}
+
+static uint64_t cluster_end(const struct disk *disk, uint64_t cluster)
+{
+	uint64_t end = (cluster + 1) * DISK_CLUSTER;
+
+	return end < disk->size ? end : disk->size;
+}
+
+/*
+ * Give @cluster to the top, with what it holds outside of [@from, @to). What is
+ * inside is zeros or, when the top had it already, as it was.
+ */
+static int raise_cluster(struct disk *disk, uint64_t cluster, uint64_t from, uint64_t to)
+{
+	uint16_t layer = disk->map[cluster];
+	uint64_t start = cluster * DISK_CLUSTER, end = cluster_end(disk, cluster);
+	int r = 0;
+
+	if (layer == top_layer(disk))
+		return 0;
+	if (layer != ZERO) {
+		r = copy_up(disk, layer, start, from);
+		if (!r)
+			r = copy_up(disk, layer, to, end);
+	}
+	if (r < 0)
+		punch(disk, start, end); /* keep the invariant as well as we can */
+	else
+		disk->map[cluster] = (uint16_t)top_layer(disk);
+	return r;
+}
+
+int disk_write(struct disk *disk, uint64_t offset, struct iov_cursor *from, size_t len)
+{
+	uint64_t end = offset + len;
+
+	if (!disk->map)
+		return -EROFS;
+	if (!on_disk(disk, offset, len))
+		return -EINVAL;
+	for (uint64_t at = offset; at < end;) {
+		uint64_t cluster = at / DISK_CLUSTER, stop = cluster_end(disk, cluster);
+		int r = raise_cluster(disk, cluster, at, stop < end ? stop : end);
+
+		if (r < 0)
+			return r;
+		at = stop;
+	}
+	return transfer(disk->fd[top_layer(disk)], true, offset, from, len);
+}
+
+/* Zero [@from, @to), inside @cluster. */
+static int zero_part(struct disk *disk, uint64_t cluster, uint64_t from, uint64_t to)
+{
+	bool whole = from == cluster * DISK_CLUSTER && to == cluster_end(disk, cluster);
+	uint16_t layer = disk->map[cluster];
+	int r = 0;
+
+	if (layer == ZERO)
+		return 0;
+	if (layer == top_layer(disk))
+		r = punch(disk, from, to);
+	else if (!whole)
+		return raise_cluster(disk, cluster, from, to);
+	if (whole && !r)
+		disk->map[cluster] = ZERO;
+	return r;
+}
+
+int disk_zero(struct disk *disk, uint64_t offset, uint64_t len)
+{
+	if (!disk->map)
+		return -EROFS;
+	if (!on_disk(disk, offset, len))
+		return -EINVAL;
+	for (uint64_t at = offset, end = offset + len; at < end;) {
+		uint64_t cluster = at / DISK_CLUSTER, stop = cluster_end(disk, cluster);
+		int r = zero_part(disk, cluster, at, stop < end ? stop : end);
+
+		if (r < 0)
+			return r;
+		at = stop;
+	}
+	return 0;
+}
+
+uint64_t disk_allocated(const struct disk *disk)
+{
+	uint64_t bytes = 0;
+	struct stat st;
+
+	for (unsigned i = 1; i < disk->layers; i++)
+		if (fstat(disk->fd[i], &st) == 0)
+			bytes += (uint64_t)st.st_blocks * 512;
+	return bytes;
+}

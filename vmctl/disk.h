@@ -1,0 +1,88 @@
+/*
+ * What is behind a virtio-blk device: a read-only image, or a stack of sparse
+ * layers.
+ *
+ * Theory of operation: the disk is cut into clusters of 64 KiB, and a map in
+ * memory says for each which layer holds it, or that it is all zeros. Layer 0
+ * is the base, a file or a block device that is never written. The newest layer
+ * is the top: an unlinked sparse file, so that it costs what is written and
+ * ends with its process. Layers keep a cluster at the offset that it has on the
+ * disk. All writes go to the top; a write to a part of a cluster from below
+ * copies the rest up first.
+ *
+ * Invariant: a cluster that the map does not give to the top is a hole there.
+ *
+ * To fork a disk, both sides seal the top and put a new one upon it. The map
+ * is memory, so fork(2) copies it.
+ */
+#pragma once
+
+#include "util/error.h"
+#include "vmctl/iov.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#define DISK_CLUSTER	(64u << 10)
+#define DISK_SECTOR	512u
+#define DISK_LAYERS_MAX 256
+
+struct disk {
+	uint64_t size;	 /* bytes, a multiple of DISK_SECTOR */
+	uint16_t *map;	 /* per cluster: index of its layer; NULL: all in layer 0 */
+	unsigned layers; /* layers in use; the last one is the top if there is a map */
+	int fd[DISK_LAYERS_MAX];
+	uint8_t *scratch; /* one cluster, for copying up */
+};
+
+/**
+ * disk_open_image() - a read-only disk.
+ * @path: a file or a block device.
+ *
+ * Return: 0 or -errno with @err filled.
+ */
+int disk_open_image(struct disk *disk, const char *path, struct error *err);
+
+/**
+ * disk_open_layered() - a writable disk that begins as the contents of @path.
+ * @path: a file or a block device; holes in a file cost nothing. The top goes
+ *        to $TMPDIR or /var/tmp, or to memory where that cannot hold it.
+ *
+ * Return: 0 or -errno with @err filled.
+ */
+int disk_open_layered(struct disk *disk, const char *path, struct error *err);
+
+/** disk_close() - give up all layers. */
+void disk_close(struct disk *disk);
+
+/** disk_read_only() - the disk takes no writes. */
+static inline bool disk_read_only(const struct disk *disk)
+{
+	return !disk->map;
+}
+
+/**
+ * disk_read() - read @len bytes at @offset into the buffers at @to.
+ * Return: 0, -EINVAL when the range is not on the disk, or -errno.
+ */
+int disk_read(struct disk *disk, uint64_t offset, struct iov_cursor *to, size_t len);
+
+/**
+ * disk_write() - write @len bytes at @offset from the buffers at @from. After a
+ * failure that range holds anything.
+ * Return: 0, -EROFS, -EINVAL when the range is not on the disk, or -errno.
+ *
+ * There is no flush: the top ends with its process, so no crash of the host
+ * leaves anything behind that a flush could have made safe.
+ */
+int disk_write(struct disk *disk, uint64_t offset, struct iov_cursor *from, size_t len);
+
+/**
+ * disk_zero() - make @len bytes at @offset read as zeros, and give back the
+ * room that they took.
+ * Return: as disk_write().
+ */
+int disk_zero(struct disk *disk, uint64_t offset, uint64_t len);
+
+/** disk_allocated() - bytes that the writable layers take on the host. */
+uint64_t disk_allocated(const struct disk *disk);

@@ -1,0 +1,44 @@
+/*
+ * A KVM virtual machine and its vCPUs (Linux, Documentation/virt/kvm/api.rst).
+ * Everything here runs before the guest does, except kvm_set_irq().
+ */
+#pragma once
+
+#include "util/error.h"
+#include "vmctl/gmem.h"
+
+#include <linux/kvm.h>
+#include <stdbool.h>
+#include <stddef.h>
+
+struct kvm_vm {
+	int dev_fd, vm_fd;
+	size_t run_size;	  /* bytes of the mapping of struct kvm_run */
+	struct kvm_cpuid2 *cpuid; /* what this host supports */
+};
+
+/**
+ * kvm_vm_init() - make a VM over @mem, with interrupt controllers.
+ * Return: 0 or -errno with @err filled.
+ */
+int kvm_vm_init(struct kvm_vm *kvm, const struct gmem *mem, struct error *err);
+
+/**
+ * kvm_vcpu_init() - make vCPU @index of @count.
+ * @run: set to the mapping of its struct kvm_run.
+ *
+ * Return: its descriptor, or -errno with @err filled.
+ */
+int kvm_vcpu_init(const struct kvm_vm *kvm, unsigned index, unsigned count,
+		  struct kvm_run **run, struct error *err);
+
+/**
+ * kvm_vcpu_enter() - give the first vCPU the registers of the boot protocol.
+ * @entry: gpa at which it begins.
+ *
+ * Return: 0 or -errno with @err filled.
+ */
+int kvm_vcpu_enter(int vcpu_fd, uint64_t entry, struct error *err);
+
+/** kvm_set_irq() - set the level of one interrupt line. Any thread may. */
+void kvm_set_irq(const struct kvm_vm *kvm, unsigned gsi, bool high);

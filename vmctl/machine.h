@@ -1,0 +1,69 @@
+/*
+ * One virtual machine: memory, vCPUs, devices, and what connects them.
+ *
+ * Theory of operation: vCPU threads handle their accesses to devices by
+ * themselves, under the one device lock. The main thread takes it when the
+ * agent's socket is ready. The order of locks is: the device lock, then that of
+ * the log. The lock is never held across a KVM_RUN.
+ */
+#pragma once
+
+#include "util/error.h"
+#include "vmctl/conlog.h"
+#include "vmctl/disk.h"
+#include "vmctl/gmem.h"
+#include "vmctl/kvm.h"
+#include "vmctl/uart.h"
+#include "vmctl/vcpu.h"
+#include "vmctl/virtio_blk.h"
+#include "vmctl/virtio_console.h"
+#include "vmctl/virtio_rng.h"
+
+#include <pthread.h>
+
+#define MACHINE_MEMORY_MIN_MIB 128
+#define MACHINE_WINDOWS	       4
+
+struct machine;
+
+struct machine_config {
+	const char *kernel, *initramfs;
+	const char *base;  /* read-only image: the first disk */
+	const char *upper; /* what the second disk begins as */
+	uint64_t memory_mib;
+	unsigned vcpus;
+	int agent_fd; /* non-blocking stream; stays the caller's */
+
+	/* In a vCPU thread: the VM has ended. May be called more than once. */
+	void (*dead)(struct machine *m, const char *reason);
+	/* Under the device lock: look at console.want_in and want_out anew. */
+	void (*watch)(struct virtio_console *con);
+};
+
+struct machine {
+	struct gmem mem;
+	struct kvm_vm kvm;
+	struct vcpus vcpus;
+	struct disk base, upper;
+	struct conlog log;
+	void (*dead)(struct machine *m, const char *reason);
+
+	pthread_mutex_t lock; /* of the devices that follow */
+	struct uart uart;
+	struct virtio_blk blk[2];
+	struct virtio_console console;
+	struct virtio_rng rng;
+	struct virtio_device *window[MACHINE_WINDOWS]; /* by address */
+};
+
+/**
+ * machine_init() - build the machine and load its kernel; nothing runs yet.
+ * @m: zeroed; lives as long as the process.
+ *
+ * Return: 0 or -errno with @err filled; then the process is to end.
+ */
+int machine_init(struct machine *m, const struct machine_config *config, struct error *err);
+
+/** machine_agent_ready() - the agent's socket is ready for what was wanted.
+ * Return: 0, or -errno with @err filled when that ends the VM. */
+int machine_agent_ready(struct machine *m, struct error *err);

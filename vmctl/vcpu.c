@@ -1,0 +1,184 @@
+#include "vmctl/vcpu.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/ioctl.h>
+
+#define KICK SIGUSR1
+
+static void on_kick(int sig)
+{
+	(void)sig; /* it only makes KVM_RUN return */
+}
+
+int vcpus_init(struct vcpus *all, const struct kvm_vm *kvm, unsigned count, uint64_t entry,
+	       const struct vcpu_ops *ops, void *opaque, struct error *err)
+{
+	if (!count || count > VCPUS_MAX)
+		return error_say(err, EINVAL, "a guest has 1 to %d vCPUs, not %u",
+				 VCPUS_MAX, count);
+	*all = (struct vcpus){.ops = ops, .opaque = opaque};
+	pthread_mutex_init(&all->lock, NULL);
+	pthread_cond_init(&all->changed, NULL);
+	for (unsigned i = 0; i < count; i++) {
+		struct vcpu *vcpu = &all->vcpu[i];
+
+		vcpu->all = all;
+		vcpu->index = i;
+		vcpu->fd = kvm_vcpu_init(kvm, i, count, &vcpu->run, err);
+		if (vcpu->fd < 0)
+			return vcpu->fd;
+		all->count++;
+	}
+	return kvm_vcpu_enter(all->vcpu[0].fd, entry, err);
+}
+
+static int handle_port(struct vcpu *vcpu, struct error *err)
+{
+	struct kvm_run *run = vcpu->run;
+	uint8_t *data = (uint8_t *)run + run->io.data_offset;
+	int r = 0;
+
+	for (uint32_t i = 0; i < run->io.count && !r; i++, data += run->io.size)
+		r = vcpu->all->ops->port(vcpu->all->opaque, run->io.port,
+					 run->io.direction == KVM_EXIT_IO_OUT, data,
+					 run->io.size, err);
+	return r;
+}
+
+static int handle_exit(struct vcpu *vcpu, struct error *err)
+{
+	const struct vcpus *all = vcpu->all;
+	struct kvm_run *run = vcpu->run;
+
+	switch (run->exit_reason) {
+	case KVM_EXIT_IO:
+		return handle_port(vcpu, err);
+	case KVM_EXIT_MMIO:
+		return all->ops->mmio(all->opaque, run->mmio.phys_addr, run->mmio.is_write,
+				      run->mmio.data, run->mmio.len, err);
+	case KVM_EXIT_SHUTDOWN:
+		return all->ops->reset(all->opaque, err);
+	case KVM_EXIT_INTERNAL_ERROR:
+		return error_say(err, EIO, "KVM could not run vCPU %u (internal error %u)",
+				 vcpu->index, run->internal.suberror);
+	case KVM_EXIT_FAIL_ENTRY:
+		return error_say(
+		    err, EIO, "the processor refused to run vCPU %u (reason 0x%llx)",
+		    vcpu->index,
+		    (unsigned long long)run->fail_entry.hardware_entry_failure_reason);
+	default:
+		return error_say(err, EIO, "vCPU %u left KVM for the unknown reason %u",
+				 vcpu->index, run->exit_reason);
+	}
+}
+
+/* After a kick: wait while parked. Return: false when the thread is to end. */
+static bool pause_here(struct vcpu *vcpu)
+{
+	struct vcpus *all = vcpu->all;
+	bool stop;
+
+	pthread_mutex_lock(&all->lock);
+	all->parked++;
+	pthread_cond_broadcast(&all->changed);
+	while (all->park && !all->stop)
+		pthread_cond_wait(&all->changed, &all->lock);
+	all->parked--;
+	stop = all->stop;
+	if (!stop)
+		vcpu->run->immediate_exit = 0;
+	pthread_mutex_unlock(&all->lock);
+	return !stop;
+}
+
+static void run(struct vcpu *vcpu)
+{
+	const struct vcpus *all = vcpu->all;
+	struct error err;
+	int r = 0;
+
+	while (r >= 0) {
+		if (ioctl(vcpu->fd, KVM_RUN, 0) == 0)
+			r = handle_exit(vcpu, &err);
+		else if (errno == EINTR && !pause_here(vcpu))
+			return;
+		else if (errno != EINTR && errno != EAGAIN)
+			r = error_set(&err, errno, "KVM could not run vCPU %u",
+				      vcpu->index);
+	}
+	all->ops->dead(all->opaque, err.text);
+}
+
+static void *thread(void *arg)
+{
+	struct vcpu *vcpu = arg;
+	struct vcpus *all = vcpu->all;
+	char name[16];
+
+	snprintf(name, sizeof(name), "vcpu %u", vcpu->index);
+	pthread_setname_np(pthread_self(), name);
+	run(vcpu);
+	pthread_mutex_lock(&all->lock);
+	all->running--;
+	pthread_cond_broadcast(&all->changed);
+	pthread_mutex_unlock(&all->lock);
+	return NULL;
+}
+
+int vcpus_start(struct vcpus *all, struct error *err)
+{
+	struct sigaction act = {.sa_handler = on_kick};
+
+	sigaction(KICK, &act, NULL);
+	for (unsigned i = 0; i < all->count; i++) {
+		int r = pthread_create(&all->vcpu[i].thread, NULL, thread, &all->vcpu[i]);
+
+		if (r)
+			return error_set(err, r, "cannot start the thread of vCPU %u", i);
+		pthread_mutex_lock(&all->lock);
+		all->running++;
+		pthread_mutex_unlock(&all->lock);
+	}
+	return 0;
+}
+
+/* With the lock held: make every thread look at park and stop. */
+static void kick_all(struct vcpus *all)
+{
+	for (unsigned i = 0; i < all->count; i++) {
+		all->vcpu[i].run->immediate_exit = 1;
+		pthread_kill(all->vcpu[i].thread, KICK);
+	}
+}
+
+void vcpus_park(struct vcpus *all)
+{
+	pthread_mutex_lock(&all->lock);
+	all->park = true;
+	kick_all(all);
+	while (all->parked < all->running)
+		pthread_cond_wait(&all->changed, &all->lock);
+	pthread_mutex_unlock(&all->lock);
+}
+
+void vcpus_resume(struct vcpus *all)
+{
+	pthread_mutex_lock(&all->lock);
+	all->park = false;
+	pthread_cond_broadcast(&all->changed);
+	pthread_mutex_unlock(&all->lock);
+}
+
+void vcpus_stop(struct vcpus *all)
+{
+	pthread_mutex_lock(&all->lock);
+	all->stop = true;
+	kick_all(all);
+	pthread_cond_broadcast(&all->changed);
+	pthread_mutex_unlock(&all->lock);
+	for (unsigned i = 0; i < all->count; i++)
+		pthread_join(all->vcpu[i].thread, NULL);
+}

@@ -1,0 +1,74 @@
+/*
+ * The vCPU threads.
+ *
+ * Theory of operation: each vCPU has a thread that runs the guest and hands its
+ * port and memory accesses to the owner. vcpus_park() brings all of them to a
+ * stop between two guest instructions: it sets immediate_exit and sends a
+ * signal. KVM_RUN then completes the access that the thread has just handled,
+ * if any, and returns EINTR, and the thread waits. While they are parked, no
+ * vCPU thread touches guest memory or a device, and their KVM state can be read.
+ */
+#pragma once
+
+#include "util/error.h"
+#include "vmctl/kvm.h"
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#define VCPUS_MAX 8
+
+struct vcpus;
+
+struct vcpu {
+	struct vcpus *all;
+	unsigned index;
+	int fd;
+	struct kvm_run *run;
+	pthread_t thread;
+};
+
+/*
+ * What the owner does for its vCPUs, in their threads. An access returns 0, or
+ * -errno with @err filled to end the VM: then dead() gets that sentence.
+ */
+struct vcpu_ops {
+	int (*port)(void *opaque, uint16_t port, bool write, void *data, unsigned len,
+		    struct error *err);
+	int (*mmio)(void *opaque, uint64_t gpa, bool write, void *data, unsigned len,
+		    struct error *err);
+	int (*reset)(void *opaque, struct error *err); /* a triple fault */
+	void (*dead)(void *opaque, const char *reason);
+};
+
+struct vcpus {
+	const struct vcpu_ops *ops;
+	void *opaque;
+	unsigned count;
+	struct vcpu vcpu[VCPUS_MAX];
+
+	pthread_mutex_t lock; /* of all that follows */
+	pthread_cond_t changed;
+	bool park, stop;
+	unsigned parked, running; /* threads that wait; threads that have not ended */
+};
+
+/**
+ * vcpus_init() - make @count vCPUs; the first one will begin at @entry.
+ * Return: 0 or -errno with @err filled.
+ */
+int vcpus_init(struct vcpus *all, const struct kvm_vm *kvm, unsigned count, uint64_t entry,
+	       const struct vcpu_ops *ops, void *opaque, struct error *err);
+
+/** vcpus_start() - start the threads. Return: 0 or -errno with @err filled. */
+int vcpus_start(struct vcpus *all, struct error *err);
+
+/** vcpus_park() - wait until every vCPU that still runs is parked. */
+void vcpus_park(struct vcpus *all);
+
+/** vcpus_resume() - let parked vCPUs run on. */
+void vcpus_resume(struct vcpus *all);
+
+/** vcpus_stop() - end the threads and wait for them. Not from one of them. */
+void vcpus_stop(struct vcpus *all);

@@ -1,0 +1,36 @@
+#include "vmctl/virtio.h"
+
+#include <linux/virtio_config.h>
+#include <linux/virtio_mmio.h>
+
+void virtio_init(struct virtio_device *dev, const struct virtio_ops *ops,
+		 const struct gmem *mem, struct virtio_line line, uint64_t features,
+		 const void *config, uint32_t config_len)
+{
+	*dev = (struct virtio_device){
+	    .ops = ops,
+	    .mem = mem,
+	    .line = line,
+	    .features = features | 1ull << VIRTIO_F_VERSION_1,
+	    .config = config,
+	    .config_len = config_len,
+	};
+	for (unsigned i = 0; i < ops->queues; i++)
+		dev->queues[i].size_max = ops->queue_size;
+}
+
+bool virtio_running(const struct virtio_device *dev)
+{
+	return dev->status & VIRTIO_CONFIG_S_DRIVER_OK;
+}
+
+void virtio_used(struct virtio_device *dev, const struct virtqueue *vq)
+{
+	if (!virtqueue_wants_interrupt(vq, dev->mem))
+		return;
+	dev->interrupt_status |= VIRTIO_MMIO_INT_VRING;
+	if (dev->line_high)
+		return;
+	dev->line_high = true;
+	dev->line.set(dev->line.opaque, dev->line.gsi, true);
+}

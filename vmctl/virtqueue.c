@@ -1,0 +1,174 @@
+#include "vmctl/virtqueue.h"
+
+#include <errno.h>
+#include <linux/virtio_ring.h>
+#include <stddef.h>
+#include <string.h>
+
+void virtqueue_reset(struct virtqueue *vq)
+{
+	*vq = (struct virtqueue){.size_max = vq->size_max};
+}
+
+/* Size and alignment of the parts: virtio 1.2, 2.7. */
+static uint64_t desc_bytes(const struct virtqueue *vq)
+{
+	return (uint64_t)vq->size * sizeof(struct vring_desc);
+}
+
+static uint64_t avail_bytes(const struct virtqueue *vq)
+{
+	return sizeof(struct vring_avail) + (uint64_t)vq->size * 2;
+}
+
+static uint64_t used_bytes(const struct virtqueue *vq)
+{
+	return sizeof(struct vring_used) +
+	       (uint64_t)vq->size * sizeof(struct vring_used_elem);
+}
+
+static int check_part(const struct gmem *mem, uint64_t gpa, uint64_t len, unsigned align,
+		      const char *what, struct error *err)
+{
+	if (gpa % align)
+		return error_say(err, EPROTO, "its %s is not aligned to %u bytes", what,
+				 align);
+	if (!gmem_ptr(mem, gpa, len))
+		return error_say(err, EPROTO, "its %s is not in memory", what);
+	return 0;
+}
+
+int virtqueue_enable(struct virtqueue *vq, const struct gmem *mem, struct error *err)
+{
+	int r;
+
+	if (!vq->size || vq->size > vq->size_max || vq->size & (vq->size - 1))
+		return error_say(err, EPROTO, "a queue of %u entries is not possible",
+				 vq->size);
+	r = check_part(mem, vq->desc, desc_bytes(vq), 16, "descriptor table", err);
+	if (!r)
+		r = check_part(mem, vq->avail, avail_bytes(vq), 2, "available ring", err);
+	if (!r)
+		r = check_part(mem, vq->used, used_bytes(vq), 4, "used ring", err);
+	if (r < 0)
+		return r;
+	vq->next_avail = vq->next_used = 0;
+	vq->ready = true;
+	return 0;
+}
+
+/* Only for queues that are ready: their parts have been checked. */
+static struct vring_avail *avail_ring(const struct virtqueue *vq, const struct gmem *mem)
+{
+	return gmem_ptr(mem, vq->avail, avail_bytes(vq));
+}
+
+int virtqueue_pending(const struct virtqueue *vq, const struct gmem *mem, struct error *err)
+{
+	uint16_t index, pending;
+
+	if (!vq->ready)
+		return 0;
+	index = __atomic_load_n(&avail_ring(vq, mem)->idx, __ATOMIC_ACQUIRE);
+	pending = (uint16_t)(index - vq->next_avail);
+	if (pending > vq->size)
+		return error_say(err, EPROTO,
+				 "%u chains are available in a queue of %u entries",
+				 pending, vq->size);
+	return pending;
+}
+
+/* Read descriptor @index once. */
+static int copy_descriptor(const struct virtqueue *vq, const struct gmem *mem,
+			   uint16_t index, struct vring_desc *desc, struct error *err)
+{
+	const struct vring_desc *table = gmem_ptr(mem, vq->desc, desc_bytes(vq));
+
+	if (index >= vq->size)
+		return error_say(err, EPROTO,
+				 "descriptor %u does not exist in a queue of %u entries",
+				 index, vq->size);
+	desc->addr = __atomic_load_n(&table[index].addr, __ATOMIC_RELAXED);
+	desc->len = __atomic_load_n(&table[index].len, __ATOMIC_RELAXED);
+	desc->flags = __atomic_load_n(&table[index].flags, __ATOMIC_RELAXED);
+	desc->next = __atomic_load_n(&table[index].next, __ATOMIC_RELAXED);
+	return 0;
+}
+
+/* Append one checked buffer to @chain. */
+static int chain_add(struct vchain *chain, const struct gmem *mem,
+		     const struct vring_desc *desc, struct error *err)
+{
+	bool in = desc->flags & VRING_DESC_F_WRITE;
+	uint32_t *sum = in ? &chain->in : &chain->out;
+	struct iovec *iov = &chain->iov[chain->nout + chain->nin];
+
+	if (desc->flags & VRING_DESC_F_INDIRECT)
+		return error_say(err, EPROTO, "an indirect descriptor was not offered");
+	if (!in && chain->nin)
+		return error_say(err, EPROTO,
+				 "a readable descriptor follows a writable one");
+	if (__builtin_add_overflow(*sum, desc->len, sum))
+		return error_say(err, EPROTO, "a chain is longer than 4 GiB");
+	iov->iov_base = gmem_ptr(mem, desc->addr, desc->len);
+	iov->iov_len = desc->len;
+	if (!iov->iov_base)
+		return error_say(err, EPROTO, "%u bytes at 0x%llx are not in memory",
+				 desc->len, (unsigned long long)desc->addr);
+	if (in)
+		chain->nin++;
+	else
+		chain->nout++;
+	return 0;
+}
+
+int virtqueue_peek(const struct virtqueue *vq, const struct gmem *mem, struct vchain *chain,
+		   struct error *err)
+{
+	int r = virtqueue_pending(vq, mem, err);
+	struct vring_desc desc = { 0 };
+	uint16_t index;
+
+	if (r <= 0)
+		return r;
+	index = __atomic_load_n(&avail_ring(vq, mem)->ring[vq->next_avail % vq->size],
+				__ATOMIC_RELAXED);
+	chain->head = index;
+	chain->nout = chain->nin = 0;
+	chain->out = chain->in = 0;
+	do {
+		if (chain->nout + chain->nin == vq->size)
+			return error_say(err, EPROTO,
+					 "a chain is longer than its queue of %u entries",
+					 vq->size);
+		r = copy_descriptor(vq, mem, index, &desc, err);
+		if (!r)
+			r = chain_add(chain, mem, &desc, err);
+		if (r < 0)
+			return r;
+		index = desc.next;
+	} while (desc.flags & VRING_DESC_F_NEXT);
+	return 1;
+}
+
+void virtqueue_done(struct virtqueue *vq, const struct gmem *mem,
+		    const struct vchain *chain, uint32_t written)
+{
+	struct vring_used *used = gmem_ptr(mem, vq->used, used_bytes(vq));
+	struct vring_used_elem *elem = &used->ring[vq->next_used % vq->size];
+
+	elem->id = chain->head;
+	elem->len = written;
+	vq->next_avail++;
+	vq->next_used++;
+	__atomic_store_n(&used->idx, vq->next_used, __ATOMIC_RELEASE);
+}
+
+bool virtqueue_wants_interrupt(const struct virtqueue *vq, const struct gmem *mem)
+{
+	/* The used index must be visible before the flag is read: the driver
+	 * clears the flag and then looks at the index once more. */
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	return !(__atomic_load_n(&avail_ring(vq, mem)->flags, __ATOMIC_RELAXED) &
+		 VRING_AVAIL_F_NO_INTERRUPT);
+}

@@ -1,0 +1,87 @@
+/*
+ * Split virtqueues (virtio 1.2, 2.7), against a hostile driver.
+ *
+ * Theory of operation: the device looks at the first chain that the driver has
+ * made available with virtqueue_peek(), which consumes nothing, and gives it
+ * back with virtqueue_done(). A device that cannot take a chain yet just looks
+ * again later. Chains are finished in the order in which they came.
+ *
+ * Ring and descriptors are in memory that the guest may change at any moment.
+ * Every field is read once, the copy is checked, and only the copy is used.
+ * After virtqueue_peek() the buffers are known to be RAM; what is in them stays
+ * the guest's to change.
+ */
+#pragma once
+
+#include "util/error.h"
+#include "vmctl/gmem.h"
+#include "vmctl/iov.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/uio.h>
+
+#define VIRTQUEUE_SIZE_MAX 256
+
+struct virtqueue {
+	uint16_t size_max;	    /* what the device offers */
+	uint16_t size;		    /* what the driver chose, a power of two */
+	bool ready;		    /* the fields above and below are checked */
+	uint64_t desc, avail, used; /* gpa of the three parts */
+	uint16_t next_avail;	    /* free-running index of the next chain to take */
+	uint16_t next_used;	    /* free-running index of the next to give back */
+};
+
+struct vchain {
+	uint16_t head;	    /* index of its first descriptor */
+	unsigned nout, nin; /* buffers to read from, buffers to write to */
+	uint32_t out, in;   /* bytes in each */
+	struct iovec iov[VIRTQUEUE_SIZE_MAX]; /* nout, then nin */
+};
+
+/** vchain_out() - a cursor over what the driver wrote for the device. */
+static inline struct iov_cursor vchain_out(const struct vchain *chain)
+{
+	return iov_at(chain->iov, chain->nout);
+}
+
+/** vchain_in() - a cursor over the room that the driver gave the device. */
+static inline struct iov_cursor vchain_in(const struct vchain *chain)
+{
+	return iov_at(chain->iov + chain->nout, chain->nin);
+}
+
+/** virtqueue_reset() - back to the state after power on. */
+void virtqueue_reset(struct virtqueue *vq);
+
+/**
+ * virtqueue_enable() - check the driver's size and addresses, begin at index 0.
+ * Return: 0 or -EPROTO with @err filled.
+ */
+int virtqueue_enable(struct virtqueue *vq, const struct gmem *mem, struct error *err);
+
+/**
+ * virtqueue_pending() - how many chains the driver has made available.
+ * Return: 0 for a queue that is not ready, or -EPROTO with @err filled when the
+ * driver claims more than the queue holds. Chains that come later have a notify
+ * of their own, so handling this many bounds the work of one notify.
+ */
+int virtqueue_pending(const struct virtqueue *vq, const struct gmem *mem,
+		      struct error *err);
+
+/**
+ * virtqueue_peek() - the next chain, which stays in the queue.
+ * Return: 1 with @chain filled, 0 without one, -EPROTO with @err filled.
+ */
+int virtqueue_peek(const struct virtqueue *vq, const struct gmem *mem, struct vchain *chain,
+		   struct error *err);
+
+/**
+ * virtqueue_done() - give the chain of the latest virtqueue_peek() back.
+ * @written: bytes written to its buffers.
+ */
+void virtqueue_done(struct virtqueue *vq, const struct gmem *mem,
+		    const struct vchain *chain, uint32_t written);
+
+/** virtqueue_wants_interrupt() - the driver has not suppressed interrupts. */
+bool virtqueue_wants_interrupt(const struct virtqueue *vq, const struct gmem *mem);

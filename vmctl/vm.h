@@ -1,0 +1,27 @@
+/*
+ * The process of one VM: `vmctl vm`, started by the broker.
+ *
+ * Descriptor 3 is the control socket (SOCK_SEQPACKET, one JSON object in each
+ * message), descriptor 4 the agent's stream (SOCK_STREAM). The first message
+ * from the broker is
+ *
+ *	{"op":"start","name":,"kernel":,"initramfs":,"base":,"upper":,
+ *	 "memory_mib":,"vcpus":}
+ *
+ * and the answer is {"event":"started"} once the guest runs. After that
+ * {"op":"log","seq":N} is answered by {"seq":N,"log":TEXT} and
+ * {"op":"stat","seq":N} by {"seq":N,"cpu_usec":,"memory_bytes":,"disk_bytes":}.
+ * A message is VM_MESSAGE_MAX bytes at most. The end of descriptor 3 ends the
+ * process at once. A process that ends by itself says
+ * {"event":"dead","reason":SENTENCE} first.
+ */
+#pragma once
+
+/* Of a log of 64 KiB JSON may escape every byte by a second one. */
+#define VM_MESSAGE_MAX (132u << 10)
+
+#define VM_CONTROL_FD 3
+#define VM_AGENT_FD   4
+
+/** vm_main() - run one VM to its end. Return: the process's exit status. */
+int vm_main(int argc, char **argv);
