@@ -43,6 +43,14 @@ step() {
 	die "$name failed; all of it is in $log"
 }
 
+# make_images BUILD: kernel, templates and the emulated host. It shows how it gets on.
+make_images() {
+	local start=$SECONDS
+	echo "== make the images (minutes the first time)"
+	"$1" all || die "making the images failed; see above"
+	printf '== make the images ... %d s\n' $((SECONDS - start))
+}
+
 # packages NEED...: the names in packages.txt that one of NEED has.
 packages() {
 	local need

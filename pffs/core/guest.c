@@ -247,11 +247,13 @@ static int handle_stdin_taken(struct sandbox *sb, const struct agent_frame *fram
 	return 0;
 }
 
-/* Frames of a run that is not the current one crossed its end: they are old. */
+/* Frames of a run that is not the current one crossed its end, and those of another
+ * epoch come from before this one: they are old. */
 static int handle_run_frame(struct sandbox *sb, const struct agent_frame *frame,
 			    struct error *err)
 {
-	if (!sb->current || frame->stream != sb->current->number)
+	if (frame->epoch != sb->epoch || !sb->current ||
+	    frame->stream != sb->current->number)
 		return 0;
 	switch (frame->type) {
 	case AGENT_STDOUT:
