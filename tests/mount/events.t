@@ -1,9 +1,9 @@
 #!/bin/bash
 # events tells what happens to sandboxes, a JSON object a line.
 . "$(dirname "$0")/lib.sh"
-within "$wait_limit" cat events > "$scratch/all" &
+timeout "$wait_limit" cat events > "$scratch/all" &
 sandbox demo quiet
-within "$wait_limit" cat demo/events > "$scratch/demo" &
+timeout "$wait_limit" cat demo/events > "$scratch/demo" &
 reader=$!
 echo 'print(1)' > demo/exec
 is "$(cat demo/exit)" 0 "a run"

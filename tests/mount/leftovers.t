@@ -33,7 +33,8 @@ ok "the first sandbox works" once
 ok "and its virtual machine goes" wait_for 60 no_sandboxes
 files=$(open_files "$PFFS_TEST_PID") vmctl_files=$(open_files "$vmctl_pid")
 processes=$(family "$PFFS_TEST_PID" | wc -l)
-temporary=$(ls -A /tmp /var/tmp | sort)
+images=${PFFS_IMAGES:-/var/cache/pffs}
+temporary=$(ls -A "$PFFS_TEST_SPOOL" "$images")
 
 for ((i = 1; i <= count; i++)); do
 	once || break
@@ -43,7 +44,7 @@ ok "leave no virtual machine" wait_for 60 no_sandboxes
 is "$(family "$PFFS_TEST_PID" | wc -l)" "$processes" "no process"
 is "$(open_files "$PFFS_TEST_PID")" "$files" "no descriptor in pffs"
 is "$(open_files "$vmctl_pid")" "$vmctl_files" "no descriptor in vmctl"
-is "$(ls -A /tmp /var/tmp | sort)" "$temporary" "no file"
+is "$(ls -A "$PFFS_TEST_SPOOL" "$images")" "$temporary" "no file"
 is "$(value host sandboxes)" 0 "no sandbox"
 
 # One that is removed while it starts, and one while it runs.

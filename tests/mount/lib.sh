@@ -165,7 +165,7 @@ done_testing() {
 }
 
 clean_up() {
-	local status=$? name jobs
+	local status=${1:-$?} name jobs
 	jobs=$(jobs -p)
 	# shellcheck disable=SC2086 # a list of numbers
 	[ -z "$jobs" ] || kill $jobs 2>/dev/null

@@ -5,13 +5,23 @@ pffs() {
 	within 120 "$build/pffs/pffs" "$@"
 }
 mine=$scratch/mine
+own_vmctl=
+end_own() { # what a failure in the middle would leave
+	local status=$?
+	[ -z "$own_vmctl" ] || kill "$own_vmctl" 2>/dev/null
+	umount -l "$mine" 2>/dev/null
+	clean_up "$status"
+}
+trap end_own EXIT
 up() {
 	within 5 cat "$mine/host" > "$scratch/host" 2>&1
 }
-"$build/pffs/pffs" mount --foreground --memory-mib 200 --vcpus 2 \
-	--socket "$PFFS_TEST_SOCKET" "$mine" > "$scratch/log" 2>&1 &
+socket=$scratch/vmctl.sock
+"$build/pffs/pffs" mount --foreground --memory-mib 200 --vcpus 2 --socket "$socket" \
+	"$mine" > "$scratch/log" 2>&1 &
 second=$!
-ok "a mount of one's own, in a directory it makes" wait_for 60 up
+ok "a mount in a directory it makes, with a vmctl it starts" wait_for 120 up || done_testing
+own_vmctl=$(pgrep -P "$second" -x vmctl)
 within 30 mkdir "$mine/demo"
 echo 'nproc; awk "/MemTotal/ { print (\$2 < 204800 && \$2 > 102400) }" /proc/meminfo' > "$mine/demo/bash"
 is "$(cat "$mine/demo/stdout")" $'2\n1' "--vcpus and --memory-mib reach the machine"
@@ -19,15 +29,21 @@ like "$(pffs mount "$mine" 2>&1)" 'mounted already' "a second mount there is ref
 ok "kill -9 of pffs" kill -KILL "$second"
 wait "$second" 2> "$scratch/ignored"
 not_ok "leaves a mount that answers nothing" up
-no_vm() {
-	[ "$(vmctl list | grep -cE '^[0-9]+ +running.* demo ')" = 0 ]
-}
-"$build/pffs/pffs" mount --foreground --socket "$PFFS_TEST_SOCKET" "$mine" > "$scratch/log" 2>&1 &
+ok "and a vmctl that goes on" test -d "/proc/$own_vmctl"
+"$build/pffs/pffs" mount --foreground --socket "$socket" "$mine" > "$scratch/log" 2>&1 &
 second=$!
-ok "which the next mount takes away" wait_for 60 up
+ok "the next mount takes that away" wait_for 60 up
 ok "umount" pffs umount "$mine"
 wait "$second"
 is "$?" 0 "ends pffs well"
+ok "and not the vmctl that it found" test -d "/proc/$own_vmctl"
+vmctl_gone() {
+	[ ! -d "/proc/$own" ]
+}
+kill "$own_vmctl"
+own=$own_vmctl
+own_vmctl=
+ok "which ends, with its machines, when told to" wait_for 60 vmctl_gone
 like "$(pffs umount "$mine" 2>&1)" 'nothing is mounted' "a second umount says that nothing is there"
 not_ok "and fails" pffs umount "$mine" 2> "$scratch/ignored"
 

@@ -29,7 +29,12 @@ is "$(cat demo/exit)" 0 "a run does not wait for its reader"
 is "$(cat demo/stdout | sha256sum)" "$(seq 0 199999 | sha256sum)" "who then gets all of it"
 is "$(cat demo/stdout | tail -n 1)" 199999 "every time"
 
-printf 'import sys\nfor i in range(3):\n print("o", i, flush=True)\n print("e", i, file=sys.stderr, flush=True)\n' > demo/exec
+# The two streams come through two pipes: what is apart in time stays in order.
+cat > demo/exec <<'CODE'
+for i in range(3):
+    print("o", i, flush=True); time.sleep(0.3)
+    print("e", i, file=sys.stderr, flush=True); time.sleep(0.3)
+CODE
 is "$(cat demo/output)" "$(printf 'o 0\ne 0\no 1\ne 1\no 2\ne 2')" "output has both streams as they came"
 is "$(cat demo/stdout)" "$(printf 'o 0\no 1\no 2')" "stdout its own lines"
 is "$(cat demo/stderr)" "$(printf 'e 0\ne 1\ne 2')" "and stderr its own"

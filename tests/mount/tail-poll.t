@@ -5,7 +5,7 @@ sandbox demo
 printf 'import time\nfor i in range(1000):\n print(i, flush=True)\n time.sleep(0.2)\n' > demo/exec
 ok "a slow run begins" wait_for "$wait_limit" test -s demo/stdout
 
-within "$wait_limit" tail -n +1 -f demo/stdout > "$scratch/tail" 2>&1 &
+timeout "$wait_limit" tail -n 100 -f demo/stdout > "$scratch/tail" 2>&1 &
 tail=$!
 ok "tail -f shows lines as they come" wait_for 60 grep -qx 3 "$scratch/tail"
 ok "and more of them" wait_for 60 grep -qx 8 "$scratch/tail"
