@@ -41,7 +41,8 @@ static void make_base(void)
 			scramble(at + 5 * DISK_SECTOR, 3 * DISK_SECTOR);
 		else if (i % 5)
 			continue; /* a hole */
-		if (pwrite(fd, at, DISK_CLUSTER, i * DISK_CLUSTER) != DISK_CLUSTER)
+		if (pwrite(fd, at, DISK_CLUSTER, (off_t)(i * DISK_CLUSTER)) !=
+		    (ssize_t)DISK_CLUSTER)
 			exit(1);
 	}
 	scramble(model + SIZE - 2 * DISK_SECTOR, 2 * DISK_SECTOR);
