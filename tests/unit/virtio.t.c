@@ -418,7 +418,7 @@ static void test_console_control(void)
 	expect_control(1, 1, VIRTIO_CONSOLE_PORT_ADD, len);
 	control(1, VIRTIO_CONSOLE_PORT_READY, 1);
 	expect_control(2, 1, VIRTIO_CONSOLE_PORT_NAME, len + strlen(CONSOLE_AGENT));
-	is_mem(buffer(21) + 2 * 64 + len, CONSOLE_AGENT, strlen(CONSOLE_AGENT),
+	is_mem(buffer(21) + 128 + len, CONSOLE_AGENT, strlen(CONSOLE_AGENT),
 	       "console: port 1 has its name");
 	expect_control(3, 1, VIRTIO_CONSOLE_PORT_OPEN, len);
 	control(0, VIRTIO_CONSOLE_PORT_READY, 1);
