@@ -149,7 +149,7 @@ static void make_args(struct args *args, const char *images, int memory_mib)
 							     "-smp",
 							     "1",
 							     "-machine",
-							     "pc,usb=off,vmport=off",
+							     "q35,usb=off,sata=off,smbus=off,vmport=off",
 							     "-nodefaults",
 							     "-no-user-config",
 							     "-no-reboot",
