@@ -130,7 +130,7 @@ static int start_vm(struct call *call, struct vmproc_spec *spec, struct vmproc *
 static int op_create(struct call *call)
 {
 	struct vmproc_spec spec = {0};
-	struct vmproc *vm;
+	struct vmproc *vm = NULL;
 	int r = get_spec(call, &spec);
 
 	if (r == 0)
