@@ -141,7 +141,7 @@ int serve_main(int argc, char **argv)
 		else if (c == 'p')
 			options.vm_program = optarg;
 		else if (c == 'n')
-			options.ports = atoi(optarg);
+			options.ports = (int)strtol(optarg, NULL, 10);
 		else if (c == 'm' && parse_memory(optarg, &options.host_memory_mib))
 			continue;
 		else
