@@ -126,6 +126,21 @@ int io_connect_unix(const char *path, struct error *err)
 	return steal_fd(&fd);
 }
 
+/* Whether @path is free for a new socket, or a dead server's. */
+static int check_free(const char *path, struct error *err)
+{
+	cleanup_close int fd = io_connect_unix(path, err);
+	struct stat st;
+
+	if (fd >= 0)
+		return error_say(err, EADDRINUSE, "%s is in use by a running server", path);
+	if (fd == -ENOENT)
+		return 0;
+	if (fd == -ECONNREFUSED && lstat(path, &st) == 0 && !S_ISSOCK(st.st_mode))
+		return error_say(err, EEXIST, "%s exists and is no socket", path);
+	return fd == -ECONNREFUSED ? 0 : fd;
+}
+
 /* Bind @fd to a new socket at @path, mode 0600, and listen. */
 static int bind_unix(int fd, const char *path, struct error *err)
 {
@@ -152,15 +167,12 @@ static int bind_unix(int fd, const char *path, struct error *err)
  */
 int io_listen_unix(const char *path, struct error *err)
 {
-	cleanup_close int fd = io_connect_unix(path, NULL);
 	char fresh[sizeof(((struct sockaddr_un *)0)->sun_path) + 16];
-	struct sockaddr_un addr;
-	int r = unix_address(path, &addr, err);
+	cleanup_close int fd = -1;
+	int r = check_free(path, err);
 
 	if (r < 0)
 		return r;
-	if (fd >= 0)
-		return error_say(err, EADDRINUSE, "%s is in use by a running server", path);
 	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (fd < 0)
 		return error_set(err, errno, "cannot make a socket");
