@@ -209,6 +209,9 @@ static int punch(struct disk *disk, uint64_t from, uint64_t to)
 	struct iov_cursor cur = iov_at(&iov, 1);
 	int fd = disk->fd[top_layer(disk)];
 
+	/* Blocks are given back whole; what follows the disk's end is nothing. */
+	if (to == disk->size)
+		to = cluster_count(disk) * DISK_CLUSTER;
 	if (fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)from,
 		      (off_t)(to - from)) == 0)
 		return 0;

@@ -1,20 +1,186 @@
 #include "vmctl/host.h"
 
+#include "util/cleanup.h"
+#include "util/io.h"
+#include "util/loop.h"
+#include "vmctl/host_qemu.h"
+#include "vmctl/host_relay.h"
 #include "vmctl/serve.h"
 
 #include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/signalfd.h>
+#include <sys/wait.h>
 #include <unistd.h>
+
+#define UP_DEADLINE_MS 180000
+#define CONSOLE_KEPT   4096 /* newest bytes of the console */
+#define CONSOLE_SHOWN  200  /* of them in the sentence about the host's end */
+
+struct host {
+	struct loop loop;
+	struct qemu qemu;
+	struct relay relay;
+	struct loop_source signals, console;
+	struct loop_timer deadline;
+	struct buf said;
+	uint64_t started_ns;
+	struct error err; /* why it ended; code 0: it was told to */
+};
+
+/* The end of the console in one line, without QEMU's own warnings. */
+static void last_words(struct host *host, char *text, size_t room)
+{
+	const char *p;
+	size_t len;
+
+	buf_append(&host->said, "", 1);
+	p = (const char *)buf_peek(&host->said);
+	len = strlen(p);
+	while (len && strchr("\r\n ", p[len - 1]))
+		len--;
+	if (len > CONSOLE_SHOWN)
+		p += len - CONSOLE_SHOWN;
+	len = len > CONSOLE_SHOWN ? CONSOLE_SHOWN : len;
+	snprintf(text, room, "%.*s", (int)len, p);
+	for (char *c = text; *c; c++)
+		if (*c < ' ' || *c > '~')
+			*c = ' ';
+}
+
+static void host_lost(struct host *host, const char *how)
+{
+	char words[CONSOLE_SHOWN + 1];
+
+	if (host->err.code)
+		return;
+	last_words(host, words, sizeof(words));
+	error_say(&host->err, EIO, "the emulated host %s: %s", how,
+		  words[0] ? words : "it said nothing");
+	loop_stop(&host->loop);
+}
+
+/* Keep the newest bytes. Return: false when there are none now. */
+static bool read_console(struct host *host)
+{
+	ssize_t n = buf_fill(&host->said, host->qemu.console, CONSOLE_KEPT);
+
+	if (host->said.len > CONSOLE_KEPT)
+		buf_consume(&host->said, host->said.len - CONSOLE_KEPT);
+	if (n == 0)
+		loop_del(&host->loop, &host->console);
+	return n > 0;
+}
+
+static void on_console(struct loop_source *source, uint32_t revents)
+{
+	(void)revents;
+	read_console(container_of(source, struct host, console));
+}
+
+static void on_child(struct host *host)
+{
+	if (waitpid(host->qemu.pid, NULL, WNOHANG) != host->qemu.pid)
+		return;
+	host->qemu.pid = -1;
+	while (read_console(host))
+		;
+	host_lost(host, "has ended");
+}
+
+static void on_signal(struct loop_source *source, uint32_t revents)
+{
+	struct host *host = container_of(source, struct host, signals);
+	struct signalfd_siginfo info;
+
+	(void)revents;
+	while (read(source->fd, &info, sizeof(info)) == sizeof(info)) {
+		if (info.ssi_signo == SIGCHLD)
+			on_child(host);
+		else
+			loop_stop(&host->loop);
+	}
+}
+
+static void on_deadline(struct loop_timer *timer)
+{
+	host_lost(container_of(timer, struct host, deadline), "did not start in time");
+}
+
+static void on_up(struct relay *relay)
+{
+	struct host *host = container_of(relay, struct host, relay);
+	uint64_t ms = (io_monotonic_ns() - host->started_ns) / 1000000u;
+
+	loop_timer_cancel(&host->deadline);
+	fprintf(stderr, "vmctl: the emulated host is up after %.1f s\n", (double)ms / 1000);
+}
+
+/* The end of QEMU closes its ports first: give SIGCHLD the time to tell more. */
+static void on_lost(struct relay *relay)
+{
+	struct host *host = container_of(relay, struct host, relay);
+
+	for (int i = 0; i < HOST_PORTS; i++)
+		loop_del(&host->loop, &relay->ports[i].source);
+	loop_timer_set(&host->loop, &host->deadline, 1000);
+}
+
+static int take_signals(struct host *host, int *fd, struct error *err)
+{
+	sigset_t signals;
+
+	sigemptyset(&signals);
+	sigaddset(&signals, SIGTERM);
+	sigaddset(&signals, SIGINT);
+	sigaddset(&signals, SIGCHLD);
+	signal(SIGPIPE, SIG_IGN);
+	sigprocmask(SIG_BLOCK, &signals, NULL);
+	*fd = signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK);
+	if (*fd < 0 || loop_add(&host->loop, &host->signals, *fd, EPOLLIN, on_signal) < 0)
+		return error_set(err, errno, "cannot take signals");
+	return 0;
+}
+
+static int host_run(struct host *host, int listen_fd, struct error *err)
+{
+	int r = relay_init(&host->relay, &host->loop, listen_fd, host->qemu.ports, on_up,
+			   on_lost, err);
+
+	if (r == 0)
+		r = loop_add(&host->loop, &host->console, host->qemu.console, EPOLLIN,
+			     on_console);
+	loop_timer_set(&host->loop, &host->deadline, UP_DEADLINE_MS);
+	if (r == 0)
+		r = loop_run(&host->loop);
+	loop_timer_cancel(&host->deadline);
+	relay_fini(&host->relay);
+	if (r == 0 && host->err.code) {
+		*err = host->err;
+		r = err->code;
+	}
+	return r;
+}
 
 int host_serve(const struct serve_options *options, int listen_fd, struct error *err)
 {
-	(void)options;
-	close(listen_fd);
-	return error_say(err, ENOTSUP, "the emulated host is not there yet");
-}
+	cleanup_close int listener = listen_fd, signal_fd = -1;
+	struct host host = {.started_ns = io_monotonic_ns()};
+	int r = loop_init(&host.loop, err);
 
-int host_init_main(int argc, char **argv)
-{
-	(void)argc;
-	(void)argv;
-	return 1;
+	if (r < 0)
+		return r;
+	loop_timer_init(&host.deadline, on_deadline);
+	r = take_signals(&host, &signal_fd, err);
+	if (r == 0)
+		r = qemu_start(&host.qemu, options->images, options->host_memory_mib, err);
+	if (r == 0) {
+		r = host_run(&host, listener, err);
+		qemu_stop(&host.qemu);
+	}
+	buf_fini(&host.said);
+	loop_fini(&host.loop);
+	return r;
 }

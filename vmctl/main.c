@@ -7,6 +7,7 @@
 #include "vmctl/probe.h"
 #include "vmctl/serve.h"
 #include "vmctl/usage.h"
+#include "vmctl/vm.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -24,8 +25,6 @@ static const char usage[] =
     "\n"
     "  --help        show this, or a command's options\n"
     "  --version     show the version\n";
-
-__attribute__((weak)) int vm_main(int argc, char **argv);
 
 static const struct {
 	const char *name;
@@ -46,7 +45,7 @@ int main(int argc, char **argv)
 		return 0;
 	}
 	for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++)
-		if (commands[i].main && strcmp(commands[i].name, argv[1]) == 0)
+		if (strcmp(commands[i].name, argv[1]) == 0)
 			return commands[i].main(argc - 1, argv + 1);
 	return usage_exit(usage, strcmp(argv[1], "--help") == 0);
 }

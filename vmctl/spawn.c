@@ -5,10 +5,12 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define FIRST_FD 3
+/* The child's standard descriptors, its others, and one for the report. */
+#define REPORT_FD (SPAWN_FIRST_FD + SPAWN_FDS_MAX)
 
 static void reset_signals(void)
 {
@@ -19,44 +21,55 @@ static void reset_signals(void)
 	sigprocmask(SIG_SETMASK, &none, NULL);
 }
 
-/* Put @fds in their places, by way of numbers that are in nobody's way. */
-static int arrange_fds(const int *fds, int count, int *report)
+/* Move a descriptor out of the way of all the numbers that will be taken. */
+static int raise_fd(int fd)
 {
-	int null = open("/dev/null", O_RDONLY | O_CLOEXEC), high[8];
-	int above = FIRST_FD + count + 1;
+	return fcntl(fd, F_DUPFD_CLOEXEC, REPORT_FD + 1);
+}
 
-	if (null < 0 || count > 8)
-		return -1;
-	*report = fcntl(*report, F_DUPFD_CLOEXEC, above);
-	for (int i = 0; i < count; i++)
-		high[i] = fcntl(fds[i], F_DUPFD_CLOEXEC, above);
-	for (int i = 0; i < count; i++)
-		if (high[i] < 0 || dup2(high[i], FIRST_FD + i) < 0)
+/* Put every descriptor into its place and close all others. */
+static int arrange_fds(const struct spawn_options *options, int report)
+{
+	int null = raise_fd(open("/dev/null", O_RDONLY)), high[SPAWN_FDS_MAX];
+	int output = raise_fd(options->output ? options->output : 2);
+
+	report = raise_fd(report);
+	for (int i = 0; i < options->count; i++)
+		high[i] = raise_fd(options->fds[i]);
+	for (int i = 0; i < options->count; i++)
+		if (dup2(high[i], SPAWN_FIRST_FD + i) < 0)
 			return -1;
-	if (*report < 0 || dup2(null, 0) < 0 || dup2(2, 1) < 0)
+	if (dup2(null, 0) < 0 || dup2(output, 1) < 0 || dup2(output, 2) < 0)
 		return -1;
-	*report = dup3(*report, FIRST_FD + count, O_CLOEXEC);
-	if (*report < 0)
+	if (dup3(report, REPORT_FD, O_CLOEXEC) < 0)
 		return -1;
-	return close_range((unsigned int)(FIRST_FD + count + 1), ~0u, 0);
+	if (options->count < SPAWN_FDS_MAX &&
+	    close_range((unsigned int)(SPAWN_FIRST_FD + options->count), REPORT_FD - 1, 0) <
+		0)
+		return -1;
+	return close_range(REPORT_FD + 1, ~0u, 0);
 }
 
 __attribute__((noreturn)) static void child(const char *path, const char *const argv[],
-					    const int *fds, int count, int report)
+					    const struct spawn_options *options, int report)
 {
 	int errnum;
 
 	setsid();
 	reset_signals();
-	if (arrange_fds(fds, count, &report) == 0)
+	if (options->with_parent)
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (arrange_fds(options, report) == 0) {
+		report = REPORT_FD;
 		execvp(path, (char *const *)argv);
+	}
 	errnum = errno;
 	if (write(report, &errnum, sizeof(errnum)) < 0)
 		_exit(126);
 	_exit(127);
 }
 
-pid_t spawn(const char *path, const char *const argv[], const int *fds, int count,
+pid_t spawn(const char *path, const char *const argv[], const struct spawn_options *options,
 	    struct error *err)
 {
 	cleanup_close int told = -1, tell = -1;
@@ -71,7 +84,7 @@ pid_t spawn(const char *path, const char *const argv[], const int *fds, int coun
 	if (pid < 0)
 		return error_set(err, errno, "cannot start %s", path);
 	if (pid == 0)
-		child(path, argv, fds, count, tell);
+		child(path, argv, options, tell);
 	close(steal_fd(&tell));
 	if (read(told, &errnum, sizeof(errnum)) != sizeof(errnum))
 		return pid;

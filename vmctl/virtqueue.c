@@ -126,7 +126,7 @@ int virtqueue_peek(const struct virtqueue *vq, const struct gmem *mem, struct vc
 		   struct error *err)
 {
 	int r = virtqueue_pending(vq, mem, err);
-	struct vring_desc desc = { 0 };
+	struct vring_desc desc = {0};
 	uint16_t index;
 
 	if (r <= 0)

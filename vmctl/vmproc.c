@@ -198,6 +198,7 @@ static int vmproc_exec(struct vmproc *vm, struct error *err)
 {
 	const char *program = vm->broker->config.vm_program;
 	const char *argv[] = {"vmctl", "vm", NULL};
+	struct spawn_options options = { .count = 2 };
 	int ours[2] = {-1, -1}, agent[2] = {-1, -1};
 	cleanup_close int control_end = -1, agent_end = -1;
 	int r = make_pair(SOCK_SEQPACKET, ours, err);
@@ -211,7 +212,8 @@ static int vmproc_exec(struct vmproc *vm, struct error *err)
 		     ops_channel_drained);
 	if (r < 0)
 		return r;
-	vm->pid = spawn(program, argv, (int[]){control_end, agent_end}, 2, err);
+	options.fds = (const int[]){control_end, agent_end};
+	vm->pid = spawn(program, argv, &options, err);
 	return vm->pid < 0 ? vm->pid : 0;
 }
 

@@ -1,0 +1,69 @@
+/*
+ * The relay between the clients of the emulated host and its ports.
+ *
+ * Theory of operation
+ *
+ * A client that has sent its LINK_HELLO is bound to a free port; without one it
+ * is refused. From then on whole frames pass, in both directions, so that a
+ * client that dies in the middle of a frame leaves no half of it on the port,
+ * whose stream does not end with the client. When a client goes, LINK_BYE goes
+ * to the port. What was on its way to that client still comes out of the port,
+ * so a client is passed nothing until the LINK_HELLO with its own nonce. A
+ * LINK_BYE from the other side is the broker's way to close the connection.
+ *
+ * Neither direction buffers more than RELAY_BUSY and one read: a side that does
+ * not take its bytes makes the other one wait.
+ *
+ * The relay takes connections at once but binds no client before the broker in
+ * the host has answered a LINK_HELLO of the relay's own.
+ */
+#pragma once
+
+#include "util/buf.h"
+#include "util/error.h"
+#include "util/list.h"
+#include "util/loop.h"
+#include "vmctl/host.h"
+#include "wire/link.h"
+
+#include <stdbool.h>
+
+#define RELAY_BUSY    (512u << 10)
+#define RELAY_WAITING 64 /* clients without a port */
+
+struct relay_client;
+
+struct relay_port {
+	struct relay *relay;
+	struct loop_source source;
+	struct relay_client *client; /* NULL: free */
+	struct buf in, out;
+	uint8_t nonce[LINK_NONCE]; /* that begins the session */
+	bool open;		   /* it has begun */
+};
+
+struct relay {
+	struct loop *loop;
+	struct loop_source listener;
+	struct relay_port ports[HOST_PORTS];
+	struct link clients;	/* struct relay_client */
+	struct loop_timer bind; /* fires when a waiting client may be bound */
+	int waiting;		/* clients without a port */
+	bool up;		/* the broker has answered */
+	void (*on_up)(struct relay *relay);
+	void (*on_lost)(struct relay *relay);
+};
+
+/**
+ * relay_init() - relay the clients of @listen_fd to @ports.
+ * @on_up:   called once, when the broker on the other side answers.
+ * @on_lost: called when a port has ended. It may not free the relay.
+ *
+ * The descriptors stay the caller's. Return: 0 or -errno with @err filled.
+ */
+int relay_init(struct relay *relay, struct loop *loop, int listen_fd, const int *ports,
+	       void (*on_up)(struct relay *relay), void (*on_lost)(struct relay *relay),
+	       struct error *err);
+
+/** relay_fini() - end all clients. */
+void relay_fini(struct relay *relay);
