@@ -31,10 +31,15 @@ static bool on_disk(const struct disk *disk, uint64_t offset, uint64_t len)
 static int open_base(struct disk *disk, const char *path, struct error *err)
 {
 	cleanup_close int fd = open(path, O_RDONLY | O_CLOEXEC);
+	struct stat st;
 	off_t size;
 
-	if (fd < 0)
+	if (fd < 0 || fstat(fd, &st) < 0)
 		return error_set(err, errno, "cannot open the disk image %s", path);
+	if (!S_ISREG(st.st_mode) && !S_ISBLK(st.st_mode))
+		return error_say(err, EINVAL,
+				 "the disk image %s is neither a file nor a block device",
+				 path);
 	size = lseek(fd, 0, SEEK_END);
 	if (size < (off_t)DISK_SECTOR)
 		return error_say(err, EINVAL, "the disk image %s is empty", path);

@@ -18,7 +18,8 @@
 #define TSS_ADDRESS	     0xfffbd000ul
 
 #define MSR_MISC_ENABLE		    0x1a0
-#define MISC_ENABLE_FAST_STRING	    1
+#define MISC_ENABLE_FAST_STRING	    0x0001
+#define MISC_ENABLE_NO_BTS_NO_PEBS  0x1800
 #define MSR_MTRR_DEF_TYPE	    0x2ff
 #define MTRR_ENABLED_AND_WRITE_BACK 0x806
 
@@ -126,7 +127,8 @@ static int set_msrs(int fd)
 {
 	static const struct kvm_msr_entry entries[] = {
 	    {.index = MSR_MTRR_DEF_TYPE, .data = MTRR_ENABLED_AND_WRITE_BACK},
-	    {.index = MSR_MISC_ENABLE, .data = MISC_ENABLE_FAST_STRING},
+	    {.index = MSR_MISC_ENABLE,
+	     .data = MISC_ENABLE_FAST_STRING | MISC_ENABLE_NO_BTS_NO_PEBS},
 	};
 	cleanup_free struct kvm_msrs *msrs = calloc(1, sizeof(*msrs) + sizeof(entries));
 	int n;

@@ -162,7 +162,7 @@ static int load(struct machine *m, const struct machine_config *config, uint64_t
 		struct error *err)
 {
 	char cmdline[512];
-	int r = acpi_write(&m->mem, config->vcpus, err);
+	int r = acpi_write(&m->mem, (unsigned)config->vcpus, err);
 
 	if (r < 0)
 		return r;
@@ -182,6 +182,9 @@ int machine_init(struct machine *m, const struct machine_config *config, struct 
 	if (config->memory_mib < MACHINE_MEMORY_MIN_MIB || config->memory_mib > 1u << 20)
 		return error_say(err, EINVAL, "a guest needs at least %d MiB of memory",
 				 MACHINE_MEMORY_MIN_MIB);
+	if (!config->vcpus || config->vcpus > VCPUS_MAX)
+		return error_say(err, EINVAL, "a guest has 1 to %d vCPUs, not %llu",
+				 VCPUS_MAX, (unsigned long long)config->vcpus);
 	m->dead = config->dead;
 	conlog_init(&m->log);
 	r = gmem_init(&m->mem, config->memory_mib << 20, err);
@@ -196,7 +199,8 @@ int machine_init(struct machine *m, const struct machine_config *config, struct 
 	if (!r)
 		r = kvm_vm_init(&m->kvm, &m->mem, err);
 	return r ? r
-		 : vcpus_init(&m->vcpus, &m->kvm, config->vcpus, entry, &vcpu_ops, m, err);
+		 : vcpus_init(&m->vcpus, &m->kvm, (unsigned)config->vcpus, entry, &vcpu_ops,
+			      m, err);
 }
 
 int machine_agent_ready(struct machine *m, struct error *err)

@@ -104,44 +104,48 @@ static int get_spec(struct call *call, struct vmproc_spec *spec)
 	return 0;
 }
 
-static int start_vm(struct call *call, struct vmproc_spec *spec, struct vmproc **vm)
+/* Return: the VM, or NULL with call->err. */
+static struct vmproc *start_vm(struct call *call, struct vmproc_spec *spec)
 {
 	const char *images = call->broker->config.images, *remedy = "guest/images/build";
 	cleanup_free char *base = images_template(images, spec->template, &call->err);
 	cleanup_free char *kernel = images_path(images, "kernel", NULL);
 	cleanup_free char *initramfs = images_path(images, "initramfs", NULL);
 	cleanup_free char *upper = images_path(images, "upper.ext4", NULL);
+	struct vmproc *vm = NULL;
 
 	if (!base)
-		return call->err.code;
-	if (!kernel || !initramfs || !upper)
-		return error_set(&call->err, ENOMEM, "cannot make a VM");
+		return NULL;
+	if (!kernel || !initramfs || !upper) {
+		error_set(&call->err, ENOMEM, "cannot make a VM");
+		return NULL;
+	}
 	if (images_need(kernel, "kernel", remedy, &call->err) < 0 ||
 	    images_need(initramfs, "initramfs", remedy, &call->err) < 0 ||
 	    images_need(upper, "upper disk", remedy, &call->err) < 0)
-		return call->err.code;
+		return NULL;
 	spec->base = base;
 	spec->kernel = kernel;
 	spec->initramfs = initramfs;
 	spec->upper = upper;
-	return vmproc_start(call->broker, spec, vm, &call->err);
+	vmproc_start(call->broker, spec, &vm, &call->err);
+	return vm;
 }
 
 static int op_create(struct call *call)
 {
 	struct vmproc_spec spec = {0};
 	struct vmproc *vm;
-	int r = get_spec(call, &spec);
 
-	if (r == 0)
-		r = start_vm(call, &spec, &vm);
-	if (r == 0)
-		r = channel_attach(&vm->channel, call->client, &call->err);
-	if (r == 0)
-		reply(call->client, call->seq,
-		      json_pack("{s:I, s:i}", "vm", (json_int_t)vm->channel.id, "pid",
-				(int)vm->pid));
-	return r;
+	if (get_spec(call, &spec) < 0)
+		return call->err.code;
+	vm = start_vm(call, &spec);
+	if (!vm || channel_attach(&vm->channel, call->client, &call->err) < 0)
+		return call->err.code;
+	reply(
+	    call->client, call->seq,
+	    json_pack("{s:I, s:i}", "vm", (json_int_t)vm->channel.id, "pid", (int)vm->pid));
+	return 0;
 }
 
 /* A VM that is being destroyed may be waited for by several clients. */
@@ -233,13 +237,14 @@ static json_t *describe_use(const struct vmproc *vm, const json_t *message)
 /* JSON can swell a log beyond a frame: then its newest part has to do. */
 static json_t *describe_log(const char *log)
 {
-	json_t *text = json_string(log ? log : "");
+	const char *from = log ? log : "";
+	json_t *text = json_string(from);
 
 	while (json_dumpb(text, NULL, 0, JSON_ENCODE_ANY) > LINK_PAYLOAD_MAX - 256) {
-		log += strlen(log) / 4 + 1;
-		while ((*log & 0xc0) == 0x80)
-			log++;
-		json_string_set(text, log);
+		from += strlen(from) / 4 + 1;
+		while ((*from & 0xc0) == 0x80)
+			from++;
+		json_string_set(text, from);
 	}
 	return json_pack("{s:o}", "log", text);
 }

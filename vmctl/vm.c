@@ -201,10 +201,10 @@ static int build(const json_t *start, struct error *err)
 			&op, "name", &name, "kernel", &config.kernel, "initramfs",
 			&config.initramfs, "base", &config.base, "upper", &config.upper,
 			"memory_mib", &memory_mib, "vcpus", &vcpus) < 0 ||
-	    strcmp(op, "start") != 0 || memory_mib < 0 || vcpus < 0 || vcpus > VCPUS_MAX)
+	    strcmp(op, "start") != 0 || memory_mib < 0 || vcpus < 0)
 		return error_say(err, EPROTO, "the start message lacks something");
 	config.memory_mib = (uint64_t)memory_mib;
-	config.vcpus = (unsigned)vcpus;
+	config.vcpus = (uint64_t)vcpus;
 	prctl(PR_SET_NAME, name);
 	setsockopt(VM_CONTROL_FD, SOL_SOCKET, SO_SNDBUF, &room, sizeof(room));
 	return machine_init(&vm.machine, &config, err);
