@@ -29,6 +29,7 @@ def test_session(server):
     assert stat["uptime_s"] >= 0 and stat["version"]
     stat = client.request("stat", vm=vm)
     assert stat["cpu_usec"] == 5 and stat["memory_bytes"] == 4096 and stat["name"] == "echo-one"
+    assert client.request("list", after=vm)["vms"] == []
     assert client.request("log", vm=vm)["log"] == "boot log"
     done = client.request("destroy", vm=vm)
     assert "error" not in done, done
