@@ -1,22 +1,13 @@
 #include "vmctl/cpuid.h"
 
-#include <cpuid.h>
 #include <stdbool.h>
 #include <stdint.h>
-#include <string.h>
 
 /* Leaf 1 */
-#define ECX_FMA		 (1u << 12)
-#define ECX_XSAVE	 (3u << 26) /* and OSXSAVE */
-#define ECX_AVX		 (1u << 28)
-#define ECX_F16C	 (1u << 29)
 #define ECX_VMX		 (1u << 5)
 #define ECX_TSC_DEADLINE (1u << 24)
 #define ECX_HYPERVISOR	 (1u << 31)
 #define EDX_HTT		 (1u << 28)
-/* Leaf 7 */
-#define EBX_AVX2 (1u << 5)
-#define ECX_VAES (3u << 9) /* and VPCLMULQDQ */
 /* Leaf 0x80000001 */
 #define ECX_CMP_LEGACY (1u << 1)
 #define ECX_SVM	       (1u << 2)
@@ -81,38 +72,6 @@ static void adapt(struct kvm_cpuid_entry2 *e, unsigned index, unsigned count)
 	}
 }
 
-/*
- * QEMU's TCG does not let the hypervisor of its nested guest see XSETBV: KVM
- * goes on with the XCR0 that it knows, and what depends on it is lost. Guests
- * there do without XSAVE, as their kernel would decide too, after a warning.
- */
-static bool xsave_is_sound(void)
-{
-	unsigned eax, sig[3] = {0};
-
-	__cpuid(1, eax, sig[0], sig[1], sig[2]);
-	if (!(sig[1] & ECX_HYPERVISOR))
-		return true;
-	__cpuid(0x40000000, eax, sig[0], sig[1], sig[2]);
-	return memcmp(sig, "TCGTCGTCGTCG", sizeof(sig)) != 0;
-}
-
-static void hide_xsave(struct kvm_cpuid_entry2 *e)
-{
-	switch (e->function) {
-	case 0x1:
-		e->ecx &= ~(ECX_XSAVE | ECX_AVX | ECX_FMA | ECX_F16C);
-		break;
-	case 0x7:
-		e->ebx &= ~EBX_AVX2;
-		e->ecx &= ~ECX_VAES;
-		break;
-	case 0xd:
-		e->eax = e->ebx = e->ecx = e->edx = 0;
-		break;
-	}
-}
-
 static bool is_topology(uint32_t function)
 {
 	return function == 0xb || function == 0x1f;
@@ -143,7 +102,6 @@ static void add_topology(struct kvm_cpuid2 *cpuid, unsigned index, unsigned coun
 
 void cpuid_for_vcpu(struct kvm_cpuid2 *cpuid, unsigned index, unsigned count)
 {
-	bool xsave = xsave_is_sound();
 	uint32_t highest = 0;
 	unsigned kept = 0;
 
@@ -155,8 +113,6 @@ void cpuid_for_vcpu(struct kvm_cpuid2 *cpuid, unsigned index, unsigned count)
 		if (is_topology(e.function))
 			continue;
 		adapt(&e, index, count);
-		if (!xsave)
-			hide_xsave(&e);
 		cpuid->entries[kept++] = e;
 	}
 	cpuid->nent = kept;
