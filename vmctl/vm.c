@@ -41,9 +41,12 @@ static void say(json_t *message)
 			strerror(errno));
 }
 
+/* The log goes along: nobody can ask for it any more. */
 _Noreturn static void end(const char *reason)
 {
-	say(json_pack("{s:s, s:s}", "event", "dead", "reason", reason));
+	conlog_text(&vm.machine.log, vm.log_text);
+	say(json_pack("{s:s, s:s, s:s}", "event", "dead", "reason", reason, "log",
+		      vm.log_text));
 	_exit(0);
 }
 

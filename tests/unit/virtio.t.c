@@ -513,20 +513,26 @@ static void test_console_receive(void)
 	io_write_all(host, "hello, guest", 12);
 	ok(!con.want_in, "console: nothing is read while the port is closed");
 	control(1, VIRTIO_CONSOLE_PORT_OPEN, 1);
-	is_int(next_used(AGENT_RX), 12, "console: opening it fetches what waits");
+	ok(con.want_in, "console: but once it is open");
+	is_int(virtio_console_ready(&con, &err), 0, "console: the socket is ready");
+	is_int(next_used(AGENT_RX), 12, "console: the guest gets what waited");
 	is_mem(buffer(0), "hello, gue", 10, "console: in the first buffer");
 	is_mem(buffer(1), "st", 2, "console: and in the second");
 	ok(!con.want_in, "console: without room nothing more is read");
+	is_int(used_ring(AGENT_RX)->flags, 0, "console: and room would be news");
 	chain(AGENT_RX, 0, iov, 0, 2);
 	notify(&con.dev, AGENT_RX);
 	ok(con.want_in, "console: with room it is");
+	is_int(used_ring(AGENT_RX)->flags, VRING_USED_F_NO_NOTIFY,
+	       "console: and more room is no news");
 	io_write_all(host, "x", 1);
 	is_int(virtio_console_ready(&con, &err), 0, "console: a byte comes");
 	is_int(next_used(AGENT_RX), 1, "console: the guest has it");
 	chain(AGENT_RX, 0, iov, 2, 0);
 	io_write_all(host, "x", 1);
-	is_int(notify(&con.dev, AGENT_RX), -EPROTO, "console: no room in a buffer: %s",
-	       err.text);
+	notify(&con.dev, AGENT_RX);
+	is_int(virtio_console_ready(&con, &err), -EPROTO,
+	       "console: no room in a buffer: %s", err.text);
 
 	console_fresh();
 	control(1, VIRTIO_CONSOLE_PORT_OPEN, 1);
