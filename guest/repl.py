@@ -16,6 +16,8 @@ read by the next.
 SIGINT may arrive at any moment, and must end the user's code and nothing else.
 So its handler looks at the frame it interrupts: it raises KeyboardInterrupt in the
 user's code and in what that code called, and only takes a note in this file's own.
+SIGURG, which the agent sends after it, just interrupts a system call that began
+between the arrival of SIGINT and Python's next look for signals.
 """
 
 import __future__
@@ -64,6 +66,10 @@ class Interrupts:
             self.noted = True
         else:
             raise KeyboardInterrupt
+
+    def install(self):
+        signal.signal(signal.SIGINT, self.handle)
+        signal.signal(signal.SIGURG, lambda _number, _frame: None)
 
     def check(self):
         if self.noted:
@@ -288,7 +294,7 @@ class Repl:
             file.seek(0)
             source = file.read()
         self.streams.install()
-        signal.signal(signal.SIGINT, self.interrupts.handle)
+        self.interrupts.install()
         self.interrupts.noted = False
         self.interrupts.armed = True
         self.say("started")
@@ -314,7 +320,7 @@ class Repl:
 
     def serve(self):
         os.register_at_fork(after_in_child=self.sock.close)
-        signal.signal(signal.SIGINT, self.interrupts.handle)
+        self.interrupts.install()
         self.streams.install()
         self.startup()
         self.streams.flush()

@@ -126,23 +126,31 @@ int io_connect_unix(const char *path, struct error *err)
 	return steal_fd(&fd);
 }
 
-int io_listen_unix(const char *path, struct error *err)
+/* Whether @path is free for a new socket, or a dead server's. */
+static int check_free(const char *path, struct error *err)
 {
-	cleanup_close int fd = -1;
+	cleanup_close int fd = io_connect_unix(path, err);
+	struct stat st;
+
+	if (fd >= 0)
+		return error_say(err, EADDRINUSE, "%s is in use by a running server", path);
+	if (fd == -ENOENT)
+		return 0;
+	if (fd == -ECONNREFUSED && lstat(path, &st) == 0 && !S_ISSOCK(st.st_mode))
+		return error_say(err, EEXIST, "%s exists and is no socket", path);
+	return fd == -ECONNREFUSED ? 0 : fd;
+}
+
+/* Bind @fd to a new socket at @path, mode 0600, and listen. */
+static int bind_unix(int fd, const char *path, struct error *err)
+{
 	struct sockaddr_un addr;
 	mode_t mask;
 	int r = unix_address(path, &addr, err);
 
 	if (r < 0)
 		return r;
-	fd = io_connect_unix(path, NULL);
-	if (fd >= 0)
-		return error_say(err, EADDRINUSE, "%s is in use by a running server", path);
-	if (fd == -ECONNREFUSED)
-		unlink(path);
-	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (fd < 0)
-		return error_set(err, errno, "cannot make a socket");
+	unlink(path);
 	mask = umask(0177);
 	r = bind(fd, (struct sockaddr *)&addr, sizeof(addr)) < 0 ? -errno : 0;
 	umask(mask);
@@ -150,6 +158,33 @@ int io_listen_unix(const char *path, struct error *err)
 		return error_set(err, -r, "cannot bind %s", path);
 	if (listen(fd, 64) < 0)
 		return error_set(err, errno, "cannot listen on %s", path);
+	return 0;
+}
+
+/*
+ * The socket gets its name when it listens already: whoever waits for the name
+ * can connect at once.
+ */
+int io_listen_unix(const char *path, struct error *err)
+{
+	char fresh[sizeof(((struct sockaddr_un *)0)->sun_path) + 16];
+	cleanup_close int fd = -1;
+	int r = check_free(path, err);
+
+	if (r < 0)
+		return r;
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (fd < 0)
+		return error_set(err, errno, "cannot make a socket");
+	snprintf(fresh, sizeof(fresh), "%s.%d", path, (int)getpid());
+	r = bind_unix(fd, fresh, err);
+	if (r < 0)
+		return r;
+	if (rename(fresh, path) < 0) {
+		r = error_set(err, errno, "cannot make the socket %s", path);
+		unlink(fresh);
+		return r;
+	}
 	return steal_fd(&fd);
 }
 

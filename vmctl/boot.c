@@ -30,8 +30,7 @@ static int open_file(struct file *file, const char *path, struct error *err)
 {
 	off_t size;
 
-	file->path = path;
-	file->fd = open(path, O_RDONLY | O_CLOEXEC);
+	*file = (struct file){.path = path, .fd = open(path, O_RDONLY | O_CLOEXEC)};
 	if (file->fd < 0)
 		return error_set(err, errno, "cannot open %s", path);
 	size = lseek(file->fd, 0, SEEK_END);
@@ -115,7 +114,7 @@ static int load_kernel(const struct gmem *mem, const char *path,
 		r = read_header(&file, header, err);
 	if (r < 0)
 		return r;
-	offset = (header->setup_sects + 1u) * 512u;
+	offset = (header->setup_sects + 1ull) * 512;
 	if (file.size <= offset)
 		return error_say(err, ENOEXEC, "%s ends too early", path);
 	if (!gmem_ptr(mem, header->pref_address, header->init_size))
@@ -204,7 +203,7 @@ static int put_gdt(const struct gmem *mem)
 int boot_load(const struct gmem *mem, const char *kernel, const char *initramfs,
 	      const char *cmdline, uint64_t rsdp, uint64_t *entry, struct error *err)
 {
-	struct setup_header header;
+	struct setup_header header = {0};
 	int r = load_kernel(mem, kernel, &header, err);
 
 	if (!r)

@@ -40,7 +40,9 @@ void conlog_text(struct conlog *log, char *text)
 
 		if (c == '\r')
 			continue;
-		*text++ = (c >= ' ' && c < 0x7f) || c == '\n' || c == '\t' ? c : '?';
+		if ((c < ' ' || c >= 0x7f) && c != '\n' && c != '\t')
+			c = '?';
+		*text++ = c;
 	}
 	*text = '\0';
 	pthread_mutex_unlock(&log->lock);

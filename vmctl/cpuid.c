@@ -1,5 +1,6 @@
 #include "vmctl/cpuid.h"
 
+#include <stdbool.h>
 #include <stdint.h>
 
 /* Leaf 1 */
@@ -17,7 +18,7 @@ static unsigned id_bits(unsigned count)
 	return count > 1 ? 32 - (unsigned)__builtin_clz(count - 1) : 0;
 }
 
-static void set_bit(uint32_t *reg, uint32_t mask, int on)
+static void set_bit(uint32_t *reg, uint32_t mask, bool on)
 {
 	*reg = on ? *reg | mask : *reg & ~mask;
 }
@@ -35,23 +36,8 @@ static void leaf_cache(struct kvm_cpuid_entry2 *e, unsigned count)
 {
 	unsigned level = e->eax >> 5 & 7, sharing = level >= 3 ? count : 1;
 
-	e->eax = (e->eax & ~(0xfffu << 14)) | (sharing - 1) << 14;
-}
-
-/* Extended topology: level 0 is the one thread of a core, level 1 the cores. */
-static void leaf_topology(struct kvm_cpuid_entry2 *e, unsigned index, unsigned count)
-{
-	e->eax = e->ebx = 0;
-	e->ecx = e->index;
-	e->edx = index;
-	if (e->index == 0) {
-		e->ebx = 1;
-		e->ecx |= 1 << 8;
-	} else if (e->index == 1) {
-		e->eax = id_bits(count);
-		e->ebx = count;
-		e->ecx |= 2 << 8;
-	}
+	if (e->eax & 0x1f)
+		e->eax = (e->eax & ~(0xfffu << 14)) | (sharing - 1) << 14;
 }
 
 static void adapt(struct kvm_cpuid_entry2 *e, unsigned index, unsigned count)
@@ -62,14 +48,11 @@ static void adapt(struct kvm_cpuid_entry2 *e, unsigned index, unsigned count)
 		break;
 	case 0x4:
 		leaf_cache(e, count);
-		e->eax = (e->eax & ~(0x3fu << 26)) | (count - 1) << 26;
+		if (e->eax & 0x1f)
+			e->eax = (e->eax & ~(0x3fu << 26)) | (count - 1) << 26;
 		break;
 	case 0xa: /* no performance counters */
 		e->eax = e->ebx = e->ecx = e->edx = 0;
-		break;
-	case 0xb:
-	case 0x1f:
-		leaf_topology(e, index, count);
 		break;
 	case 0x80000001:
 		e->ecx &= ~ECX_SVM;
@@ -89,8 +72,50 @@ static void adapt(struct kvm_cpuid_entry2 *e, unsigned index, unsigned count)
 	}
 }
 
+static bool is_topology(uint32_t function)
+{
+	return function == 0xb || function == 0x1f;
+}
+
+/*
+ * Leaf 0xb: level 0 is the one thread of a core, level 1 the cores. Which parts
+ * of it KVM lists, if any, differs from version to version.
+ */
+static void add_topology(struct kvm_cpuid2 *cpuid, unsigned index, unsigned count)
+{
+	const struct kvm_cpuid_entry2 level[] = {
+	    {.ebx = 1, .ecx = 0 | 1 << 8},
+	    {.eax = id_bits(count), .ebx = count, .ecx = 1 | 2 << 8},
+	    {.ecx = 2},
+	};
+
+	for (unsigned i = 0; i < CPUID_EXTRA; i++) {
+		struct kvm_cpuid_entry2 *e = &cpuid->entries[cpuid->nent++];
+
+		*e = level[i];
+		e->function = 0xb;
+		e->index = i;
+		e->flags = KVM_CPUID_FLAG_SIGNIFCANT_INDEX;
+		e->edx = index;
+	}
+}
+
 void cpuid_for_vcpu(struct kvm_cpuid2 *cpuid, unsigned index, unsigned count)
 {
-	for (unsigned i = 0; i < cpuid->nent; i++)
-		adapt(&cpuid->entries[i], index, count);
+	uint32_t highest = 0;
+	unsigned kept = 0;
+
+	for (unsigned i = 0; i < cpuid->nent; i++) {
+		struct kvm_cpuid_entry2 e = cpuid->entries[i];
+
+		if (e.function == 0)
+			highest = e.eax;
+		if (is_topology(e.function))
+			continue;
+		adapt(&e, index, count);
+		cpuid->entries[kept++] = e;
+	}
+	cpuid->nent = kept;
+	if (highest >= 0xb)
+		add_topology(cpuid, index, count);
 }

@@ -159,6 +159,7 @@ static int ctl_call(struct ctl *ctl, json_t *request, json_t **reply, struct err
 	buf_fini(&ctl->in);
 	if (ctl->fd >= 0)
 		close(ctl->fd);
+	ctl->fd = -1;
 	sentence = json_string_value(json_object_get(*reply, "error"));
 	if (!sentence)
 		return r;
@@ -188,11 +189,9 @@ static void show(const struct ctl *ctl, json_t *reply)
 	}
 	json_object_foreach(reply, key, value)
 	{
-		size_t i;
-		json_t *item;
-
 		printf("%s", key);
-		json_array_foreach(value, i, item) printf(" %s", json_string_value(item));
+		for (size_t i = 0; i < json_array_size(value); i++)
+			printf(" %s", json_string_value(json_array_get(value, i)));
 		if (json_is_string(value))
 			printf(" %s", json_string_value(value));
 		else if (json_is_integer(value))
@@ -215,42 +214,46 @@ static void show_vm(const json_t *vm)
 }
 
 /* A server with many VMs tells of them in several replies. */
-int ctl_list_main(int argc, char **argv)
+static int list_all(struct ctl *ctl, json_t *all, struct error *err)
 {
-	json_t *all = json_array();
 	json_int_t after = 0;
 	bool more = true;
-	struct ctl options = {.fd = -1};
-	int r = ctl_options(&options, argc, argv, 0, 0);
 
-	while (r == 0 && more) {
-		struct ctl ctl = {.fd = -1, .socket = options.socket};
-		struct error err;
-		json_t *reply, *vms, *vm;
-		size_t i;
+	while (more) {
+		json_t *request = json_pack("{s:s, s:I}", "op", "list", "after", after);
+		json_t *reply, *vms, *last;
+		int r = ctl_call(ctl, request, &reply, err);
 
-		if (ctl_call(&ctl, json_pack("{s:s, s:I}", "op", "list", "after", after),
-			     &reply, &err) < 0) {
-			r = fail(&err) + 1;
-			break;
-		}
+		if (r < 0)
+			return r;
 		vms = json_object_get(reply, "vms");
+		last = json_array_get(vms, json_array_size(vms) - 1);
+		after = json_integer_value(json_object_get(last, "vm"));
 		more = json_is_true(json_object_get(reply, "more"));
-		json_array_foreach(vms, i, vm) after =
-		    json_integer_value(json_object_get(vm, "vm"));
-		if (!options.json)
-			json_array_foreach(vms, i, vm) show_vm(vm);
 		json_array_extend(all, vms);
 		json_decref(reply);
 	}
-	if (r == 0 && options.json) {
-		json_t *body = json_pack("{s:O}", "vms", all);
+	return 0;
+}
 
-		show(&options, body);
-		json_decref(body);
-	}
-	json_decref(all);
-	return r ? r - 1 : EXIT_SUCCESS;
+int ctl_list_main(int argc, char **argv)
+{
+	struct ctl ctl = {.fd = -1};
+	json_t *body, *all;
+	struct error err;
+	int r = ctl_options(&ctl, argc, argv, 0, 0);
+
+	if (r)
+		return r - 1;
+	all = json_array();
+	body = json_pack("{s:o}", "vms", all);
+	r = list_all(&ctl, all, &err);
+	if (r == 0 && ctl.json)
+		show(&ctl, body);
+	for (size_t i = 0; r == 0 && !ctl.json && i < json_array_size(all); i++)
+		show_vm(json_array_get(all, i));
+	json_decref(body);
+	return r < 0 ? fail(&err) : EXIT_SUCCESS;
 }
 
 int ctl_stat_main(int argc, char **argv)

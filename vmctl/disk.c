@@ -31,10 +31,15 @@ static bool on_disk(const struct disk *disk, uint64_t offset, uint64_t len)
 static int open_base(struct disk *disk, const char *path, struct error *err)
 {
 	cleanup_close int fd = open(path, O_RDONLY | O_CLOEXEC);
+	struct stat st;
 	off_t size;
 
-	if (fd < 0)
+	if (fd < 0 || fstat(fd, &st) < 0)
 		return error_set(err, errno, "cannot open the disk image %s", path);
+	if (!S_ISREG(st.st_mode) && !S_ISBLK(st.st_mode))
+		return error_say(err, EINVAL,
+				 "the disk image %s is neither a file nor a block device",
+				 path);
 	size = lseek(fd, 0, SEEK_END);
 	if (size < (off_t)DISK_SECTOR)
 		return error_say(err, EINVAL, "the disk image %s is empty", path);
@@ -209,6 +214,9 @@ static int punch(struct disk *disk, uint64_t from, uint64_t to)
 	struct iov_cursor cur = iov_at(&iov, 1);
 	int fd = disk->fd[top_layer(disk)];
 
+	/* Blocks are given back whole; what follows the disk's end is nothing. */
+	if (to == disk->size)
+		to = cluster_count(disk) * DISK_CLUSTER;
 	if (fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)from,
 		      (off_t)(to - from)) == 0)
 		return 0;

@@ -23,8 +23,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define DISK_CLUSTER	(64u << 10)
-#define DISK_SECTOR	512u
+#define DISK_CLUSTER	(64ull << 10)
+#define DISK_SECTOR	512ull
 #define DISK_LAYERS_MAX 256
 
 struct disk {

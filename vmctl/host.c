@@ -17,7 +17,6 @@
 
 #define UP_DEADLINE_MS 180000
 #define CONSOLE_KEPT   4096 /* newest bytes of the console */
-#define CONSOLE_SHOWN  200  /* of them in the sentence about the host's end */
 
 struct host {
 	struct loop loop;
@@ -30,35 +29,40 @@ struct host {
 	struct error err; /* why it ended; code 0: it was told to */
 };
 
-/* The end of the console in one line, without QEMU's own warnings. */
-static void last_words(struct host *host, char *text, size_t room)
+/* QEMU warns of each feature of the CPU that it cannot emulate, and names many. */
+static bool is_noise(const char *line)
 {
-	const char *p;
-	size_t len;
+	return !*line || strstr(line, "warning: TCG doesn't support requested feature");
+}
 
-	buf_append(&host->said, "", 1);
-	p = (const char *)buf_peek(&host->said);
-	len = strlen(p);
-	while (len && strchr("\r\n ", p[len - 1]))
-		len--;
-	if (len > CONSOLE_SHOWN)
-		p += len - CONSOLE_SHOWN;
-	len = len > CONSOLE_SHOWN ? CONSOLE_SHOWN : len;
-	snprintf(text, room, "%.*s", (int)len, p);
-	for (char *c = text; *c; c++)
-		if (*c < ' ' || *c > '~')
-			*c = ' ';
+/*
+ * Show what the console said last, and find the line that tells most: the last
+ * one of init or of a panic, or else the last one.
+ */
+static const char *last_words(struct host *host)
+{
+	const char *last = "it said nothing", *best = NULL;
+	char *rest, *line;
+
+	if (buf_append(&host->said, "", 1) < 0)
+		return last;
+	rest = (char *)buf_peek(&host->said);
+	while ((line = strsep(&rest, "\r\n"))) {
+		if (is_noise(line))
+			continue;
+		fprintf(stderr, "console: %s\n", line);
+		last = line;
+		if (strstr(line, "vmctl: ") || strstr(line, "Kernel panic"))
+			best = line;
+	}
+	return best ? best : last;
 }
 
 static void host_lost(struct host *host, const char *how)
 {
-	char words[CONSOLE_SHOWN + 1];
-
 	if (host->err.code)
 		return;
-	last_words(host, words, sizeof(words));
-	error_say(&host->err, EIO, "the emulated host %s: %s", how,
-		  words[0] ? words : "it said nothing");
+	error_say(&host->err, EIO, "the emulated host %s: %.200s", how, last_words(host));
 	loop_stop(&host->loop);
 }
 

@@ -18,7 +18,8 @@
 #define TSS_ADDRESS	     0xfffbd000ul
 
 #define MSR_MISC_ENABLE		    0x1a0
-#define MISC_ENABLE_FAST_STRING	    1
+#define MISC_ENABLE_FAST_STRING	    0x0001
+#define MISC_ENABLE_NO_BTS_NO_PEBS  0x1800
 #define MSR_MTRR_DEF_TYPE	    0x2ff
 #define MTRR_ENABLED_AND_WRITE_BACK 0x806
 
@@ -63,6 +64,10 @@ static int add_slot(int vm_fd, unsigned slot, uint64_t gpa, void *at, uint64_t s
 static int furnish(const struct kvm_vm *kvm, const struct gmem *mem, struct error *err)
 {
 	uint64_t identity = IDENTITY_MAP_ADDRESS;
+	struct kvm_enable_cap no_pmu = {
+	    .cap = KVM_CAP_PMU_CAPABILITY,
+	    .args = {KVM_PMU_CAP_DISABLE},
+	};
 	int r;
 
 	if (ioctl(kvm->vm_fd, KVM_SET_IDENTITY_MAP_ADDR, &identity) < 0 ||
@@ -74,6 +79,8 @@ static int furnish(const struct kvm_vm *kvm, const struct gmem *mem, struct erro
 			     mem->size - mem->low, err);
 	if (r < 0)
 		return r;
+	/* Performance counters are not for guests; an old KVM keeps them. */
+	ioctl(kvm->vm_fd, KVM_ENABLE_CAP, &no_pmu);
 	if (ioctl(kvm->vm_fd, KVM_CREATE_IRQCHIP, 0) < 0)
 		return error_set(err, errno, "KVM makes no interrupt controllers");
 	return 0;
@@ -104,9 +111,9 @@ int kvm_vm_init(struct kvm_vm *kvm, const struct gmem *mem, struct error *err)
 
 static int set_cpuid(const struct kvm_vm *kvm, int fd, unsigned index, unsigned count)
 {
-	size_t size =
-	    sizeof(*kvm->cpuid) + kvm->cpuid->nent * sizeof(kvm->cpuid->entries[0]);
-	cleanup_free struct kvm_cpuid2 *cpuid = malloc(size);
+	size_t entry = sizeof(kvm->cpuid->entries[0]);
+	size_t size = sizeof(*kvm->cpuid) + kvm->cpuid->nent * entry;
+	cleanup_free struct kvm_cpuid2 *cpuid = malloc(size + CPUID_EXTRA * entry);
 
 	if (!cpuid)
 		return -ENOMEM;
@@ -118,22 +125,22 @@ static int set_cpuid(const struct kvm_vm *kvm, int fd, unsigned index, unsigned 
 /* What firmware would have set: the memory is write-back, strings are fast. */
 static int set_msrs(int fd)
 {
-	struct {
-		struct kvm_msrs head;
-		struct kvm_msr_entry entries[2];
-	} msrs = {
-	    .head.nmsrs = 2,
-	    .entries =
-		{
-		    {.index = MSR_MTRR_DEF_TYPE, .data = MTRR_ENABLED_AND_WRITE_BACK},
-		    {.index = MSR_MISC_ENABLE, .data = MISC_ENABLE_FAST_STRING},
-		},
+	static const struct kvm_msr_entry entries[] = {
+	    {.index = MSR_MTRR_DEF_TYPE, .data = MTRR_ENABLED_AND_WRITE_BACK},
+	    {.index = MSR_MISC_ENABLE,
+	     .data = MISC_ENABLE_FAST_STRING | MISC_ENABLE_NO_BTS_NO_PEBS},
 	};
-	int n = ioctl(fd, KVM_SET_MSRS, &msrs);
+	cleanup_free struct kvm_msrs *msrs = calloc(1, sizeof(*msrs) + sizeof(entries));
+	int n;
 
+	if (!msrs)
+		return -ENOMEM;
+	msrs->nmsrs = sizeof(entries) / sizeof(entries[0]);
+	memcpy(msrs->entries, entries, sizeof(entries));
+	n = ioctl(fd, KVM_SET_MSRS, msrs);
 	if (n < 0)
 		return -errno;
-	return n == 2 ? 0 : -EINVAL;
+	return (uint32_t)n == msrs->nmsrs ? 0 : -EINVAL;
 }
 
 int kvm_vcpu_init(const struct kvm_vm *kvm, unsigned index, unsigned count,

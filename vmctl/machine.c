@@ -1,7 +1,7 @@
 #include "vmctl/machine.h"
 
 #include "util/cleanup.h"
-#include "util/list.h"
+#include "util/io.h"
 #include "vmctl/acpi.h"
 #include "vmctl/boot.h"
 #include "vmctl/platform.h"
@@ -150,27 +150,26 @@ static void init_devices(struct machine *m, const struct machine_config *config)
  * The guest's kernel guards itself from its own programs as much as the host's
  * does: inside an emulated host, which turns that off, it would cost a lot.
  */
-static const char *mitigations(char *host, size_t room)
+static const char *mitigations(void)
 {
-	cleanup_fclose FILE *f = fopen("/proc/cmdline", "re");
+	size_t len;
+	cleanup_free char *host = io_read_file("/proc/cmdline", 1 << 16, &len, NULL);
 
-	if (f && fgets(host, (int)room, f) && strstr(host, "mitigations=off"))
-		return " mitigations=off";
-	return "";
+	return host && strstr(host, "mitigations=off") ? " mitigations=off" : "";
 }
 
 static int load(struct machine *m, const struct machine_config *config, uint64_t *entry,
 		struct error *err)
 {
-	char host[4096], cmdline[512];
-	int r = acpi_write(&m->mem, config->vcpus, err);
+	char cmdline[512];
+	int r = acpi_write(&m->mem, (unsigned)config->vcpus, err);
 
 	if (r < 0)
 		return r;
 	snprintf(cmdline, sizeof(cmdline),
 		 "console=ttyS0 quiet reboot=t panic=-1 pci=off tsc=reliable "
 		 "no_timer_check random.trust_cpu=on%s",
-		 mitigations(host, sizeof(host)));
+		 mitigations());
 	return boot_load(&m->mem, config->kernel, config->initramfs, cmdline, ACPI_BASE,
 			 entry, err);
 }
@@ -183,6 +182,9 @@ int machine_init(struct machine *m, const struct machine_config *config, struct 
 	if (config->memory_mib < MACHINE_MEMORY_MIN_MIB || config->memory_mib > 1u << 20)
 		return error_say(err, EINVAL, "a guest needs at least %d MiB of memory",
 				 MACHINE_MEMORY_MIN_MIB);
+	if (!config->vcpus || config->vcpus > VCPUS_MAX)
+		return error_say(err, EINVAL, "a guest has 1 to %d vCPUs, not %llu",
+				 VCPUS_MAX, (unsigned long long)config->vcpus);
 	m->dead = config->dead;
 	conlog_init(&m->log);
 	r = gmem_init(&m->mem, config->memory_mib << 20, err);
@@ -197,7 +199,8 @@ int machine_init(struct machine *m, const struct machine_config *config, struct 
 	if (!r)
 		r = kvm_vm_init(&m->kvm, &m->mem, err);
 	return r ? r
-		 : vcpus_init(&m->vcpus, &m->kvm, config->vcpus, entry, &vcpu_ops, m, err);
+		 : vcpus_init(&m->vcpus, &m->kvm, (unsigned)config->vcpus, entry, &vcpu_ops,
+			      m, err);
 }
 
 int machine_agent_ready(struct machine *m, struct error *err)

@@ -31,7 +31,7 @@ struct machine_config {
 	const char *base;  /* read-only image: the first disk */
 	const char *upper; /* what the second disk begins as */
 	uint64_t memory_mib;
-	unsigned vcpus;
+	uint64_t vcpus;
 	int agent_fd; /* non-blocking stream; stays the caller's */
 
 	/* In a vCPU thread: the VM has ended. May be called more than once. */

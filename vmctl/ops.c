@@ -1,14 +1,12 @@
 #include "vmctl/ops.h"
 
-#include "config.h"
 #include "util/cleanup.h"
-#include "util/io.h"
 #include "vmctl/broker.h"
 #include "vmctl/client.h"
+#include "vmctl/describe.h"
 #include "vmctl/images.h"
 #include "vmctl/request.h"
 #include "vmctl/vmproc.h"
-#include "wire/link.h"
 
 #include <ctype.h>
 #include <errno.h>
@@ -64,15 +62,6 @@ static struct vmproc *get_vm(struct call *call)
 	return vm;
 }
 
-static json_t *describe(const struct vmproc *vm)
-{
-	return json_pack("{s:I, s:s, s:s, s:s, s:i, s:i, s:i, s:s}", "vm",
-			 (json_int_t)vm->channel.id, "name", vm->name, "template",
-			 vm->template, "state", vm->dead ? "dead" : "running", "pid",
-			 (int)vm->pid, "memory_mib", vm->memory_mib, "vcpus", vm->vcpus,
-			 "reason", vm->dead ? vm->reason : "");
-}
-
 static int check_name(struct call *call, const char *name)
 {
 	size_t len = strlen(name);
@@ -104,44 +93,62 @@ static int get_spec(struct call *call, struct vmproc_spec *spec)
 	return 0;
 }
 
-static int start_vm(struct call *call, struct vmproc_spec *spec, struct vmproc **vm)
+/* The emulated host has the disks that it was started with. */
+static void explain_missing(struct call *call, const char *name)
+{
+	if (call->err.code == -ENOENT &&
+	    strcmp(call->broker->config.engine, "emulated") == 0)
+		error_say(
+		    &call->err, ENOENT,
+		    "there is no template %s: build it with guest/images/build %s, then "
+		    "start vmctl again, since its emulated host got its disks at the start",
+		    name, name);
+}
+
+/* Return: the VM, or NULL with call->err. */
+static struct vmproc *start_vm(struct call *call, struct vmproc_spec *spec)
 {
 	const char *images = call->broker->config.images, *remedy = "guest/images/build";
 	cleanup_free char *base = images_template(images, spec->template, &call->err);
 	cleanup_free char *kernel = images_path(images, "kernel", NULL);
 	cleanup_free char *initramfs = images_path(images, "initramfs", NULL);
 	cleanup_free char *upper = images_path(images, "upper.ext4", NULL);
+	struct vmproc *vm = NULL;
 
-	if (!base)
-		return call->err.code;
-	if (!kernel || !initramfs || !upper)
-		return error_set(&call->err, ENOMEM, "cannot make a VM");
+	if (!base) {
+		explain_missing(call, spec->template);
+		return NULL;
+	}
+	if (!kernel || !initramfs || !upper) {
+		error_set(&call->err, ENOMEM, "cannot make a VM");
+		return NULL;
+	}
 	if (images_need(kernel, "kernel", remedy, &call->err) < 0 ||
 	    images_need(initramfs, "initramfs", remedy, &call->err) < 0 ||
 	    images_need(upper, "upper disk", remedy, &call->err) < 0)
-		return call->err.code;
+		return NULL;
 	spec->base = base;
 	spec->kernel = kernel;
 	spec->initramfs = initramfs;
 	spec->upper = upper;
-	return vmproc_start(call->broker, spec, vm, &call->err);
+	vmproc_start(call->broker, spec, &vm, &call->err);
+	return vm;
 }
 
 static int op_create(struct call *call)
 {
 	struct vmproc_spec spec = {0};
 	struct vmproc *vm;
-	int r = get_spec(call, &spec);
 
-	if (r == 0)
-		r = start_vm(call, &spec, &vm);
-	if (r == 0)
-		r = channel_attach(&vm->channel, call->client, &call->err);
-	if (r == 0)
-		reply(call->client, call->seq,
-		      json_pack("{s:I, s:i}", "vm", (json_int_t)vm->channel.id, "pid",
-				(int)vm->pid));
-	return r;
+	if (get_spec(call, &spec) < 0)
+		return call->err.code;
+	vm = start_vm(call, &spec);
+	if (!vm || channel_attach(&vm->channel, call->client, &call->err) < 0)
+		return call->err.code;
+	reply(
+	    call->client, call->seq,
+	    json_pack("{s:I, s:i}", "vm", (json_int_t)vm->channel.id, "pid", (int)vm->pid));
+	return 0;
 }
 
 /* A VM that is being destroyed may be waited for by several clients. */
@@ -168,7 +175,7 @@ static int op_attach(struct call *call)
 
 	if (!vm || channel_attach(&vm->channel, call->client, &call->err) < 0)
 		return call->err.code;
-	reply(call->client, call->seq, describe(vm));
+	reply(call->client, call->seq, describe_vm(vm));
 	if (former && former != call->client) {
 		json_t *event = json_pack("{s:s, s:I}", "event", "detached", "vm",
 					  (json_int_t)vm->channel.id);
@@ -193,55 +200,10 @@ static int op_list(struct call *call)
 		more = json_array_size(vms) == LIST_MAX;
 		if (more)
 			break;
-		json_array_append_new(vms, describe(vm));
+		json_array_append_new(vms, describe_vm(vm));
 	}
 	reply(call->client, call->seq, json_pack("{s:o, s:b}", "vms", vms, "more", more));
 	return 0;
-}
-
-static json_t *describe_broker(const struct broker *broker)
-{
-	uint64_t up = (io_monotonic_ns() - broker->started_ns) / 1000000000u;
-
-	return json_pack("{s:s, s:s, s:i, s:I, s:o}", "engine", broker->config.engine,
-			 "version", PACKAGE_VERSION, "vms", (int)broker->vm_count,
-			 "uptime_s", (json_int_t)up, "templates",
-			 images_templates(broker->config.images));
-}
-
-static json_int_t number_in(const json_t *message, const char *key)
-{
-	json_int_t value = json_integer_value(json_object_get(message, key));
-
-	return value > 0 ? value : 0;
-}
-
-/* @message is what the VM process said; NULL when it is dead. */
-static json_t *describe_use(const struct vmproc *vm, const json_t *message)
-{
-	json_t *use =
-	    json_pack("{s:I, s:I, s:I}", "cpu_usec", number_in(message, "cpu_usec"),
-		      "memory_bytes", number_in(message, "memory_bytes"), "disk_bytes",
-		      number_in(message, "disk_bytes"));
-	json_t *body = describe(vm);
-
-	json_object_update(body, use);
-	json_decref(use);
-	return body;
-}
-
-/* JSON can swell a log beyond a frame: then its newest part has to do. */
-static json_t *describe_log(const char *log)
-{
-	json_t *text = json_string(log ? log : "");
-
-	while (json_dumpb(text, NULL, 0, JSON_ENCODE_ANY) > LINK_PAYLOAD_MAX - 256) {
-		log += strlen(log) / 4 + 1;
-		while ((*log & 0xc0) == 0x80)
-			log++;
-		json_string_set(text, log);
-	}
-	return json_pack("{s:o}", "log", text);
 }
 
 static void answer_of_dead(struct request *request)
@@ -360,10 +322,10 @@ void ops_forget(struct client *client)
 
 int ops_answer(struct vmproc *vm, const json_t *message)
 {
-	json_int_t seq = number_in(message, "seq");
+	json_int_t seq = json_integer_value(json_object_get(message, "seq"));
 	struct request *request;
 
-	if (!seq || (uint64_t)seq > vm->last_seq)
+	if (seq <= 0 || (uint64_t)seq > vm->last_seq)
 		return -EPROTO;
 	request = request_find(vm, (uint64_t)seq);
 	if (!request)

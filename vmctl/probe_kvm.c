@@ -179,7 +179,7 @@ static void interrupt_later(void)
 {
 	struct sigaction action = {.sa_handler = on_alarm};
 	struct itimerval timer = {
-	    .it_value = {.tv_sec = RUN_MS / 1000, .tv_usec = RUN_MS % 1000 * 1000},
+	    .it_value = {.tv_sec = RUN_MS / 1000, .tv_usec = RUN_MS % 1000 * 1000L},
 	    .it_interval = {.tv_usec = 50000},
 	};
 

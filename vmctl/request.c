@@ -8,27 +8,21 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-static void too_large(struct client *client, json_t *seq)
-{
-	struct error err;
-
-	error_say(&err, EMSGSIZE, "the reply does not fit one frame");
-	reply_error(client, seq, &err);
-}
-
 void reply(struct client *client, json_t *seq, json_t *body)
 {
-	int r;
+	int r = -ENOMEM;
 
-	if (!body || (seq && json_object_set(body, "seq", seq) < 0)) {
-		client_break(client);
-		json_decref(body);
-		return;
-	}
-	r = client_send(client, body);
+	if (body && (!seq || json_object_set(body, "seq", seq) == 0))
+		r = client_send(client, body);
 	json_decref(body);
-	if (r == -EMSGSIZE)
-		too_large(client, seq);
+	if (r == -EMSGSIZE) {
+		body = json_pack("{s:O*, s:s, s:i}", "seq", seq, "error",
+				 "the reply does not fit one frame", "errno", EMSGSIZE);
+		r = body ? client_send(client, body) : -ENOMEM;
+		json_decref(body);
+	}
+	if (r < 0)
+		client_break(client);
 }
 
 /* A sentence may quote what a client said, and not always to its end. */

@@ -2,9 +2,11 @@
 
 #include "util/io.h"
 #include "vmctl/broker.h"
+#include "vmctl/client.h"
 #include "vmctl/host.h"
 #include "vmctl/images.h"
 #include "vmctl/probe.h"
+#include "vmctl/spawn.h"
 #include "vmctl/usage.h"
 
 #include <errno.h>
@@ -35,6 +37,10 @@ static int serve_kvm(const struct serve_options *options, int listen_fd, struct 
 	struct broker broker;
 	int r = broker_init(&broker, &config, err);
 
+	for (int i = 0; i < options->ports && r == 0; i++) {
+		io_set_nonblock(SPAWN_FIRST_FD + i, true);
+		r = client_add(&broker, SPAWN_FIRST_FD + i, true, err);
+	}
 	if (r == 0)
 		r = broker_listen(&broker, listen_fd, err);
 	if (r == 0)
@@ -117,6 +123,7 @@ int serve_main(int argc, char **argv)
 	    {"engine", required_argument, NULL, 'e'},
 	    {"host-memory-mib", required_argument, NULL, 'm'},
 	    {"vm-program", required_argument, NULL, 'p'}, /* for tests */
+	    {"ports", required_argument, NULL, 'n'},	  /* for tests */
 	    {"help", no_argument, NULL, 'h'},
 	    {0},
 	};
@@ -133,6 +140,8 @@ int serve_main(int argc, char **argv)
 			options.engine = optarg;
 		else if (c == 'p')
 			options.vm_program = optarg;
+		else if (c == 'n')
+			options.ports = (int)strtol(optarg, NULL, 10);
 		else if (c == 'm' && parse_memory(optarg, &options.host_memory_mib))
 			continue;
 		else

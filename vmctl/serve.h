@@ -10,6 +10,7 @@
 struct serve_options {
 	const char *socket, *images, *engine, *vm_program;
 	int host_memory_mib; /* of the emulated host; 0: choose */
+	int ports;	     /* descriptors from SPAWN_FIRST_FD on that are clients, too */
 };
 
 /** serve_main() - the subcommand. Return: an exit status. */

@@ -128,21 +128,23 @@ static void *thread(void *arg)
 	return NULL;
 }
 
+/* The lock is held, so that nobody parks a part of the threads. */
 int vcpus_start(struct vcpus *all, struct error *err)
 {
 	struct sigaction act = {.sa_handler = on_kick};
+	int r = 0;
 
 	sigaction(KICK, &act, NULL);
-	for (unsigned i = 0; i < all->count; i++) {
-		int r = pthread_create(&all->vcpu[i].thread, NULL, thread, &all->vcpu[i]);
+	pthread_mutex_lock(&all->lock);
+	while (all->running < all->count && !r) {
+		struct vcpu *vcpu = &all->vcpu[all->running];
 
-		if (r)
-			return error_set(err, r, "cannot start the thread of vCPU %u", i);
-		pthread_mutex_lock(&all->lock);
-		all->running++;
-		pthread_mutex_unlock(&all->lock);
+		r = pthread_create(&vcpu->thread, NULL, thread, vcpu);
+		if (!r)
+			all->running++;
 	}
-	return 0;
+	pthread_mutex_unlock(&all->lock);
+	return r ? error_set(err, r, "cannot start the vCPU threads") : 0;
 }
 
 /* With the lock held: make every thread look at park and stop. */

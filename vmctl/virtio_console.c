@@ -252,6 +252,26 @@ static ssize_t receive_chain(struct virtio_console *con, struct vchain *chain,
 	return n < 0 ? 0 : n;
 }
 
+/*
+ * Poll the socket while there is room, and be told of new room only when there
+ * is none: that spares the guest an exit for each buffer that it gives back. A
+ * guest that gives room does not wait for the socket to be read: by the time
+ * that its owner does that, there is room for more, and one interrupt serves all.
+ */
+static int agent_want(struct virtio_console *con, bool room, struct error *err)
+{
+	struct virtqueue *vq = &con->dev.queues[AGENT_RX];
+	int pending = 1;
+
+	virtqueue_set_notify(vq, con->dev.mem, !room);
+	if (!room && con->agent_open)
+		pending = virtqueue_pending(vq, con->dev.mem, err);
+	if (pending < 0)
+		return pending;
+	watch(con, con->agent_open && pending > 0, con->want_out);
+	return 0;
+}
+
 /* From the socket to the guest. */
 static int agent_receive(struct virtio_console *con, struct error *err)
 {
@@ -277,8 +297,7 @@ static int agent_receive(struct virtio_console *con, struct error *err)
 	}
 	if (done)
 		virtio_used(&con->dev, vq);
-	watch(con, done < pending, con->want_out);
-	return 0;
+	return agent_want(con, done < pending, err);
 }
 
 int virtio_console_ready(struct virtio_console *con, struct error *err)
@@ -308,11 +327,11 @@ static int console_notify(struct virtio_device *dev, unsigned queue, struct erro
 		r = drain(con, CONTROL_TX, receive_control, err);
 		if (!r)
 			r = send_control(con, err);
-		return r < 0 ? r : agent_receive(con, err);
+		return r < 0 ? r : agent_want(con, true, err);
 	case CONTROL_RX:
 		return send_control(con, err);
 	case AGENT_RX:
-		return agent_receive(con, err);
+		return agent_want(con, true, err);
 	case AGENT_TX:
 		return con->want_out ? 0 : agent_transmit(con, err);
 	default:

@@ -126,7 +126,7 @@ int virtqueue_peek(const struct virtqueue *vq, const struct gmem *mem, struct vc
 		   struct error *err)
 {
 	int r = virtqueue_pending(vq, mem, err);
-	struct vring_desc desc = { 0 };
+	struct vring_desc desc = {0};
 	uint16_t index;
 
 	if (r <= 0)
@@ -171,4 +171,16 @@ bool virtqueue_wants_interrupt(const struct virtqueue *vq, const struct gmem *me
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
 	return !(__atomic_load_n(&avail_ring(vq, mem)->flags, __ATOMIC_RELAXED) &
 		 VRING_AVAIL_F_NO_INTERRUPT);
+}
+
+void virtqueue_set_notify(const struct virtqueue *vq, const struct gmem *mem, bool wanted)
+{
+	struct vring_used *used;
+
+	if (!vq->ready)
+		return;
+	used = gmem_ptr(mem, vq->used, used_bytes(vq));
+	__atomic_store_n(&used->flags, wanted ? 0 : VRING_USED_F_NO_NOTIFY,
+			 __ATOMIC_RELAXED);
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
 }

@@ -85,3 +85,10 @@ void virtqueue_done(struct virtqueue *vq, const struct gmem *mem,
 
 /** virtqueue_wants_interrupt() - the driver has not suppressed interrupts. */
 bool virtqueue_wants_interrupt(const struct virtqueue *vq, const struct gmem *mem);
+
+/**
+ * virtqueue_set_notify() - ask the driver to notify us of new chains, or not to.
+ * It may notify all the same. Who has asked for it looks at the queue once more:
+ * a chain may have come just before.
+ */
+void virtqueue_set_notify(const struct virtqueue *vq, const struct gmem *mem, bool wanted);

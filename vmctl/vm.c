@@ -41,9 +41,12 @@ static void say(json_t *message)
 			strerror(errno));
 }
 
+/* The log goes along: nobody can ask for it any more. */
 _Noreturn static void end(const char *reason)
 {
-	say(json_pack("{s:s, s:s}", "event", "dead", "reason", reason));
+	conlog_text(&vm.machine.log, vm.log_text);
+	say(json_pack("{s:s, s:s, s:s}", "event", "dead", "reason", reason, "log",
+		      vm.log_text));
 	_exit(0);
 }
 
@@ -77,12 +80,11 @@ static json_t *log_answer(void)
 
 static json_int_t resident_bytes(void)
 {
-	cleanup_fclose FILE *f = fopen("/proc/self/statm", "re");
-	long long size, resident;
+	size_t len;
+	cleanup_free char *text = io_read_file("/proc/self/statm", 4096, &len, NULL);
+	const char *resident = text ? strchr(text, ' ') : NULL;
 
-	if (!f || fscanf(f, "%lld %lld", &size, &resident) != 2)
-		return 0;
-	return resident * sysconf(_SC_PAGESIZE);
+	return resident ? strtoll(resident, NULL, 10) * sysconf(_SC_PAGESIZE) : 0;
 }
 
 static json_t *stat_answer(void)
@@ -103,9 +105,9 @@ static void answer(const json_t *request)
 	const char *op = json_string_value(json_object_get(request, "op"));
 	json_t *seq = json_object_get(request, "seq"), *reply;
 
-	if (op && !strcmp(op, "log"))
+	if (op && strcmp(op, "log") == 0)
 		reply = log_answer();
-	else if (op && !strcmp(op, "stat"))
+	else if (op && strcmp(op, "stat") == 0)
 		reply = stat_answer();
 	else
 		reply = json_pack("{s:s, s:i}", "error", "a VM knows log and stat only",
@@ -159,8 +161,11 @@ static void on_agent(struct loop_source *source, uint32_t revents)
 	if (machine_agent_ready(&vm.machine, &err) < 0)
 		end(err.text);
 	/* The broker closes this descriptor and the control socket together. */
-	if (revents & (EPOLLHUP | EPOLLERR))
+	if (revents & (EPOLLHUP | EPOLLERR)) {
+		pthread_mutex_lock(&vm.machine.lock);
 		loop_del(&vm.loop, source);
+		pthread_mutex_unlock(&vm.machine.lock);
+	}
 }
 
 /* Signals end the process as they do by default, except a broken pipe. */
@@ -199,10 +204,10 @@ static int build(const json_t *start, struct error *err)
 			&op, "name", &name, "kernel", &config.kernel, "initramfs",
 			&config.initramfs, "base", &config.base, "upper", &config.upper,
 			"memory_mib", &memory_mib, "vcpus", &vcpus) < 0 ||
-	    strcmp(op, "start") || memory_mib < 0 || vcpus < 0 || vcpus > VCPUS_MAX)
+	    strcmp(op, "start") != 0 || memory_mib < 0 || vcpus < 0)
 		return error_say(err, EPROTO, "the start message lacks something");
 	config.memory_mib = (uint64_t)memory_mib;
-	config.vcpus = (unsigned)vcpus;
+	config.vcpus = (uint64_t)vcpus;
 	prctl(PR_SET_NAME, name);
 	setsockopt(VM_CONTROL_FD, SOL_SOCKET, SO_SNDBUF, &room, sizeof(room));
 	return machine_init(&vm.machine, &config, err);

@@ -13,7 +13,7 @@
  * {"op":"stat","seq":N} by {"seq":N,"cpu_usec":,"memory_bytes":,"disk_bytes":}.
  * A message is VM_MESSAGE_MAX bytes at most. The end of descriptor 3 ends the
  * process at once. A process that ends by itself says
- * {"event":"dead","reason":SENTENCE} first.
+ * {"event":"dead","reason":SENTENCE,"log":TEXT} first.
  */
 #pragma once
 

@@ -198,7 +198,7 @@ static int vmproc_exec(struct vmproc *vm, struct error *err)
 {
 	const char *program = vm->broker->config.vm_program;
 	const char *argv[] = {"vmctl", "vm", NULL};
-	struct spawn_options options = { .count = 2 };
+	struct spawn_options options = {.count = 2};
 	int ours[2] = {-1, -1}, agent[2] = {-1, -1};
 	cleanup_close int control_end = -1, agent_end = -1;
 	int r = make_pair(SOCK_SEQPACKET, ours, err);
@@ -239,30 +239,30 @@ static struct vmproc *vmproc_new(struct broker *broker, const struct vmproc_spec
 	return vm;
 }
 
-int vmproc_start(struct broker *broker, const struct vmproc_spec *spec, struct vmproc **out,
+int vmproc_start(struct broker *broker, const struct vmproc_spec *spec, struct vmproc **vm,
 		 struct error *err)
 {
-	struct vmproc *vm;
+	struct vmproc *made;
 	int r;
 
 	if (broker->stopping || broker->last_id == UINT32_MAX)
 		return error_say(err, ESHUTDOWN, "vmctl is about to end");
-	vm = vmproc_new(broker, spec);
-	if (!vm)
+	made = vmproc_new(broker, spec);
+	if (!made)
 		return error_set(err, ENOMEM, "cannot make a VM");
-	r = vmproc_exec(vm, err);
+	r = vmproc_exec(made, err);
 	if (r < 0) {
-		close_control(vm);
-		vmproc_free(vm);
+		close_control(made);
+		vmproc_free(made);
 		return r;
 	}
-	r = loop_add(&broker->loop, &vm->control, vm->control_fd, EPOLLIN, on_control);
+	r = loop_add(&broker->loop, &made->control, made->control_fd, EPOLLIN, on_control);
 	if (r == 0)
-		r = send_start(vm, spec, err);
+		r = send_start(made, spec, err);
 	if (r < 0) {
-		vmproc_destroy(vm);
+		vmproc_destroy(made);
 		return r;
 	}
-	*out = vm;
+	*vm = made;
 	return 0;
 }

@@ -20,7 +20,7 @@
 
 #define READ_CHUNK  (64u << 10)
 #define IN_ROOM	    (AGENT_HEADER + AGENT_PAYLOAD_MAX + READ_CHUNK)
-#define OUT_ROOM    (2 * PORT_HIGH)
+#define OUT_ROOM    ((size_t)2 * PORT_HIGH)
 #define RETRY_MSECS 50
 
 static void port_event(struct loop_source *source, uint32_t revents);

@@ -8,6 +8,9 @@
  *
  * An interrupt is SIGINT, sent only between "started" and "done": before, it waits
  * in the run; the REPL itself ignores one that arrives after its code has ended.
+ * Python looks at signals between two steps and when a system call was interrupted.
+ * A signal that comes after the look and before the call would wait until the call
+ * returns, perhaps for ever: so a few SIGURG follow, for which the REPL does nothing.
  *
  * The REPL may die at any moment, of its code or of a signal. What it said before
  * is read first; then a run that it had started ends as the process did, and one
@@ -33,6 +36,9 @@
 #define FAILURES_MAX 3
 #define WORD_MAX     64
 #define LOST_MSECS   500
+#define POKE_MSECS   50
+#define POKES	     5
+#define DONE	     "done "
 
 static const char closed_its_socket[] =
     "the code closed the REPL's own descriptors: the REPL starts anew\n";
@@ -206,7 +212,7 @@ void repl_next(struct repl *repl)
 
 static void take_word(struct repl *repl, const char *word)
 {
-	unsigned int code;
+	uint8_t code;
 
 	if (strcmp(word, "warm") == 0 && repl->state == REPL_WARMING) {
 		repl->state = REPL_IDLE;
@@ -216,10 +222,11 @@ static void take_word(struct repl *repl, const char *word)
 		run_started(repl->run);
 		if (repl->run->interrupted)
 			repl_interrupt(repl);
-	} else if (sscanf(word, "done %3u", &code) == 1 && repl->run) {
+	} else if (strncmp(word, DONE, strlen(DONE)) == 0 && repl->run) {
+		code = (uint8_t)strtoul(word + strlen(DONE), NULL, 10);
 		if (repl->state == REPL_BUSY)
 			repl->state = REPL_IDLE;
-		run_ended(steal_pointer(&repl->run), (struct agent_exit){0, (uint8_t)code});
+		run_ended(steal_pointer(&repl->run), (struct agent_exit){0, code});
 	}
 }
 
@@ -272,17 +279,31 @@ static void repl_lost(struct loop_timer *timer)
 	repl_kill(repl);
 }
 
+static void repl_poke(struct loop_timer *timer)
+{
+	struct repl *repl = container_of(timer, struct repl, poke);
+
+	if (repl->state != REPL_BUSY || repl->pokes-- == 0)
+		return;
+	kill(repl->pid, SIGURG);
+	loop_timer_set(&repl->agent->loop, timer, POKE_MSECS);
+}
+
 void repl_init(struct repl *repl, struct agent *agent)
 {
 	*repl = (struct repl){.agent = agent, .source = LOOP_SOURCE_NONE};
 	loop_timer_init(&repl->lost, repl_lost);
+	loop_timer_init(&repl->poke, repl_poke);
 	restart(repl);
 }
 
 void repl_interrupt(struct repl *repl)
 {
-	if (repl->state == REPL_BUSY)
-		kill(repl->pid, SIGINT);
+	if (repl->state != REPL_BUSY)
+		return;
+	kill(repl->pid, SIGINT);
+	repl->pokes = POKES;
+	loop_timer_set(&repl->agent->loop, &repl->poke, POKE_MSECS);
 }
 
 void repl_kill(struct repl *repl)

@@ -26,6 +26,8 @@ struct repl {
 	pid_t pid;
 	struct loop_source source; /* its socket */
 	struct loop_timer lost;	   /* it closed the socket and does not exit */
+	struct loop_timer poke;	   /* after an interrupt */
+	unsigned int pokes;	   /* how many are still to come */
 	struct group *group;
 	struct run *run;	 /* REPL_BUSY, and REPL_DYING out of it */
 	struct procs before;	 /* what was in the group when the run began */

@@ -80,11 +80,12 @@ void wake_init(const char *dir)
 static void add_entropy(const uint8_t entropy[AGENT_ENTROPY])
 {
 	cleanup_close int fd = open("/dev/urandom", O_WRONLY | O_CLOEXEC);
-	struct {
+	union {
 		struct rand_pool_info info;
-		uint8_t bytes[AGENT_ENTROPY];
-	} pool = {.info = {.entropy_count = AGENT_ENTROPY * 8, .buf_size = AGENT_ENTROPY}};
+		uint8_t room[sizeof(struct rand_pool_info) + AGENT_ENTROPY];
+	} pool = {.info.buf_size = AGENT_ENTROPY};
 
+	pool.info.entropy_count = AGENT_ENTROPY * 8; /* in bits */
 	memcpy(pool.info.buf, entropy, AGENT_ENTROPY);
 	if (fd < 0 || ioctl(fd, RNDADDENTROPY, &pool) < 0 || ioctl(fd, RNDRESEEDCRNG) < 0)
 		log_say("cannot add entropy: %s", strerror(errno));

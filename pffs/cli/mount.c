@@ -174,6 +174,8 @@ static _Noreturn void background(const struct daemon_options *options, const cha
 	if (r < 0) {
 		fprintf(stderr, "pffs: %s\n", err.text);
 		dprintf(fd, "-%s\n", err.text);
+	} else {
+		unlink(log); /* it says nothing that anybody would look for */
 	}
 	_exit(r < 0);
 }
@@ -240,27 +242,35 @@ static int go_background(const struct daemon_options *options)
 	return await(fds[0], log);
 }
 
+static int explain(const struct error *err)
+{
+	fprintf(stderr, "pffs: %s\n", err->text);
+	return 1;
+}
+
 static int go(struct mount_options *o)
 {
+	const char *given = o->daemon.mountpoint;
+	cleanup_free char *dir = NULL, *socket = NULL;
 	struct error err;
-	cleanup_free char *socket = NULL, *dir = NULL;
+	int r = prepare_directory(given, &err);
 
-	if (prepare_directory(o->daemon.mountpoint, &err) < 0 ||
-	    refuse_second_mount(o->daemon.mountpoint, &err) < 0)
-		goto failed;
-	dir = realpath(o->daemon.mountpoint, NULL);
+	if (r == 0)
+		r = refuse_second_mount(given, &err);
+	if (r < 0)
+		return explain(&err);
+	o->daemon.mountpoint = dir = realpath(given, NULL);
+	if (!dir) {
+		error_set(&err, errno, "cannot resolve %s", given);
+		return explain(&err);
+	}
 	if (!o->daemon.socket)
 		o->daemon.socket = socket = paths_socket(&err);
-	if (!dir || !o->daemon.socket)
-		goto failed;
-	o->daemon.mountpoint = dir;
+	if (!o->daemon.socket)
+		return explain(&err);
 	if (!o->foreground)
 		return go_background(&o->daemon);
-	if (daemon_run(&o->daemon, print_ready, NULL, &err) == 0)
-		return 0;
-failed:
-	fprintf(stderr, "pffs: %s\n", err.text);
-	return 1;
+	return daemon_run(&o->daemon, print_ready, NULL, &err) < 0 ? explain(&err) : 0;
 }
 
 int cmd_mount(int argc, char **argv)

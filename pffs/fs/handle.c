@@ -32,12 +32,28 @@ ssize_t handle_read_text(const struct handle *h, uint64_t offset, char *to, size
 	return (ssize_t)len;
 }
 
+/* Also root, whom the kernel lets open anything, cannot write what is only shown. */
+static int check_access(const struct node *node, int flags, struct error *err)
+{
+	const struct kind_info *info = kind_info(node->kind);
+	int access = flags & O_ACCMODE;
+
+	if (access != O_RDONLY && !(info->mode & S_IWUSR))
+		return error_say(err, EACCES, "%s is only for reading", info->name);
+	if (access != O_WRONLY && !(info->mode & S_IRUSR))
+		return error_say(err, EACCES, "%s is only for writing", info->name);
+	return 0;
+}
+
 int handle_open(const struct node *node, const struct fuse_ctx *who, int flags,
 		struct handle **out, struct error *err)
 {
-	struct handle *h = calloc(1, sizeof(*h));
-	int r = 0;
+	int r = check_access(node, flags, err);
+	struct handle *h;
 
+	if (r < 0)
+		return r;
+	h = calloc(1, sizeof(*h));
 	if (!h)
 		return error_set(err, ENOMEM, "cannot open another file");
 	*h = (struct handle){
@@ -132,9 +148,7 @@ void handle_read(struct handle *h, fuse_req_t req, size_t len, uint64_t offset, 
 {
 	bool in_turn = !h->ops->stream || list_empty(&h->parked);
 
-	if (!h->ops->read)
-		fuse_reply_err(req, EBADF);
-	else if (in_turn && try_read(h, req, len, offset))
+	if (in_turn && try_read(h, req, len, offset))
 		return;
 	else if (flags & O_NONBLOCK)
 		fuse_reply_err(req, EAGAIN);

@@ -50,8 +50,6 @@ int text_write(struct handle *h, const char *data, size_t len, struct error *err
 	char *rest = value, *line;
 	int r;
 
-	if (!h->ops->store)
-		return error_say(err, EPERM, "this file cannot be written");
 	if (len > VALUE_MAX || memchr(data, '\0', len))
 		return error_say(err, EINVAL, "a value is text of at most %d bytes",
 				 VALUE_MAX);

@@ -20,6 +20,20 @@ void fs_refuse(fuse_req_t req, struct fs *fs, struct sandbox *sb, const struct e
 	fuse_reply_err(req, -err->code);
 }
 
+/* Entries come and go with what they show; only sandboxes are made and removed. */
+static void refuse_change(fuse_req_t req, fuse_ino_t parent)
+{
+	struct node dir;
+	struct error err;
+
+	if (!fs_node(req, parent, &dir))
+		return;
+	error_say(&err, EPERM,
+		  "only sandboxes are made, renamed and removed, in the mount's root and "
+		  "in templates/NAME/forks");
+	fs_refuse(req, dir.fs, dir.sb, &err);
+}
+
 static void reply_entry(fuse_req_t req, const struct node *node)
 {
 	struct fuse_entry_param entry = {.ino = node_ino(node),
@@ -135,9 +149,7 @@ void fs_mkdir(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode)
 	if (!fs_node(req, parent, &dir))
 		return;
 	if (node_folder(&dir) < 0) {
-		error_say(&err, EPERM,
-			  "directories are made in the mount's root and in forks");
-		fs_refuse(req, dir.fs, dir.sb, &err);
+		refuse_change(req, parent);
 		return;
 	}
 	dir.sb = sandbox_create(dir.fs->core, (unsigned)node_folder(&dir), name,
@@ -158,8 +170,10 @@ void fs_rmdir(fuse_req_t req, fuse_ino_t parent, const char *name)
 	if (!fs_node(req, parent, &dir))
 		return;
 	r = node_child(&dir, name, &node);
-	if (r == 0 && node.kind != KIND_SANDBOX)
-		r = -EPERM;
+	if (r == 0 && node.kind != KIND_SANDBOX) {
+		refuse_change(req, parent);
+		return;
+	}
 	if (r == 0)
 		sandbox_destroy(node.sb);
 	fuse_reply_err(req, -r);
@@ -175,8 +189,10 @@ void fs_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t n
 	if (!fs_node(req, parent, &from) || !fs_node(req, newparent, &to))
 		return;
 	r = node_child(&from, name, &node);
-	if (r == 0 && (node.kind != KIND_SANDBOX || node_folder(&to) < 0))
-		r = -EPERM;
+	if (r == 0 && (node.kind != KIND_SANDBOX || node_folder(&to) < 0)) {
+		refuse_change(req, parent);
+		return;
+	}
 	if (r == 0 && flags & ~1u) /* 1 is RENAME_NOREPLACE, which is what we do */
 		r = -EINVAL;
 	if (r < 0) {
@@ -278,12 +294,10 @@ void fs_statfs(fuse_req_t req, fuse_ino_t ino)
 	fuse_reply_statfs(req, &st);
 }
 
-/* Files come and go with what they show; nobody makes or removes one. */
 void fs_unlink(fuse_req_t req, fuse_ino_t parent, const char *name)
 {
-	(void)parent;
 	(void)name;
-	fuse_reply_err(req, EPERM);
+	refuse_change(req, parent);
 }
 
 void fs_mknod(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, dev_t rdev)

@@ -1,0 +1,3 @@
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd

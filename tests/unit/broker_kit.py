@@ -1,0 +1,207 @@
+"""What the tests of the broker share: a client, a server, a runner."""
+import json
+import os
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+VMCTL = os.environ.get("VMCTL", os.path.join(HERE, "../../vmctl/vmctl"))
+HELLO, CONTROL, DATA, CREDIT, BYE = 1, 2, 3, 4, 5
+WINDOW = 256 << 10
+PATIENCE = 20
+FAKE_VM = os.path.join(HERE, "fake-vm")
+
+
+class Closed(Exception):
+    pass
+
+
+class Client:
+    def __init__(self, path, hello=True):
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(PATIENCE)
+        self.sock.connect(path)
+        self.seq = 0
+        self.data = {}  # channel: bytes received
+        self.credit = {}
+        self.events = []
+        self.order = []  # what arrived: ("data", vm), ("dead", vm), ...
+        self.replies = {}
+        if hello:
+            self.hello()
+
+    def send(self, kind, payload=b"", channel=0):
+        self.sock.sendall(struct.pack("<IIB3x", len(payload), channel, kind) + payload)
+
+    def hello(self, nonce=None, version=1):
+        nonce = nonce or os.urandom(16)
+        self.send(HELLO, b"pffslink" + struct.pack("<I", version) + nonce)
+        kind, _, payload = self.frame()
+        assert kind == HELLO, kind
+        return payload
+
+    def exactly(self, count):
+        got = b""
+        while len(got) < count:
+            try:
+                piece = self.sock.recv(count - len(got))
+            except ConnectionResetError:
+                piece = b""
+            if not piece:
+                raise Closed
+            got += piece
+        return got
+
+    def frame(self):
+        length, channel, kind = struct.unpack("<IIB3x", self.exactly(12))
+        return kind, channel, self.exactly(length)
+
+    def take(self):
+        """Receive one frame and keep it."""
+        kind, channel, payload = self.frame()
+        if kind == DATA:
+            self.data[channel] = self.data.get(channel, b"") + payload
+            self.order.append(("data", channel))
+        elif kind == CREDIT:
+            self.credit[channel] = self.credit.get(channel, 0) + struct.unpack("<I", payload)[0]
+        elif kind == CONTROL:
+            message = json.loads(payload)
+            if "event" in message:
+                self.events.append(message)
+                self.order.append((message["event"], message["vm"]))
+            else:
+                self.replies[message.get("seq")] = message
+        return kind
+
+    def request(self, op, **fields):
+        self.seq += 1
+        self.send(CONTROL, json.dumps({"op": op, "seq": self.seq, **fields}).encode())
+        return self.reply(self.seq)
+
+    def reply(self, seq):
+        while seq not in self.replies:
+            self.take()
+        return self.replies.pop(seq)
+
+    def create(self, mode="echo", **fields):
+        fields = {"template": "default", "name": mode, "memory_mib": 256, "vcpus": 1, **fields}
+        return self.request("create", **fields)
+
+    def wait_data(self, vm, count):
+        while len(self.data.get(vm, b"")) < count:
+            self.take()
+        return self.data[vm]
+
+    def wait_event(self, event, vm):
+        while not any(e["event"] == event and e["vm"] == vm for e in self.events):
+            self.take()
+        return next(e for e in self.events if e["event"] == event and e["vm"] == vm)
+
+    def quiet(self, seconds):
+        """Receive for a while."""
+        self.sock.settimeout(seconds)
+        try:
+            while True:
+                self.take()
+        except (TimeoutError, socket.timeout):
+            pass
+        self.sock.settimeout(PATIENCE)
+
+    def is_closed(self):
+        try:
+            while True:
+                self.take()
+        except Closed:
+            return True
+
+    def close(self):
+        self.sock.close()
+
+
+class Server:
+    def __init__(self, directory):
+        self.path = os.path.join(directory, "sock")
+        images = os.path.join(directory, "images")
+        os.makedirs(os.path.join(images, "templates"))
+        for name in ("kernel", "initramfs", "upper.ext4", "templates/default.erofs"):
+            open(os.path.join(images, name), "w").close()
+        self.process = self.start(directory, images)
+        deadline = time.monotonic() + PATIENCE
+        while not os.path.exists(self.path) and time.monotonic() < deadline:
+            time.sleep(0.01)
+
+    def start(self, _, images):
+        return subprocess.Popen([VMCTL, "serve", "--engine", "kvm", "--socket", self.path,
+                                 "--images", images, "--vm-program", FAKE_VM])
+
+    def client(self, **fields):
+        return Client(self.path, **fields)
+
+    def children(self):
+        with open(f"/proc/{self.process.pid}/task/{self.process.pid}/children") as f:
+            return f.read().split()
+
+    def fds(self):
+        return len(os.listdir(f"/proc/{self.process.pid}/fd"))
+
+
+class RelayServer(Server):
+    """The same broker behind the relay of the emulated host, without QEMU.
+
+    What the relay starts as QEMU is a broker that has the other ends of the ports.
+    """
+
+    def start(self, directory, images):
+        open(os.path.join(images, "host-initramfs"), "w").close()
+        bin_dir = os.path.join(directory, "bin")
+        os.mkdir(bin_dir)
+        qemu = os.path.join(bin_dir, "qemu-system-x86_64")
+        with open(qemu, "w") as f:
+            f.write("#!/bin/sh\n"
+                    'echo "$@" > "$0.args"\n'
+                    f"exec '{VMCTL}' serve --engine kvm --ports 4 --images '{images}' "
+                    f"--socket '{directory}/inner' --vm-program '{FAKE_VM}'\n")
+        os.chmod(qemu, 0o755)
+        return subprocess.Popen(
+            [VMCTL, "serve", "--engine", "emulated", "--socket", self.path, "--images", images],
+            env={**os.environ, "PATH": bin_dir + ":" + os.environ["PATH"]},
+            stderr=subprocess.PIPE, universal_newlines=True)
+
+
+def gone(pid):
+    return not os.path.exists(f"/proc/{pid}")
+
+
+def run(number, name, test, server_class):
+    with tempfile.TemporaryDirectory() as directory:
+        server = server_class(directory)
+        ended = None
+        try:
+            test(server)
+            ended = server.process.poll()
+            failure = None
+        except (AssertionError, Closed, OSError, KeyError, subprocess.SubprocessError) as e:
+            failure = e
+        if server.process.poll() is None:
+            server.process.terminate()
+            ended = server.process.wait(PATIENCE)
+            if ended and not failure:
+                failure = f"vmctl ended with {ended}"
+    print("not ok" if failure is not None else "ok", number, "-", test.__doc__, flush=True)
+    if failure is not None:
+        print("#", name, type(failure).__name__, failure, flush=True)
+
+
+def main(tests, server_class=Server):
+    """Run every function that is called test_, each with a server of its own."""
+    tests = [(n, t) for n, t in tests.items() if n.startswith("test_")]
+    wanted = sys.argv[1:]
+    tests = [(n, t) for n, t in tests if not wanted or n in wanted]
+    print(f"1..{len(tests)}", flush=True)
+    for number, (name, test) in enumerate(tests, 1):
+        run(number, name, test, server_class)

@@ -1,0 +1,228 @@
+/*
+ * The layered disk against a plain array: random reads, writes and discards,
+ * over a base with holes.
+ */
+#include "vmctl/disk.h"
+#include "tests/unit/tap.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <unistd.h>
+
+#define SIZE (40u * DISK_CLUSTER + 7 * DISK_SECTOR) /* the last cluster is short */
+
+static uint8_t model[SIZE], bytes[SIZE];
+static char path[] = "/tmp/pffs-disk-XXXXXX";
+static unsigned seed = 20261;
+
+static unsigned below(unsigned n)
+{
+	return (unsigned)rand_r(&seed) % n;
+}
+
+static void scramble(uint8_t *p, size_t len)
+{
+	while (len--)
+		*p++ = (uint8_t)rand_r(&seed);
+}
+
+/* A base file: data, holes, and data that is zeros. */
+static void make_base(void)
+{
+	int fd = mkstemp(path);
+
+	memset(model, 0, sizeof(model));
+	for (unsigned i = 0; i < SIZE / DISK_CLUSTER; i++) {
+		uint8_t *at = model + i * DISK_CLUSTER;
+
+		if (i % 3 == 0)
+			scramble(at, DISK_CLUSTER);
+		else if (i % 3 == 1 && i % 2)
+			scramble(at + 5 * DISK_SECTOR, 3 * DISK_SECTOR);
+		else if (i % 5)
+			continue; /* a hole */
+		if (pwrite(fd, at, DISK_CLUSTER, (off_t)(i * DISK_CLUSTER)) !=
+		    (ssize_t)DISK_CLUSTER)
+			exit(1);
+	}
+	scramble(model + SIZE - 2 * DISK_SECTOR, 2 * DISK_SECTOR);
+	if (pwrite(fd, model + SIZE - 2 * DISK_SECTOR, 2 * DISK_SECTOR,
+		   SIZE - 2 * DISK_SECTOR) != 2 * DISK_SECTOR)
+		exit(1);
+	close(fd);
+}
+
+/* @len bytes at @p as buffers of uneven sizes. */
+static unsigned cut(struct iovec *iov, unsigned max, uint8_t *p, size_t len)
+{
+	unsigned n = 0;
+
+	while (len) {
+		size_t piece = n + 1 == max ? len : 1 + below(70000);
+
+		if (piece > len)
+			piece = len;
+		iov[n++] = (struct iovec){p, piece};
+		p += piece;
+		len -= piece;
+	}
+	return n;
+}
+
+static int do_read(struct disk *disk, uint64_t offset, size_t len)
+{
+	struct iovec iov[100];
+	struct iov_cursor cur = iov_at(iov, cut(iov, 100, bytes, len));
+
+	return disk_read(disk, offset, &cur, len);
+}
+
+static int do_write(struct disk *disk, uint64_t offset, size_t len)
+{
+	struct iovec iov[100];
+	struct iov_cursor cur = iov_at(iov, cut(iov, 100, bytes, len));
+
+	return disk_write(disk, offset, &cur, len);
+}
+
+static void is_model(struct disk *disk, const char *what)
+{
+	memset(bytes, 0xaa, SIZE);
+	is_int(do_read(disk, 0, SIZE), 0, "%s: reading all of it", what);
+	is_mem(bytes, model, SIZE, "%s: it is what was written", what);
+}
+
+/* One random operation on the disk and on the model. Return: whether it failed. */
+static bool random_step(struct disk *disk)
+{
+	unsigned sectors = SIZE / DISK_SECTOR, at = below(sectors);
+	unsigned most = below(4) ? 40 : 700, n = 1 + below(most);
+	uint64_t offset;
+	size_t len;
+
+	if (!below(3)) { /* whole clusters */
+		at -= at % (DISK_CLUSTER / DISK_SECTOR);
+		n = (1 + below(3)) * (DISK_CLUSTER / DISK_SECTOR);
+	}
+	if (n > sectors - at)
+		n = sectors - at;
+	offset = (uint64_t)at * DISK_SECTOR;
+	len = (size_t)n * DISK_SECTOR;
+	switch (below(5)) {
+	case 0:
+		memset(model + offset, 0, len);
+		return disk_zero(disk, offset, len) < 0;
+	case 1:
+	case 2:
+		scramble(bytes, 64);
+		memcpy(bytes + len - 64, bytes, 64);
+		memcpy(model + offset, bytes, len);
+		return do_write(disk, offset, len) < 0;
+	default:
+		return do_read(disk, offset, len) < 0 ||
+		       memcmp(bytes, model + offset, len) != 0;
+	}
+}
+
+static void test_layered(void)
+{
+	struct disk disk;
+	struct error err = {0};
+	unsigned bad = 0;
+
+	is_int(disk_open_layered(&disk, path, &err), 0, "a layered disk %s", err.text);
+	is_int(disk.size, SIZE, "has the size of its base");
+	ok(!disk_read_only(&disk), "and is writable");
+	is_int(disk_allocated(&disk), 0, "nothing is written yet");
+	is_model(&disk, "untouched");
+	for (unsigned i = 0; i < 20000; i++)
+		bad += random_step(&disk);
+	is_int(bad, 0, "20000 random operations");
+	is_model(&disk, "after them");
+	memset(model, 0, SIZE);
+	is_int(disk_zero(&disk, 0, SIZE), 0, "discarding all of it");
+	is_model(&disk, "discarded");
+	is_int(disk_allocated(&disk), 0, "gives all room back");
+	disk_close(&disk);
+}
+
+/* A write to a part of a cluster must not cost what is zeros around it. */
+static void test_sparse(void)
+{
+	struct disk disk;
+	struct error err;
+
+	disk_open_layered(&disk, path, &err);
+	memset(bytes, 1, DISK_CLUSTER);
+	do_write(&disk, 2 * DISK_CLUSTER, 4096); /* a hole of the base */
+	ok(disk_allocated(&disk) <= 8192, "4 KiB in a hole cost %" PRIu64 " bytes",
+	   disk_allocated(&disk));
+	do_write(&disk, 10 * DISK_CLUSTER, 4096); /* zeros that the base stores */
+	ok(disk_allocated(&disk) <= 16384,
+	   "4 KiB in stored zeros: %" PRIu64 " bytes in all", disk_allocated(&disk));
+	disk_close(&disk);
+}
+
+static void test_limits(struct disk *disk, const char *what)
+{
+	is_int(do_read(disk, SIZE, DISK_SECTOR), -EINVAL, "%s: no read behind the end",
+	       what);
+	is_int(do_read(disk, SIZE - DISK_SECTOR, 2 * DISK_SECTOR), -EINVAL,
+	       "%s: no read across the end", what);
+	is_int(do_read(disk, UINT64_MAX - 511, DISK_SECTOR), -EINVAL,
+	       "%s: no read at the end of all numbers", what);
+	is_int(do_read(disk, SIZE - DISK_SECTOR, DISK_SECTOR), 0, "%s: the last sector",
+	       what);
+}
+
+static void test_write_limits(struct disk *disk)
+{
+	is_int(do_write(disk, SIZE, DISK_SECTOR), -EINVAL, "no write behind the end");
+	is_int(do_write(disk, UINT64_MAX - 511, 1024), -EINVAL,
+	       "no write that wraps around");
+	is_int(disk_zero(disk, SIZE - DISK_SECTOR, UINT64_MAX), -EINVAL,
+	       "no discard that wraps around");
+	is_int(disk_zero(disk, SIZE, 0), 0, "discarding nothing is fine");
+}
+
+static void test_image(void)
+{
+	struct disk disk;
+	struct error err = {0};
+
+	is_int(disk_open_image(&disk, path, &err), 0, "a read-only image %s", err.text);
+	ok(disk_read_only(&disk), "is read-only");
+	is_model(&disk, "image");
+	is_int(do_write(&disk, 0, DISK_SECTOR), -EROFS, "it takes no write");
+	is_int(disk_zero(&disk, 0, DISK_SECTOR), -EROFS, "and no discard");
+	test_limits(&disk, "image");
+	disk_close(&disk);
+}
+
+static void test_refusals(void)
+{
+	struct disk disk;
+	struct error err;
+
+	ok(disk_open_image(&disk, "/nonexistent/image", &err) < 0, "no file: %s", err.text);
+	ok(disk_open_layered(&disk, "/dev/null", &err) < 0, "no bytes: %s", err.text);
+}
+
+int main(void)
+{
+	struct disk disk;
+	struct error err;
+
+	make_base();
+	test_image();
+	if (disk_open_layered(&disk, path, &err) == 0) {
+		test_limits(&disk, "layered");
+		test_write_limits(&disk);
+		disk_close(&disk);
+	}
+	test_sparse();
+	test_layered();
+	test_refusals();
+	unlink(path);
+	return done_testing();
+}

@@ -1,0 +1,203 @@
+#!/usr/bin/python3
+"""The relay of the emulated host, with a broker in QEMU's place."""
+import json
+import os
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+
+sys.dont_write_bytecode = True
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+from broker_kit import (CONTROL, CREDIT, DATA, HELLO, PATIENCE, VMCTL, WINDOW, Closed,  # noqa: E402
+                        RelayServer, main)
+
+
+def wait_for(what):
+    deadline = time.monotonic() + PATIENCE
+    while not what() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return what()
+
+
+def bound(server):
+    """A client that has a port. One may be in use a little longer than its client."""
+    last = None
+    for _ in range(100):
+        client = server.client()
+        try:
+            client.request("list")
+            return client
+        except (Closed, AssertionError, BrokenPipeError) as e:
+            last = e
+            client.close()
+            time.sleep(0.05)
+    raise last
+
+
+def test_session(server):
+    "a session through the relay: create, bytes both ways, destroy"
+    client = bound(server)
+    vm = client.create()["vm"]
+    sent = os.urandom(WINDOW)
+    client.send(DATA, sent, vm)
+    assert client.wait_data(vm, len(sent)) == sent
+    assert "error" not in client.request("destroy", vm=vm)
+
+
+def test_qemu_arguments(server):
+    "templates and the upper disk are read-only disks, and their names go along"
+    bound(server)
+    with open(os.path.join(os.path.dirname(server.path), "bin/qemu-system-x86_64.args")) as f:
+        args = f.read()
+    assert "serial=t0" in args and "serial=upper" in args and "-smp 1" in args, args
+    assert "pffs.templates=default" in args and args.count("readonly=on") == 2, args
+
+
+def test_broken_frames(server):
+    "frames that break the protocol end their client and no other"
+    good = bound(server)
+    vm = good.create()["vm"]
+    for bad in (b"GET / HTTP/1.1\r\n\r\n", bytes(12), struct.pack("<IIB3x", 8, 0, HELLO) + b"pffslink"):
+        client = server.client(hello=False)
+        client.sock.sendall(bad)
+        assert client.is_closed()
+    for bad in (struct.pack("<IIB3x", 1 << 30, 0, DATA), struct.pack("<IIB3x", 0, 5, CONTROL),
+                struct.pack("<IIB3x", 1, 0, DATA) + b"x"):
+        client = bound(server)
+        client.sock.sendall(bad)
+        assert client.is_closed()
+    good.send(DATA, b"still here", vm)
+    assert good.wait_data(vm, 10) == b"still here"
+
+
+def test_other_version(server):
+    "a client of another version is told ours and sent away"
+    bound(server)
+    client = server.client(hello=False)
+    assert struct.unpack("<I", client.hello(version=77)[8:12])[0] == 1
+    assert client.is_closed()
+
+
+def test_too_many(server):
+    "more clients than ports: the next one is refused with a sentence"
+    clients = [bound(server) for _ in range(4)]
+    extra = server.client()
+    assert extra.is_closed()
+    assert extra.replies[None]["errno"] == 16 and "no more clients" in extra.replies[None]["error"]
+    done = subprocess.run([VMCTL, "list", "--socket", server.path], stderr=subprocess.PIPE,
+                          universal_newlines=True, check=False, timeout=PATIENCE)
+    assert done.returncode == 1 and "no more clients" in done.stderr, done
+    clients[2].close()
+    assert "vms" in bound(server).request("list")
+
+
+def test_half_frame(server):
+    "a client that dies in the middle of a frame leaves nothing of it"
+    for _ in range(6):
+        client = bound(server)
+        vm = client.create()["vm"]
+        client.send(DATA, b"whole", vm)
+        client.wait_data(vm, 5)
+        client.sock.sendall(struct.pack("<IIB3x", 1000, vm, DATA) + b"half")
+        client.close()
+    client = bound(server)
+    assert len(client.request("list")["vms"]) == 6
+    client.request("attach", vm=vm)
+    client.send(DATA, b"next", vm)
+    assert client.wait_data(vm, 4) == b"next"
+
+
+def test_leftovers(server):
+    "what was on its way to a client that left does not reach the next one"
+    for _ in range(8):
+        client = bound(server)
+        vms = [client.create("flood")["vm"] for _ in range(3)]
+        assert vms
+        client.close()
+    client = bound(server)
+    client.quiet(0.3)
+    assert client.data == {} and client.events == [], (client.data.keys(), client.events)
+    assert len(client.request("list")["vms"]) == 24
+
+
+def test_slow_client(server):
+    "a client that does not read stalls no other client"
+    slow, good = bound(server), bound(server)
+    for _ in range(8):
+        slow.send(CONTROL, json.dumps({
+            "op": "create", "seq": 1, "template": "default", "name": "flood",
+            "memory_mib": 128, "vcpus": 1}).encode())
+    vm = good.create()["vm"]
+    sent = os.urandom(100000)
+    good.send(DATA, sent, vm)
+    assert good.wait_data(vm, len(sent)) == sent
+    slow.quiet(0.5)
+    assert all(len(data) == WINDOW for data in slow.data.values()) and len(slow.data) == 8
+
+
+def test_credit_many(server):
+    "bytes of several channels arrive whole and in order through the relay"
+    client = bound(server)
+    vms = [client.create()["vm"] for _ in range(3)]
+    sent = {vm: os.urandom(3 * WINDOW) for vm in vms}
+    at = dict.fromkeys(vms, 0)
+    allowed = dict.fromkeys(vms, WINDOW)
+    got = dict.fromkeys(vms, b"")
+    while any(len(got[vm]) < len(sent[vm]) for vm in vms):
+        for vm in vms:
+            allowed[vm] += client.credit.pop(vm, 0)
+            piece = sent[vm][at[vm]:at[vm] + min(allowed[vm], 30000)]
+            if piece:
+                client.send(DATA, piece, vm)
+                at[vm] += len(piece)
+                allowed[vm] -= len(piece)
+        client.take()
+        for vm in vms:
+            data = client.data.pop(vm, b"")
+            if data:
+                got[vm] += data
+                client.send(CREDIT, struct.pack("<I", len(data)), vm)
+    assert got == sent
+
+
+def test_host_ends(server):
+    "the end of the emulated host ends vmctl, with what its console said last"
+    client = bound(server)
+    with open(f"/proc/{server.process.pid}/task/{server.process.pid}/children") as f:
+        qemu = int(f.read().split()[0])
+    os.kill(qemu, 9)
+    assert server.process.wait(PATIENCE) == 1
+    assert "the emulated host has ended" in server.process.stderr.read()
+    assert client.is_closed() and not os.path.exists(server.path)
+
+
+def test_vmctl_killed(server):
+    "nothing outlives a vmctl that is killed"
+    client = bound(server)
+    pid = client.create()["pid"]
+    server.process.kill()
+    server.process.wait()
+    assert wait_for(lambda: not os.path.exists(f"/proc/{pid}"))
+
+
+def test_missing(_):
+    "a missing image or QEMU is named, with the command that mends it"
+    with tempfile.TemporaryDirectory() as directory:
+        def serve(path=os.environ["PATH"]):
+            done = subprocess.run([VMCTL, "serve", "--engine", "emulated", "--images", directory,
+                                   "--socket", directory + "/sock"], stderr=subprocess.PIPE,
+                                  universal_newlines=True, check=False, timeout=PATIENCE,
+                                  env={**os.environ, "PATH": path})
+            assert done.returncode == 1 and not os.path.exists(directory + "/sock"), done
+            return done.stderr
+
+        for name in ("kernel", "initramfs", "upper.ext4", "host-initramfs"):
+            said = serve()
+            assert name in said and "guest/images/build" in said, said
+            open(os.path.join(directory, name), "w").close()
+        assert "apt-get install qemu-system-x86" in serve(path="/nonexistent")
+
+
+main(globals(), RelayServer)

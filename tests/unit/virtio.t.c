@@ -1,0 +1,574 @@
+/*
+ * The virtio devices as a driver sees them: through registers and rings alone,
+ * from a driver that keeps the rules and from one that does not.
+ */
+#include "tests/unit/tap.h"
+#include "util/io.h"
+#include "vmctl/virtio_blk.h"
+#include "vmctl/virtio_console.h"
+#include "vmctl/virtio_rng.h"
+
+#include <errno.h>
+#include <linux/virtio_config.h>
+#include <linux/virtio_mmio.h>
+#include <linux/virtio_ring.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define RAM	(4u << 20)
+#define SIZE	8u
+#define QUEUES	0x10000u /* queue N is at QUEUES + N * 0x1000 */
+#define BUFFERS 0x100000u
+
+static struct gmem mem;
+static struct error err;
+static bool line_high;
+static unsigned line_changes, watches;
+static uint16_t taken[VIRTIO_QUEUES_MAX]; /* used entries that the driver has seen */
+
+static void set_line(void *opaque, unsigned gsi, bool high)
+{
+	(void)opaque;
+	(void)gsi;
+	line_high = high;
+	line_changes++;
+}
+
+static const struct virtio_line line = {.set = set_line};
+
+static uint32_t reg(struct virtio_device *dev, uint64_t offset)
+{
+	uint32_t value;
+
+	virtio_mmio_read(dev, offset, &value, 4);
+	return value;
+}
+
+static int set(struct virtio_device *dev, uint64_t offset, uint32_t value)
+{
+	err.text[0] = '\0';
+	return virtio_mmio_write(dev, offset, &value, 4, &err);
+}
+
+static uint64_t desc_at(unsigned queue)
+{
+	return QUEUES + queue * 0x1000ull;
+}
+
+static uint64_t avail_at(unsigned queue)
+{
+	return desc_at(queue) + 0x400;
+}
+
+static uint64_t used_at(unsigned queue)
+{
+	return desc_at(queue) + 0x800;
+}
+
+static struct vring_avail *avail_ring(unsigned queue)
+{
+	return gmem_ptr(&mem, avail_at(queue), 4 + SIZE * 2);
+}
+
+static struct vring_used *used_ring(unsigned queue)
+{
+	return gmem_ptr(&mem, used_at(queue), 4 + SIZE * 8);
+}
+
+static int set_queue(struct virtio_device *dev, unsigned queue, uint64_t at)
+{
+	set(dev, VIRTIO_MMIO_QUEUE_SEL, queue);
+	set(dev, VIRTIO_MMIO_QUEUE_NUM, SIZE);
+	set(dev, VIRTIO_MMIO_QUEUE_DESC_LOW, (uint32_t)at);
+	set(dev, VIRTIO_MMIO_QUEUE_DESC_HIGH, (uint32_t)(at >> 32));
+	set(dev, VIRTIO_MMIO_QUEUE_AVAIL_LOW, (uint32_t)avail_at(queue));
+	set(dev, VIRTIO_MMIO_QUEUE_USED_LOW, (uint32_t)used_at(queue));
+	return set(dev, VIRTIO_MMIO_QUEUE_READY, 1);
+}
+
+static uint64_t offered(struct virtio_device *dev)
+{
+	uint64_t features;
+
+	set(dev, VIRTIO_MMIO_DEVICE_FEATURES_SEL, 1);
+	features = (uint64_t)reg(dev, VIRTIO_MMIO_DEVICE_FEATURES) << 32;
+	set(dev, VIRTIO_MMIO_DEVICE_FEATURES_SEL, 0);
+	return features | reg(dev, VIRTIO_MMIO_DEVICE_FEATURES);
+}
+
+static uint32_t negotiate(struct virtio_device *dev, uint64_t features)
+{
+	set(dev, VIRTIO_MMIO_STATUS, 0);
+	set(dev, VIRTIO_MMIO_STATUS, VIRTIO_CONFIG_S_ACKNOWLEDGE | VIRTIO_CONFIG_S_DRIVER);
+	set(dev, VIRTIO_MMIO_DRIVER_FEATURES_SEL, 0);
+	set(dev, VIRTIO_MMIO_DRIVER_FEATURES, (uint32_t)features);
+	set(dev, VIRTIO_MMIO_DRIVER_FEATURES_SEL, 1);
+	set(dev, VIRTIO_MMIO_DRIVER_FEATURES, (uint32_t)(features >> 32));
+	set(dev, VIRTIO_MMIO_STATUS,
+	    VIRTIO_CONFIG_S_ACKNOWLEDGE | VIRTIO_CONFIG_S_DRIVER |
+		VIRTIO_CONFIG_S_FEATURES_OK);
+	return reg(dev, VIRTIO_MMIO_STATUS);
+}
+
+static int go(struct virtio_device *dev)
+{
+	return set(dev, VIRTIO_MMIO_STATUS,
+		   reg(dev, VIRTIO_MMIO_STATUS) | VIRTIO_CONFIG_S_DRIVER_OK);
+}
+
+/* Everything that a driver does up to DRIVER_OK. */
+static void probe(struct virtio_device *dev)
+{
+	memset(mem.base, 0, RAM);
+	memset(taken, 0, sizeof(taken));
+	negotiate(dev, offered(dev));
+	for (unsigned i = 0; i < dev->ops->queues; i++)
+		set_queue(dev, i, desc_at(i));
+	go(dev);
+}
+
+/* A chain of @nout buffers to read and @nin to write, from descriptor @head on. */
+static void chain(unsigned queue, uint16_t head, const struct iovec *iov, unsigned nout,
+		  unsigned nin)
+{
+	struct vring_desc *desc = gmem_ptr(&mem, desc_at(queue), SIZE * sizeof(*desc));
+	struct vring_avail *avail = avail_ring(queue);
+
+	for (unsigned i = 0; i < nout + nin; i++)
+		desc[head + i] = (struct vring_desc){
+		    .addr = (uint64_t)((uint8_t *)iov[i].iov_base - mem.base),
+		    .len = (uint32_t)iov[i].iov_len,
+		    .flags = (uint16_t)((i < nout ? 0 : VRING_DESC_F_WRITE) |
+					(i + 1 < nout + nin ? VRING_DESC_F_NEXT : 0)),
+		    .next = (uint16_t)(head + i + 1),
+		};
+	avail->ring[avail->idx % SIZE] = head;
+	avail->idx++;
+}
+
+static uint8_t *buffer(unsigned n)
+{
+	return mem.base + BUFFERS + n * 0x10000ull;
+}
+
+/* The length of the next used entry, or -1 without one. */
+static int64_t next_used(unsigned queue)
+{
+	const struct vring_used *used = used_ring(queue);
+
+	if (used->idx == taken[queue])
+		return -1;
+	return used->ring[taken[queue]++ % SIZE].len;
+}
+
+static int notify(struct virtio_device *dev, unsigned queue)
+{
+	return set(dev, VIRTIO_MMIO_QUEUE_NOTIFY, queue);
+}
+
+static void test_registers(void)
+{
+	struct virtio_rng rng;
+	struct virtio_device *dev = &rng.dev;
+	uint8_t byte = 0xee;
+
+	virtio_rng_init(&rng, &mem, line);
+	is_int(reg(dev, VIRTIO_MMIO_MAGIC_VALUE), 0x74726976, "magic");
+	is_int(reg(dev, VIRTIO_MMIO_VERSION), 2, "version");
+	is_int(reg(dev, VIRTIO_MMIO_DEVICE_ID), 4, "an entropy device");
+	is_int(reg(dev, VIRTIO_MMIO_QUEUE_NUM_MAX), 8, "its queue");
+	set(dev, VIRTIO_MMIO_QUEUE_SEL, 1);
+	is_int(reg(dev, VIRTIO_MMIO_QUEUE_NUM_MAX), 0, "it has one only");
+	is_int(set_queue(dev, UINT32_MAX, 0), 0, "setting up another one does nothing");
+	virtio_mmio_read(dev, VIRTIO_MMIO_MAGIC_VALUE, &byte, 1);
+	is_int(byte, 0, "a narrow read is zero");
+	is_int(reg(dev, 0xffc), 0, "and so is what is not there");
+	is_int(virtio_mmio_write(dev, VIRTIO_MMIO_STATUS, &byte, 1, &err), 0,
+	       "a narrow write does nothing");
+	is_int(reg(dev, VIRTIO_MMIO_STATUS), 0, "nothing indeed");
+}
+
+static void test_negotiation(void)
+{
+	struct virtio_rng rng;
+	struct virtio_device *dev = &rng.dev;
+	uint64_t version_1 = 1ull << VIRTIO_F_VERSION_1;
+
+	virtio_rng_init(&rng, &mem, line);
+	is_int(offered(dev), version_1, "VERSION_1 is offered");
+	ok(!(negotiate(dev, 0) & VIRTIO_CONFIG_S_FEATURES_OK), "and must be taken");
+	go(dev);
+	ok(!virtio_running(dev), "no DRIVER_OK without FEATURES_OK");
+	ok(!(negotiate(dev, version_1 | 1) & VIRTIO_CONFIG_S_FEATURES_OK),
+	   "what is not offered must not be taken");
+	ok(negotiate(dev, version_1) & VIRTIO_CONFIG_S_FEATURES_OK, "so it is right");
+}
+
+static void test_bad_queue(void)
+{
+	struct virtio_rng rng;
+
+	virtio_rng_init(&rng, &mem, line);
+	probe(&rng.dev);
+	negotiate(&rng.dev, offered(&rng.dev));
+	is_int(set_queue(&rng.dev, 0, UINT64_MAX - 15), -EPROTO,
+	       "a queue outside of memory");
+	is_str(err.text,
+	       "the guest broke the rules of virtio-rng: its descriptor table is not in "
+	       "memory",
+	       "the reason names the device");
+}
+
+static void test_interrupts(void)
+{
+	struct virtio_console con;
+	struct conlog *log = calloc(1, sizeof(*log));
+	struct iovec iov = {buffer(0), 3};
+
+	conlog_init(log);
+	virtio_console_init(&con, log, -1, NULL, &mem, line);
+	memset(mem.base, 0, RAM);
+	memset(taken, 0, sizeof(taken));
+	negotiate(&con.dev, offered(&con.dev));
+	for (unsigned i = 0; i < 6; i++)
+		set_queue(&con.dev, i, desc_at(i));
+	line_changes = 0;
+	memcpy(buffer(0), "abc", 3);
+	chain(1, 0, &iov, 1, 0);
+	notify(&con.dev, 1);
+	is_int(log->total, 0, "a notify before DRIVER_OK waits");
+	go(&con.dev);
+	is_int(log->total, 3, "and is served with DRIVER_OK");
+	ok(line_high, "the interrupt line is high");
+	chain(1, 0, &iov, 1, 0);
+	notify(&con.dev, 1);
+	is_int(line_changes, 1, "and not raised twice");
+	is_int(reg(&con.dev, VIRTIO_MMIO_INTERRUPT_STATUS), 1, "the status says why");
+	set(&con.dev, VIRTIO_MMIO_INTERRUPT_ACK, 1);
+	ok(!line_high, "acknowledging lowers it");
+	avail_ring(1)->flags = VRING_AVAIL_F_NO_INTERRUPT;
+	chain(1, 0, &iov, 1, 0);
+	notify(&con.dev, 1);
+	ok(!line_high, "no interrupt when the driver wants none");
+	avail_ring(1)->flags = 0;
+	chain(1, 0, &iov, 1, 0);
+	notify(&con.dev, 1);
+	set(&con.dev, VIRTIO_MMIO_STATUS, 0);
+	ok(!line_high, "reset lowers the line");
+	is_int(reg(&con.dev, VIRTIO_MMIO_QUEUE_READY), 0, "and forgets the queues");
+	free(log);
+}
+
+static void test_rng(void)
+{
+	struct virtio_rng rng;
+	struct iovec iov[2] = {{buffer(0), 5}, {buffer(1), 0x10000}};
+
+	virtio_rng_init(&rng, &mem, line);
+	probe(&rng.dev);
+	chain(0, 0, iov, 0, 2);
+	is_int(notify(&rng.dev, 0), 0, "rng: a request");
+	is_int(next_used(0), 256, "rng: gives 256 bytes at most");
+	ok(memcmp(buffer(1), mem.base, 200) != 0, "rng: which are not zeros");
+}
+
+static struct virtio_blk blk;
+static struct disk disk;
+
+/* One request. Return: its status byte, or -1 when it was not finished. */
+static int request(uint32_t type, uint64_t sector, struct iovec data, bool in)
+{
+	struct virtio_blk_outhdr *header = (void *)buffer(10);
+	uint8_t *status = buffer(11);
+	struct iovec iov[3] = {{header, sizeof(*header)}, data, {status, 1}};
+
+	*header = (struct virtio_blk_outhdr){.type = type, .sector = sector};
+	*status = 0xee;
+	if (!data.iov_len)
+		iov[1] = iov[2];
+	chain(0, 0, iov, data.iov_len && !in ? 2 : 1, data.iov_len && in ? 2 : 1);
+	if (notify(&blk.dev, 0) < 0 || next_used(0) < 0)
+		return -1;
+	return *status;
+}
+
+static void test_blk(void)
+{
+	struct iovec data = {buffer(0), 0x2000}, none = {0};
+	struct iovec odd = {buffer(0), 700};
+	uint64_t last = disk.size / DISK_SECTOR - 1;
+	struct virtio_blk_discard_write_zeroes *range = (void *)buffer(2);
+	struct iovec ranges = {range, sizeof(*range)};
+
+	virtio_blk_init(&blk, &disk, &mem, line);
+	probe(&blk.dev);
+	is_int(reg(&blk.dev, VIRTIO_MMIO_CONFIG), disk.size / DISK_SECTOR, "blk: capacity");
+	memset(buffer(0), 7, 0x2000);
+	is_int(request(VIRTIO_BLK_T_OUT, 100, data, false), VIRTIO_BLK_S_OK,
+	       "blk: a write");
+	memset(buffer(0), 0, 0x2000);
+	is_int(request(VIRTIO_BLK_T_IN, 100, data, true), VIRTIO_BLK_S_OK, "blk: a read");
+	is_int(buffer(0)[0x1fff], 7, "blk: reads what was written");
+	is_int(request(VIRTIO_BLK_T_FLUSH, 0, none, true), VIRTIO_BLK_S_OK, "blk: a flush");
+	is_int(request(VIRTIO_BLK_T_IN, last, data, true), VIRTIO_BLK_S_IOERR,
+	       "blk: no read across the end");
+	is_int(request(VIRTIO_BLK_T_OUT, UINT64_MAX, data, false), VIRTIO_BLK_S_IOERR,
+	       "blk: no write at the end of all numbers");
+	is_int(request(VIRTIO_BLK_T_IN, UINT64_MAX / 512 + 1, data, true),
+	       VIRTIO_BLK_S_IOERR, "blk: no sector that wraps around");
+	is_int(request(VIRTIO_BLK_T_IN, 0, odd, true), VIRTIO_BLK_S_IOERR,
+	       "blk: no part of a sector");
+	is_int(request(99, 0, none, true), VIRTIO_BLK_S_UNSUPP, "blk: no unknown request");
+	odd.iov_len = VIRTIO_BLK_ID_BYTES;
+	is_int(request(VIRTIO_BLK_T_GET_ID, 0, odd, true), VIRTIO_BLK_S_OK, "blk: its id");
+	is_str((char *)buffer(0), "pffs-upper", "blk: is for people");
+	*range = (struct virtio_blk_discard_write_zeroes){.sector = 100, .num_sectors = 16};
+	is_int(request(VIRTIO_BLK_T_DISCARD, 0, ranges, false), VIRTIO_BLK_S_OK,
+	       "blk: a discard");
+	request(VIRTIO_BLK_T_IN, 100, data, true);
+	is_int(buffer(0)[0x1fff], 0, "blk: it reads as zeros then");
+	range->num_sectors = UINT32_MAX;
+	is_int(request(VIRTIO_BLK_T_DISCARD, 0, ranges, false), VIRTIO_BLK_S_IOERR,
+	       "blk: no discard across the end");
+	range->flags = 2;
+	is_int(request(VIRTIO_BLK_T_WRITE_ZEROES, 0, ranges, false), VIRTIO_BLK_S_UNSUPP,
+	       "blk: no unknown flags");
+	ranges.iov_len--;
+	is_int(request(VIRTIO_BLK_T_DISCARD, 0, ranges, false), VIRTIO_BLK_S_IOERR,
+	       "blk: no part of a range");
+}
+
+static void test_blk_hostile(void)
+{
+	struct iovec iov[2] = {{buffer(0), 15}, {buffer(1), 1}};
+
+	virtio_blk_init(&blk, &disk, &mem, line);
+	probe(&blk.dev);
+	chain(0, 0, iov, 1, 1);
+	is_int(notify(&blk.dev, 0), -EPROTO, "blk: a header of 15 bytes: %s", err.text);
+	probe(&blk.dev);
+	iov[0].iov_len = 16;
+	chain(0, 0, iov, 1, 0);
+	is_int(notify(&blk.dev, 0), -EPROTO, "blk: no room for the status: %s", err.text);
+	probe(&blk.dev);
+	avail_ring(0)->idx = 999;
+	is_int(notify(&blk.dev, 0), -EPROTO, "blk: a broken ring: %s", err.text);
+}
+
+enum { LOG_TX = 1, CONTROL_RX = 2, CONTROL_TX = 3, AGENT_RX = 4, AGENT_TX = 5 };
+
+static struct virtio_console con;
+static struct conlog conlog;
+static int host; /* the other end of the agent's socket */
+
+static void on_watch(struct virtio_console *c)
+{
+	(void)c;
+	watches++;
+}
+
+static void console_fresh(void)
+{
+	int pair[2], small = 4096;
+
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, pair) < 0)
+		exit(1);
+	setsockopt(pair[0], SOL_SOCKET, SO_SNDBUF, &small, sizeof(small));
+	host = pair[1];
+	conlog_init(&conlog);
+	virtio_console_init(&con, &conlog, pair[0], on_watch, &mem, line);
+	probe(&con.dev);
+}
+
+static void control(uint32_t id, uint16_t event, uint16_t value)
+{
+	struct virtio_console_control *message = (void *)buffer(20);
+	struct iovec iov = {message, sizeof(*message)};
+
+	*message = (struct virtio_console_control){id, event, value};
+	chain(CONTROL_TX, 0, &iov, 1, 0);
+	notify(&con.dev, CONTROL_TX);
+	next_used(CONTROL_TX);
+}
+
+static void give_control_buffers(void)
+{
+	for (uint16_t i = 0; i < SIZE; i++)
+		chain(CONTROL_RX, i, &(struct iovec){buffer(21) + i * 64ull, 64}, 0, 1);
+	notify(&con.dev, CONTROL_RX);
+}
+
+static void expect_control(unsigned n, uint32_t id, uint16_t event, size_t len)
+{
+	const struct virtio_console_control *got = (void *)(buffer(21) + n * 64ull);
+
+	is_int(next_used(CONTROL_RX), len, "console: message %u has %zu bytes", n, len);
+	ok(got->id == id && got->event == event && got->value == 1,
+	   "console: event %u of port %u", event, id);
+}
+
+static void test_console_control(void)
+{
+	size_t len = sizeof(struct virtio_console_control);
+
+	console_fresh();
+	control(0, VIRTIO_CONSOLE_DEVICE_READY, 1);
+	give_control_buffers();
+	expect_control(0, 0, VIRTIO_CONSOLE_PORT_ADD, len);
+	expect_control(1, 1, VIRTIO_CONSOLE_PORT_ADD, len);
+	control(1, VIRTIO_CONSOLE_PORT_READY, 1);
+	expect_control(2, 1, VIRTIO_CONSOLE_PORT_NAME, len + strlen(CONSOLE_AGENT));
+	is_mem(buffer(21) + 128 + len, CONSOLE_AGENT, strlen(CONSOLE_AGENT),
+	       "console: port 1 has its name");
+	expect_control(3, 1, VIRTIO_CONSOLE_PORT_OPEN, len);
+	control(0, VIRTIO_CONSOLE_PORT_READY, 1);
+	expect_control(4, 0, VIRTIO_CONSOLE_CONSOLE_PORT, len);
+	expect_control(5, 0, VIRTIO_CONSOLE_PORT_OPEN, len);
+	for (unsigned i = 0; i < 1000; i++) {
+		control(0, VIRTIO_CONSOLE_DEVICE_READY, 1);
+		control(UINT32_MAX, VIRTIO_CONSOLE_PORT_READY, 1);
+		control(i, (uint16_t)i, (uint16_t)i);
+	}
+	is_int(used_ring(CONTROL_RX)->idx, SIZE, "console: a flood of requests stops here");
+	close(host);
+	close(con.agent_fd);
+}
+
+static void test_console_log(void)
+{
+	struct iovec iov[2] = {{buffer(0), 6}, {buffer(1), 5}};
+	static char text[CONLOG_SIZE + 1];
+
+	console_fresh();
+	memcpy(buffer(0), "hello ", 6);
+	memcpy(buffer(1), "\x1b\r\xc3g\n", 5);
+	chain(LOG_TX, 0, iov, 2, 0);
+	is_int(notify(&con.dev, LOG_TX), 0, "console: a line for the log");
+	conlog_text(&conlog, text);
+	is_str(text, "hello ??g\n", "console: it is there, as harmless text");
+	close(host);
+	close(con.agent_fd);
+}
+
+/* More than the socket takes: the rest stays in the queue until it does. */
+static void test_console_transmit(void)
+{
+	static uint8_t got[SIZE * 0x8000];
+	struct iovec iov = {NULL, 0x8000};
+	size_t total = 0, bad = 0;
+	unsigned rounds = 0;
+
+	console_fresh();
+	for (uint16_t i = 0; i < SIZE; i++) {
+		iov.iov_base = buffer(i);
+		memset(buffer(i), i + 1, iov.iov_len);
+		chain(AGENT_TX, i, &iov, 1, 0);
+	}
+	is_int(notify(&con.dev, AGENT_TX), 0, "console: 256 KiB for the agent's socket");
+	ok(con.want_out, "console: it does not take them all");
+	ok(used_ring(AGENT_TX)->idx < SIZE, "console: so they are not given back");
+	is_int(watches, 1, "console: the owner is told once");
+	while (total < sizeof(got) && rounds++ < 10000) {
+		ssize_t n = read(host, got + total, sizeof(got) - total);
+
+		total += n > 0 ? (size_t)n : 0;
+		if (virtio_console_ready(&con, &err) < 0)
+			break;
+	}
+	is_int(total, sizeof(got), "console: all bytes arrive in the end");
+	for (size_t i = 0; i < total; i++)
+		bad += got[i] != i / 0x8000 + 1;
+	is_int(bad, 0, "console: in order");
+	ok(!con.want_out, "console: and nothing is waited for");
+	is_int(used_ring(AGENT_TX)->idx, SIZE, "console: every chain is given back");
+	close(host);
+	close(con.agent_fd);
+}
+
+static void test_console_changed(void)
+{
+	struct vring_desc *desc;
+
+	console_fresh();
+	for (uint16_t i = 0; i < SIZE; i++)
+		chain(AGENT_TX, i, &(struct iovec){buffer(0), 0x10000}, 1, 0);
+	notify(&con.dev, AGENT_TX);
+	ok(con.want_out && con.sent, "console: a chain is half sent");
+	desc = gmem_ptr(&mem, desc_at(AGENT_TX), SIZE * sizeof(*desc));
+	for (unsigned i = 0; i < SIZE; i++)
+		desc[i].len = 1;
+	is_int(virtio_console_ready(&con, &err), -EPROTO, "console: it shrinks: %s",
+	       err.text);
+	close(host);
+	close(con.agent_fd);
+}
+
+static void test_console_receive(void)
+{
+	struct iovec iov[2] = {{buffer(0), 10}, {buffer(1), 0x1000}};
+
+	console_fresh();
+	chain(AGENT_RX, 0, iov, 0, 2);
+	notify(&con.dev, AGENT_RX);
+	io_write_all(host, "hello, guest", 12);
+	ok(!con.want_in, "console: nothing is read while the port is closed");
+	control(1, VIRTIO_CONSOLE_PORT_OPEN, 1);
+	ok(con.want_in, "console: but once it is open");
+	is_int(virtio_console_ready(&con, &err), 0, "console: the socket is ready");
+	is_int(next_used(AGENT_RX), 12, "console: the guest gets what waited");
+	is_mem(buffer(0), "hello, gue", 10, "console: in the first buffer");
+	is_mem(buffer(1), "st", 2, "console: and in the second");
+	ok(!con.want_in, "console: without room nothing more is read");
+	is_int(used_ring(AGENT_RX)->flags, 0, "console: and room would be news");
+	chain(AGENT_RX, 0, iov, 0, 2);
+	notify(&con.dev, AGENT_RX);
+	ok(con.want_in, "console: with room it is");
+	is_int(used_ring(AGENT_RX)->flags, VRING_USED_F_NO_NOTIFY,
+	       "console: and more room is no news");
+	io_write_all(host, "x", 1);
+	is_int(virtio_console_ready(&con, &err), 0, "console: a byte comes");
+	is_int(next_used(AGENT_RX), 1, "console: the guest has it");
+	chain(AGENT_RX, 0, iov, 2, 0);
+	io_write_all(host, "x", 1);
+	notify(&con.dev, AGENT_RX);
+	is_int(virtio_console_ready(&con, &err), -EPROTO,
+	       "console: no room in a buffer: %s", err.text);
+
+	console_fresh();
+	control(1, VIRTIO_CONSOLE_PORT_OPEN, 1);
+	chain(AGENT_RX, 0, iov, 0, 2);
+	notify(&con.dev, AGENT_RX);
+	close(host);
+	is_int(virtio_console_ready(&con, &err), 0, "console: the socket ends");
+	ok(!con.want_in && con.agent_fd < 0, "console: and is not polled any more");
+	chain(AGENT_TX, 0, iov, 1, 0);
+	is_int(notify(&con.dev, AGENT_TX), 0, "console: what the guest still sends");
+	is_int(next_used(AGENT_TX), 0, "console: goes nowhere");
+}
+
+int main(void)
+{
+	char path[] = "/tmp/pffs-virtio-XXXXXX";
+	int fd = mkstemp(path);
+
+	if (fd < 0 || ftruncate(fd, 1 << 20) < 0 || gmem_init(&mem, RAM, &err) < 0 ||
+	    disk_open_layered(&disk, path, &err) < 0)
+		return 1;
+	unlink(path);
+	close(fd);
+	test_registers();
+	test_negotiation();
+	test_bad_queue();
+	test_interrupts();
+	test_rng();
+	test_blk();
+	test_blk_hostile();
+	test_console_control();
+	test_console_log();
+	test_console_transmit();
+	test_console_changed();
+	test_console_receive();
+	disk_close(&disk);
+	gmem_fini(&mem);
+	return done_testing();
+}

@@ -1,0 +1,63 @@
+#include "vmctl/describe.h"
+
+#include "config.h"
+#include "util/io.h"
+#include "vmctl/broker.h"
+#include "vmctl/images.h"
+#include "vmctl/vmproc.h"
+#include "wire/link.h"
+
+#include <string.h>
+
+json_t *describe_vm(const struct vmproc *vm)
+{
+	return json_pack("{s:I, s:s, s:s, s:s, s:i, s:i, s:i, s:s}", "vm",
+			 (json_int_t)vm->channel.id, "name", vm->name, "template",
+			 vm->template, "state", vm->dead ? "dead" : "running", "pid",
+			 (int)vm->pid, "memory_mib", vm->memory_mib, "vcpus", vm->vcpus,
+			 "reason", vm->dead ? vm->reason : "");
+}
+
+json_t *describe_broker(const struct broker *broker)
+{
+	uint64_t up = (io_monotonic_ns() - broker->started_ns) / 1000000000u;
+
+	return json_pack("{s:s, s:s, s:i, s:I, s:o}", "engine", broker->config.engine,
+			 "version", PACKAGE_VERSION, "vms", (int)broker->vm_count,
+			 "uptime_s", (json_int_t)up, "templates",
+			 images_templates(broker->config.images));
+}
+
+static json_int_t number_in(const json_t *message, const char *key)
+{
+	json_int_t value = json_integer_value(json_object_get(message, key));
+
+	return value > 0 ? value : 0;
+}
+
+json_t *describe_use(const struct vmproc *vm, const json_t *message)
+{
+	json_t *use =
+	    json_pack("{s:I, s:I, s:I}", "cpu_usec", number_in(message, "cpu_usec"),
+		      "memory_bytes", number_in(message, "memory_bytes"), "disk_bytes",
+		      number_in(message, "disk_bytes"));
+	json_t *body = describe_vm(vm);
+
+	json_object_update(body, use);
+	json_decref(use);
+	return body;
+}
+
+json_t *describe_log(const char *log)
+{
+	const char *from = log ? log : "";
+	json_t *text = json_string(from);
+
+	while (json_dumpb(text, NULL, 0, JSON_ENCODE_ANY) > LINK_PAYLOAD_MAX - 256) {
+		from += strlen(from) / 4 + 1;
+		while ((*from & 0xc0) == 0x80)
+			from++;
+		json_string_set(text, from);
+	}
+	return json_pack("{s:o}", "log", text);
+}
