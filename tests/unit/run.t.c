@@ -170,7 +170,7 @@ static void runs_queue_in_order_of_completion(struct sandbox *sb)
 {
 	struct run *first = sandbox_begin_run(sb, AGENT_PYTHON, NULL);
 	struct run *second = submit(sb, "print(2)");
-	uint32_t streams[8];
+	uint32_t streams[8] = {0};
 
 	run_write(first, "print(1)", 8);
 	sandbox_submit_run(first);
@@ -201,7 +201,7 @@ static void runs_queue_in_order_of_completion(struct sandbox *sb)
 
 static void limits_and_signals(struct sandbox *sb)
 {
-	uint32_t streams[8];
+	uint32_t streams[8] = {0};
 	struct error err;
 	struct run *run;
 
