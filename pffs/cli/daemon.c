@@ -6,8 +6,9 @@
  * answered, the directory is mounted. A link that breaks later leaves the mount
  * up, with its sandboxes dead, and is sought again every second.
  *
- * It ends when the directory is unmounted or on SIGTERM or SIGINT: the mount
- * goes first, then the sandboxes, then a vmctl of its own.
+ * It ends when the directory is unmounted or on SIGTERM or SIGINT: the sandboxes
+ * go first, which answers whoever waits for them, then the mount, then a vmctl of
+ * its own.
  */
 #include "pffs/cli/daemon.h"
 
@@ -250,8 +251,9 @@ static int serve(struct daemon *d)
 		loop_timer_set(&d->loop, &d->relink, 0);
 		loop_run(&d->loop);
 	}
-	fs_unmount(d->fs);
+	/* Readers that wait are answered when their runs end, so the session goes last. */
 	core_fini(&d->core);
+	fs_unmount(d->fs);
 	end_vmctl(d);
 	if (d->signals.fd >= 0)
 		close(d->signals.fd);
