@@ -160,8 +160,10 @@ vmctl() {
 # done_testing: the plan, last.
 done_testing() {
 	echo "1..$tests"
-	[ "$failures" = 0 ]
-	exit
+	[ "$failures" != 0 ] || exit 0
+	diag "the end of the log of pffs and vmctl:"
+	diag "$(tail -n 20 "$PFFS_TEST_LOG")"
+	exit 1
 }
 
 clean_up() {

@@ -44,5 +44,5 @@ try:
 except OSError as e:
     assert e.errno == errno.EPIPE, e
 CODE
-fails_with EBADF "stdin cannot be read" read-nonblock demo/stdin
+fails_with EACCES "stdin cannot be read" read-nonblock demo/stdin
 done_testing
