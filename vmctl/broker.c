@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
+#include <sys/prctl.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
@@ -80,6 +81,8 @@ int broker_init(struct broker *broker, const struct broker_config *config,
 	sigaddset(&signals, SIGINT);
 	sigaddset(&signals, SIGCHLD);
 	signal(SIGPIPE, SIG_IGN);
+	/* A fork whose parent has ended becomes ours. */
+	prctl(PR_SET_CHILD_SUBREAPER, 1);
 	sigprocmask(SIG_BLOCK, &signals, NULL);
 	broker->signal_fd = signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK);
 	if (broker->signal_fd < 0)
@@ -145,7 +148,7 @@ struct vmproc *broker_find_any(struct broker *broker, uint32_t id)
 	struct vmproc *vm;
 
 	list_for_each (vm, &broker->buckets[id % BROKER_BUCKETS], struct vmproc, bucket)
-		if (vm->channel.id == id)
+		if (vm->channel.id == id && vm->seen)
 			return vm;
 	return NULL;
 }
