@@ -24,6 +24,7 @@
 #include <linux/kvm.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #define KVM_STATE_VCPUS_MAX 8
 #define KVM_STATE_CHIPS	    3 /* two 8259s and the IOAPIC */
