@@ -23,18 +23,21 @@ void vm_fork_init(struct vm_fork *fork, struct machine *machine, struct loop *lo
 	loop_timer_init(&fork->look, on_look);
 }
 
-/* The order is done with; the descriptors are the child's alone. */
+/*
+ * The order is done with; the descriptors are the child's alone. The answer goes out
+ * first: without a child, their end would look like that of one.
+ */
 static void finish(struct vm_fork *fork, json_t *reply)
 {
 	json_t *seq = fork->seq;
 
 	fork->seq = NULL;
+	fork->answer(reply, seq);
+	json_decref(seq);
 	for (int i = 0; i < VM_FORK_FDS; i++) {
 		close(fork->fds[i]);
 		fork->fds[i] = -1;
 	}
-	fork->answer(reply, seq);
-	json_decref(seq);
 }
 
 static void fail(struct vm_fork *fork, const struct error *err)

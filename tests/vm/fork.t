@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import traceback
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(HERE, "../unit"))
@@ -205,6 +206,8 @@ def test_running(server):
         guest.wait(lambda: its.status is not None)
         assert its.status == (0, 0), (its.status, its.err)
         assert counts(its) == list(range(4000)) + [0], (guest.vm, its.out[-100:])
+    for number, guest in enumerate(family):
+        guest.wake(2 + number)
     assert len({guest.run("import os; print(os.urandom(16).hex())") for guest in family}) == 5
 
 
@@ -306,12 +309,15 @@ def main():
                         log += server.client.request("log", vm=guest.vm).get("log", "")[-1500:]
                     except (kit.Closed, OSError):
                         break
-                print("#", name, type(error).__name__, error, flush=True)
+                where = traceback.extract_tb(error.__traceback__)[-1]
+                print("#", name, type(error).__name__, error, where.line, flush=True)
                 for line in log.split("\n"):
                     print("#", line, flush=True)
                 server.client.close()
                 server.client = kit.Client(server.path)
                 server.client.guests = []
+                for left in server.client.request("list")["vms"]:
+                    server.client.request("destroy", vm=left["vm"])
             failed += failure is not None
             print("not ok" if failure is not None else "ok", number, "-", test.__doc__, flush=True)
             print("# %s took %.1f s" % (name, time.monotonic() - start), flush=True)
