@@ -80,26 +80,34 @@ static void on_cut(struct channel *channel)
 		step(request);
 }
 
+/* Return: 0, or -errno with @err filled; the request then still has to be freed. */
+static int ask(struct request *request, const char *name, const int *fds, struct error *err)
+{
+	uint64_t agent_in = channel_hold(&request->vm->channel);
+
+	return request_ask(request,
+			   json_pack("{s:s, s:s, s:I}", "op", "fork", "name", name,
+				     "agent_in", (json_int_t)agent_in),
+			   fds, err);
+}
+
 int fork_begin(struct client *client, json_t *seq, struct vmproc *parent, const char *name,
 	       struct error *err)
 {
 	int fds[VMPROC_FDS], r = check_parent(client, parent, err);
 	struct request *request;
 	struct vmproc *child;
-	json_t *question;
 
-	if (r == 0)
-		r = vmproc_prepare(parent, name, &child, fds, err);
 	if (r < 0)
 		return r;
+	child = vmproc_prepare(parent, name, fds, err);
+	if (!child)
+		return err->code;
 	request = request_new(client, seq, parent, REQUEST_FORK);
 	if (request) {
 		request->child = child;
 		child->making = request;
-		question =
-		    json_pack("{s:s, s:s, s:I}", "op", "fork", "name", name, "agent_in",
-			      (json_int_t)channel_hold(&parent->channel));
-		r = request_ask(request, question, fds, err);
+		r = ask(request, name, fds, err);
 		if (r < 0)
 			request_free(request);
 	} else {

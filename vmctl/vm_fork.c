@@ -145,10 +145,10 @@ static void close_all(const int *fds)
 
 void vm_fork_order(struct vm_fork *fork, const json_t *request, const int fds[VM_FORK_FDS])
 {
-	const char *name;
-	json_int_t agent_in;
+	const char *name = "";
+	json_int_t agent_in = 0;
 	struct error err;
-	json_t *seq;
+	json_t *seq = NULL;
 
 	if (check_order(fork, (json_t *)request, fds, &name, &agent_in, &seq, &err) < 0) {
 		close_all(fds);

@@ -76,7 +76,7 @@ static void on_grace(struct loop_timer *timer)
 	struct vmproc *vm = container_of(timer, struct vmproc, grace);
 
 	if (vm->gone || !vm->pid)
-		vmproc_reaped(vm, 0);
+		vmproc_reaped(vm, vm->status);
 	else
 		vmproc_signal(vm, SIGKILL);
 }
@@ -92,14 +92,21 @@ static void set_reason(struct vmproc *vm, const char *reason)
 			*p = '?';
 }
 
+/* A fork's process has ended; who reaped it may tell more for a while. */
+static void gone(struct vmproc *vm, int status, uint64_t wait_ms)
+{
+	loop_del(&vm->broker->loop, &vm->exited);
+	vm->gone = true;
+	vm->status = status;
+	loop_timer_set(&vm->broker->loop, &vm->grace, wait_ms);
+}
+
 static void on_exited(struct loop_source *source, uint32_t revents)
 {
 	struct vmproc *vm = container_of(source, struct vmproc, exited);
 
 	(void)revents;
-	loop_del(&vm->broker->loop, source);
-	vm->gone = true;
-	loop_timer_set(&vm->broker->loop, &vm->grace, VMPROC_GRACE_MS);
+	gone(vm, 0, VMPROC_GRACE_MS);
 }
 
 /* A fork has spoken for the first time: @pid is what the kernel says of it. */
@@ -132,7 +139,7 @@ static void on_child(const struct vmproc *parent, const json_t *message)
 		if (vm->parent != parent->channel.id || vm->pid != pid || vm->dead)
 			continue;
 		if (poll(&state, 1, 0) == 1)
-			vmproc_reaped(vm, (int)status);
+			gone(vm, (int)status, 0);
 		return;
 	}
 }
@@ -416,8 +423,8 @@ int vmproc_start(struct broker *broker, const struct vmproc_spec *spec, struct v
 	return 0;
 }
 
-int vmproc_prepare(struct vmproc *parent, const char *name, struct vmproc **vm,
-		   int fds[VMPROC_FDS], struct error *err)
+struct vmproc *vmproc_prepare(struct vmproc *parent, const char *name, int fds[VMPROC_FDS],
+			      struct error *err)
 {
 	const struct vmproc_spec spec = {
 	    .template = parent->template,
@@ -425,18 +432,14 @@ int vmproc_prepare(struct vmproc *parent, const char *name, struct vmproc **vm,
 	    .memory_mib = parent->memory_mib,
 	    .vcpus = parent->vcpus,
 	};
-	struct vmproc *made = vmproc_new(parent->broker, &spec, err);
-	int r;
+	struct vmproc *vm = vmproc_new(parent->broker, &spec, err);
 
-	if (!made)
-		return err->code;
-	made->parent = parent->channel.id;
-	r = make_sockets(made, fds, err);
-	if (r < 0) {
-		close_fds(fds);
-		vmproc_destroy(made);
-		return r;
-	}
-	*vm = made;
-	return 0;
+	if (!vm)
+		return NULL;
+	vm->parent = parent->channel.id;
+	if (make_sockets(vm, fds, err) == 0)
+		return vm;
+	close_fds(fds);
+	vmproc_destroy(vm);
+	return NULL;
 }

@@ -63,9 +63,10 @@ struct vmproc {
 	uint32_t parent;	/* the VM it was forked from, or 0 */
 	struct request *making; /* the fork that makes it, or NULL */
 	int memory_mib, vcpus;
+	int status;	 /* while @gone: what is known of its status */
 	bool seen;	 /* clients know it */
 	bool started;	 /* its guest runs */
-	bool gone;	 /* a fork's process has ended, its status is to come */
+	bool gone;	 /* a fork's process has ended; vmproc_reaped() is to come */
 	bool dead;	 /* reaped */
 	bool destroying; /* to be freed when it is dead */
 	char name[VMPROC_NAME_MAX + 1], template[VMPROC_NAME_MAX + 1];
@@ -84,10 +85,10 @@ int vmproc_start(struct broker *broker, const struct vmproc_spec *spec, struct v
  * vmproc_prepare() - a VM whose process a fork of @parent will be.
  * @fds: set to the ends of its sockets that its process gets; the caller's.
  *
- * Return: 0 with @vm set, or -errno with @err.
+ * Return: the VM, or NULL with @err.
  */
-int vmproc_prepare(struct vmproc *parent, const char *name, struct vmproc **vm,
-		   int fds[VMPROC_FDS], struct error *err);
+struct vmproc *vmproc_prepare(struct vmproc *parent, const char *name, int fds[VMPROC_FDS],
+			      struct error *err);
 
 /**
  * vmproc_ask() - send @message to the process.

@@ -96,6 +96,8 @@ static void drop(struct guest *g)
 /* Go round the guest's loop, and complete the last access to the port. */
 static bool count(struct guest *g, int rounds)
 {
+	if (!g->run)
+		return false;
 	while (rounds--) {
 		if (ioctl(g->fd, KVM_RUN, 0) < 0 || g->run->exit_reason != KVM_EXIT_IO)
 			return false;

@@ -181,7 +181,7 @@ def test_values(server):
     assert parent.run("print(x, len(data), open('/root/f').read())") == "41 100000 before\n"
     parent.run("x = 2; open('/root/f', 'w').write('parent')")
     assert child.run("print(x, len(data), open('/root/f').read())") == "1 0 child\n"
-    assert child.run("head -c 3000000 /dev/urandom > /root/big; sync; echo 3 > /proc/sys/vm/drop_caches; "
+    assert child.run("head -c 1000000 /dev/urandom > /root/big; sync; echo 3 > /proc/sys/vm/drop_caches; "
                      "md5sum < /root/big; cat /root/f", 2).endswith("child")
     assert parent.run("sync; echo 3 > /proc/sys/vm/drop_caches; cat /root/f; ls /root/big 2>/dev/null || true", 2) == "parent"
 
@@ -193,9 +193,10 @@ def counts(run):
 def test_running(server):
     "a fork during a loop: both go on, and every byte comes once"
     parent = server.boot()
-    loop = ("import time, hashlib\nlast = time.monotonic()\nback = 0\n"
-            "for i in range(%d):\n    print(i, flush=True)\n"
+    loop = ("import time, math\nlast = time.monotonic()\nback = 0\nsum = 0.0\n"
+            "for i in range(%d):\n    print(i, flush=True)\n    sum += math.sin(i)\n"
             "    now = time.monotonic()\n    back += now < last\n    last = now\nprint(-back)\n")
+    total = "import math\nwant = 0.0\nfor i in range(4000):\n    want += math.sin(i)\nprint(want == sum)"
     run = parent.begin(loop % 4000)
     family = [parent]
     for turn in range(4):
@@ -206,9 +207,30 @@ def test_running(server):
         guest.wait(lambda: its.status is not None)
         assert its.status == (0, 0), (its.status, its.err)
         assert counts(its) == list(range(4000)) + [0], (guest.vm, its.out[-100:])
+        assert guest.run(total) == "True\n"
     for number, guest in enumerate(family):
         guest.wake(2 + number)
     assert len({guest.run("import os; print(os.urandom(16).hex())") for guest in family}) == 5
+
+
+def test_storm(server):
+    "forks during heavy disk writes: every copy of the disk is whole"
+    parent = server.boot()
+    run = parent.begin("for i in $(seq 80); do head -c 300000 /dev/urandom > /root/s$i; "
+                       "md5sum /root/s$i >> /root/sums; sync; echo $i; done; sync; "
+                       "echo 3 > /proc/sys/vm/drop_caches; md5sum --quiet -c /root/sums; "
+                       "wc -l < /root/sums; dmesg | grep -ci 'ext4.*error'; true", 2)
+    family = [parent]
+    for turn in range(4):
+        parent.wait(lambda: run.out.count(b"\n") >= 15 * (turn + 1))
+        family.append(family[turn].fork())
+    sums = set()
+    for guest in family:
+        its = guest.runs[guest.last]
+        guest.wait(lambda: its.status is not None)
+        assert its.out.endswith(b"80\n80\n0\n") and not its.err, (its.out[-300:], its.err)
+        sums.add(guest.run("md5sum /root/sums", 2))
+    assert len(sums) > 1, "the copies have not parted"
 
 
 def test_depth(server):
