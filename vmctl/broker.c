@@ -9,6 +9,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
@@ -57,6 +58,17 @@ static void on_connection(struct loop_source *source, uint32_t revents)
 		fprintf(stderr, "vmctl: %s\n", err.text);
 }
 
+/* A VM takes two descriptors, a fork three. */
+static void raise_limit(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
+		return;
+	limit.rlim_cur = limit.rlim_max;
+	setrlimit(RLIMIT_NOFILE, &limit);
+}
+
 int broker_init(struct broker *broker, const struct broker_config *config,
 		struct error *err)
 {
@@ -81,6 +93,7 @@ int broker_init(struct broker *broker, const struct broker_config *config,
 	sigaddset(&signals, SIGINT);
 	sigaddset(&signals, SIGCHLD);
 	signal(SIGPIPE, SIG_IGN);
+	raise_limit();
 	/* A fork whose parent has ended becomes ours. */
 	prctl(PR_SET_CHILD_SUBREAPER, 1);
 	sigprocmask(SIG_BLOCK, &signals, NULL);

@@ -63,7 +63,7 @@ static pid_t split(struct vm_fork *order, struct error *err)
 static void fork_now(struct vm_fork *fork)
 {
 	const struct virtio_console *console = &fork->machine->console;
-	uint64_t start = io_monotonic_ns(), pause;
+	uint64_t start = io_monotonic_ns(), pause, agent_out;
 	struct error err;
 	pid_t pid;
 
@@ -75,17 +75,18 @@ static void fork_now(struct vm_fork *fork)
 		loop_stop(fork->loop);
 		return;
 	}
+	agent_out = console->bytes_out;
+	pause = (io_monotonic_ns() - start) / 1000;
 	if (!fork->parked) {
 		fork->saved = false;
 		vcpus_resume(&fork->machine->vcpus);
 	}
-	pause = (io_monotonic_ns() - start) / 1000;
 	if (pid < 0)
 		fail(fork, &err);
 	else
-		finish(fork, json_pack("{s:i, s:I, s:I}", "pid", (int)pid, "agent_out",
-				       (json_int_t)console->bytes_out, "pause_usec",
-				       (json_int_t)pause));
+		finish(fork,
+		       json_pack("{s:i, s:I, s:I}", "pid", (int)pid, "agent_out",
+				 (json_int_t)agent_out, "pause_usec", (json_int_t)pause));
 }
 
 /* Devices move bytes in the threads of vCPUs as well. */
