@@ -4,6 +4,7 @@
 #include "wire/link.h"
 
 #include <errno.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #define CHANNEL_PIECE	(64u << 10)	  /* bytes read from a VM at a time */
@@ -265,6 +266,10 @@ int channel_credit(struct channel *channel, uint32_t bytes)
 void channel_end(struct channel *channel)
 {
 	channel->ended = true;
+	/* Another process may still have a copy of the other end: what is queued can be
+	 * read, and then there is an end of file. */
+	if (channel->fd >= 0)
+		shutdown(channel->fd, SHUT_RD);
 	channel_settle(channel);
 	channel_watch(channel);
 }
