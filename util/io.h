@@ -14,12 +14,6 @@
 int io_write_all(int fd, const void *data, size_t len);
 
 /**
- * io_read_all() - read exactly @len bytes from a blocking @fd.
- * Return: 0, -ENODATA at an early end of file, or -errno.
- */
-int io_read_all(int fd, void *data, size_t len);
-
-/**
  * io_read_file() - read a whole file into memory.
  * @max: refuse (-EFBIG) a file larger than this many bytes.
  * @len: set to the number of bytes, which are followed by a NUL.

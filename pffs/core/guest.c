@@ -195,7 +195,6 @@ static void handle_ready(struct sandbox *sb)
 	agent_put_wake(&sb->channel.out, &wake);
 	vmm_flush(&sb->channel);
 	sandbox_event(sb, "ready", NULL);
-	watch_notify(&sb->watchers);
 	guest_next(sb);
 }
 

@@ -200,7 +200,6 @@ void sandbox_die(struct sandbox *sb, const char *reason)
 	give_up_vm(sb);
 	end_runs(sb);
 	sandbox_event(sb, "dead", json_pack("{s:s}", "reason", reason));
-	watch_notify(&sb->watchers);
 }
 
 static void channel_dead(struct channel *channel, const char *reason)
@@ -316,7 +315,6 @@ struct sandbox *sandbox_create(struct core *core, unsigned folder, const char *n
 	sb->channel.data = guest_data;
 	sb->channel.dead = channel_dead;
 	list_init(&sb->runs);
-	list_init(&sb->watchers);
 	loop_timer_init(&sb->limit, limit_passed);
 	loop_timer_set(core->loop, &sb->limit, core->options.ready_limit_ms);
 	list_add_before(&core->sandboxes, &sb->link);
@@ -341,7 +339,6 @@ void sandbox_destroy(struct sandbox *sb)
 	list_del(&sb->link);
 	sb->core->sandbox_count--;
 	sandbox_event(sb, "destroyed", NULL);
-	watch_notify(&sb->watchers);
 	sandbox_unref(sb);
 }
 

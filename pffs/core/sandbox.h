@@ -58,7 +58,6 @@ struct sandbox {
 	struct run *current;	  /* the one in the guest */
 	struct feed *next_feed;	  /* stdin of the run that comes next */
 	uint64_t exec_timeout_ms; /* 0: none */
-	struct link watchers;	  /* told when `error` or the state changes */
 };
 
 /**

@@ -40,15 +40,6 @@ static void finish_request(struct request *request, json_t *reply, const struct 
 	free(request);
 }
 
-void vmm_forget(struct vmm *vmm, const void *ctx)
-{
-	struct request *request;
-
-	list_for_each (request, &vmm->requests, struct request, link)
-		if (request->ctx == ctx)
-			request->fn = NULL;
-}
-
 static void close_link(struct vmm *vmm, const char *why)
 {
 	struct error err;

@@ -62,9 +62,6 @@ typedef void vmm_reply_fn(void *ctx, json_t *reply, const struct error *err);
  */
 void vmm_request(struct vmm *vmm, json_t *message, vmm_reply_fn *fn, void *ctx);
 
-/** vmm_forget() - no reply function is called with @ctx any more. */
-void vmm_forget(struct vmm *vmm, const void *ctx);
-
 /** vmm_attach() - begin to use the channel of VM @id. */
 void vmm_attach(struct vmm *vmm, struct channel *channel, uint32_t id);
 
