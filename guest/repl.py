@@ -55,7 +55,8 @@ class Interrupts:
     is not ready for a KeyboardInterrupt.
     """
 
-    def __init__(self):
+    def __init__(self, poked):
+        self.poked = poked
         self.armed = False  # the user's code runs, or is about to
         self.noted = False  # one came while it was about to
 
@@ -69,7 +70,7 @@ class Interrupts:
 
     def install(self):
         signal.signal(signal.SIGINT, self.handle)
-        signal.signal(signal.SIGURG, lambda _number, _frame: None)
+        signal.signal(signal.SIGURG, self.poked)
 
     def check(self):
         if self.noted:
@@ -150,7 +151,8 @@ class Repl:
     def __init__(self, sock):
         self.sock = sock
         self.pid = os.getpid()
-        self.interrupts = Interrupts()
+        self.interrupts = Interrupts(self.poked)
+        self.busy = False  # with a run: no other can be among the messages
         self.streams = Streams()
         self.sources = Sources()
         self.flags = ALLOW_TOP_LEVEL_AWAIT
@@ -298,7 +300,9 @@ class Repl:
         self.interrupts.noted = False
         self.interrupts.armed = True
         self.say("started")
+        self.busy = True
         code = self.run_source("<run %s>" % number, source)
+        self.busy = False
         self.streams.flush()
         if os.getpid() != self.pid:
             os._exit(code)  # a child that the code forked, and that came out of it
@@ -308,6 +312,31 @@ class Repl:
 
     def say(self, word):
         self.sock.send(word.encode())
+
+    # Fresh entropy: this machine was forked, and its twin has the same generators
+
+    def poked(self, _number, _frame):
+        """SIGURG: the agent may have said "reseed" in the middle of a run."""
+        if not self.busy or os.getpid() != self.pid:
+            return
+        try:
+            if self.sock.recv(64, socket.MSG_DONTWAIT) == b"reseed":
+                self.reseed()
+        except OSError:  # it has said nothing
+            pass
+
+    def reseed(self):
+        for name, action in (
+            ("random", lambda module: module.seed()),
+            ("numpy.random", lambda module: module.seed()),
+            ("_ssl", lambda module: module.RAND_add(os.urandom(64), 64.0)),
+        ):
+            if name in sys.modules:
+                try:
+                    action(sys.modules[name])
+                except Exception:  # a module of the user's by that name
+                    pass
+        self.say("reseeded")
 
     def startup(self):
         """What the image wants to find imported."""
@@ -334,6 +363,9 @@ class Repl:
             )
             if not message:
                 os._exit(0)
+            if message == b"reseed":
+                self.reseed()
+                continue
             fds = FDS.unpack(ancillary[0][2])
             self.serve_one(message.decode().split()[1], fds)
 

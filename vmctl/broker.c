@@ -8,6 +8,8 @@
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
@@ -56,6 +58,17 @@ static void on_connection(struct loop_source *source, uint32_t revents)
 		fprintf(stderr, "vmctl: %s\n", err.text);
 }
 
+/* A VM takes two descriptors, a fork three. */
+static void raise_limit(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
+		return;
+	limit.rlim_cur = limit.rlim_max;
+	setrlimit(RLIMIT_NOFILE, &limit);
+}
+
 int broker_init(struct broker *broker, const struct broker_config *config,
 		struct error *err)
 {
@@ -80,6 +93,9 @@ int broker_init(struct broker *broker, const struct broker_config *config,
 	sigaddset(&signals, SIGINT);
 	sigaddset(&signals, SIGCHLD);
 	signal(SIGPIPE, SIG_IGN);
+	raise_limit();
+	/* A fork whose parent has ended becomes ours. */
+	prctl(PR_SET_CHILD_SUBREAPER, 1);
 	sigprocmask(SIG_BLOCK, &signals, NULL);
 	broker->signal_fd = signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK);
 	if (broker->signal_fd < 0)
@@ -145,7 +161,7 @@ struct vmproc *broker_find_any(struct broker *broker, uint32_t id)
 	struct vmproc *vm;
 
 	list_for_each (vm, &broker->buckets[id % BROKER_BUCKETS], struct vmproc, bucket)
-		if (vm->channel.id == id)
+		if (vm->channel.id == id && vm->seen)
 			return vm;
 	return NULL;
 }

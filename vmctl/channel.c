@@ -4,6 +4,7 @@
 #include "wire/link.h"
 
 #include <errno.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #define CHANNEL_PIECE	(64u << 10)	  /* bytes read from a VM at a time */
@@ -17,6 +18,7 @@ void channel_init(struct channel *channel, struct loop *loop, uint32_t id, int f
 	    .source = LOOP_SOURCE_NONE,
 	    .id = id,
 	    .fd = fd,
+	    .limit = UINT64_MAX,
 	    .drained = drained,
 	};
 	list_init(&channel->link);
@@ -64,14 +66,31 @@ static void channel_discard(struct channel *channel)
 	size_t len = channel->to_vm.len;
 
 	buf_fini(&channel->to_vm);
+	channel->held = 0;
 	channel_took(channel, len);
+}
+
+/* Write all but the bytes that are held. Return: 0 or -errno. */
+static int channel_flush(struct channel *channel)
+{
+	struct buf *to_vm = &channel->to_vm;
+
+	while (to_vm->len > channel->held) {
+		ssize_t n = write(channel->fd, buf_peek(to_vm), to_vm->len - channel->held);
+
+		if (n < 0 && errno != EINTR)
+			return errno == EAGAIN ? 0 : -errno;
+		if (n > 0)
+			buf_consume(to_vm, (size_t)n);
+	}
+	return 0;
 }
 
 static void channel_write(struct channel *channel)
 {
 	size_t before = channel->to_vm.len;
 
-	if (channel->fd < 0 || buf_flush(&channel->to_vm, channel->fd) < 0)
+	if (channel->fd < 0 || channel_flush(channel) < 0)
 		channel_discard(channel);
 	else
 		channel_took(channel, before - channel->to_vm.len);
@@ -85,7 +104,8 @@ void channel_settle(struct channel *channel)
 
 static bool channel_may_read(const struct channel *channel)
 {
-	return channel->owner && channel->window && !client_busy(channel->owner);
+	return channel->owner && channel->window && !client_busy(channel->owner) &&
+	       channel->relayed < channel->limit;
 }
 
 /* Everything has been read and queued; an owner, if there is one, has it all. */
@@ -100,11 +120,12 @@ static void channel_read(struct channel *channel)
 {
 	struct client *owner = channel->owner;
 	size_t max = channel->window < CHANNEL_PIECE ? channel->window : CHANNEL_PIECE;
+	uint64_t left = channel->limit - channel->relayed;
 	uint8_t piece[CHANNEL_PIECE];
 	ssize_t n;
 
 	do
-		n = read(channel->fd, piece, max);
+		n = read(channel->fd, piece, max < left ? max : left);
 	while (n < 0 && errno == EINTR);
 	if (n < 0 && errno == EAGAIN && !channel->ended)
 		return;
@@ -117,9 +138,12 @@ static void channel_read(struct channel *channel)
 		return;
 	}
 	channel->window -= (uint32_t)n;
+	channel->relayed += (uint64_t)n;
 	list_del(&channel->link);
 	list_add_before(&owner->channels, &channel->link);
 	client_watch(owner);
+	if (channel->relayed == channel->limit && channel->cut)
+		channel->cut(channel);
 }
 
 static void on_agent(struct loop_source *source, uint32_t revents)
@@ -142,7 +166,7 @@ void channel_watch(struct channel *channel)
 		return;
 	if (channel_may_read(channel))
 		events |= EPOLLIN;
-	if (channel->to_vm.len)
+	if (channel->to_vm.len > channel->held)
 		events |= EPOLLOUT;
 	if (!events)
 		loop_del(channel->loop, &channel->source);
@@ -185,9 +209,49 @@ int channel_from_client(struct channel *channel, const void *data, uint32_t len)
 	channel->allowed -= len;
 	if (buf_append(&channel->to_vm, data, len) < 0)
 		return -ENOMEM;
+	if (channel->hold)
+		channel->held += len;
+	else
+		channel->fed += len;
 	channel_write(channel);
 	channel_watch(channel);
 	return 0;
+}
+
+uint64_t channel_hold(struct channel *channel)
+{
+	channel->hold = true;
+	channel->limit = channel->relayed;
+	channel_watch(channel);
+	return channel->fed;
+}
+
+int channel_cut(struct channel *channel, uint64_t count,
+		void (*cut)(struct channel *channel))
+{
+	if (count < channel->relayed)
+		return -EPROTO;
+	channel->limit = count;
+	channel->cut = cut;
+	if (channel->relayed == count)
+		cut(channel);
+	else
+		channel_watch(channel);
+	return 0;
+}
+
+void channel_release(struct channel *channel)
+{
+	if (!channel->hold)
+		return;
+	channel->hold = false;
+	channel->cut = NULL;
+	channel->limit = UINT64_MAX;
+	channel->fed += channel->held;
+	channel->held = 0;
+	if (channel->to_vm.len)
+		channel_write(channel);
+	channel_watch(channel);
 }
 
 int channel_credit(struct channel *channel, uint32_t bytes)
@@ -202,6 +266,10 @@ int channel_credit(struct channel *channel, uint32_t bytes)
 void channel_end(struct channel *channel)
 {
 	channel->ended = true;
+	/* Another process may still have a copy of the other end: what is queued can be
+	 * read, and then there is an end of file. */
+	if (channel->fd >= 0)
+		shutdown(channel->fd, SHUT_RD);
 	channel_settle(channel);
 	channel_watch(channel);
 }

@@ -15,6 +15,11 @@
  * may be in the middle of it; a new owner is let in while that is at most
  * LINK_WINDOW, so @to_vm never holds more than two windows.
  *
+ * A fork cuts both streams (docs/fork.md). From channel_hold() on nothing is read
+ * and what the owner sends waits, its last @held bytes; channel_cut() lets bytes
+ * through up to the place of the cut, where cut() is called; channel_release() ends
+ * it.
+ *
  * The socket is watched only for what is of use now: a peer that is gone makes
  * it readable and writable for ever.
  */
@@ -41,9 +46,15 @@ struct channel {
 	uint32_t allowed; /* bytes that the owner may still send */
 	uint32_t taken;	  /* bytes the VM took, not yet told to the owner */
 	size_t stale;	  /* bytes of @to_vm that came from former owners */
-	int fd;		  /* the agent socket; -1 when its end has been read */
-	bool ended;	  /* the VM's process is gone: no more bytes will come */
+	uint64_t fed;	  /* bytes ever put into @to_vm while it was not held */
+	uint64_t relayed; /* bytes ever read from the VM */
+	uint64_t limit;	  /* what @relayed may come to; UINT64_MAX: no limit */
+	bool hold;
+	size_t held; /* bytes at the end of @to_vm that have to wait */
+	int fd;	     /* the agent socket; -1 when its end has been read */
+	bool ended;  /* the VM's process is gone: no more bytes will come */
 	void (*drained)(struct channel *channel); /* the last byte is queued */
+	void (*cut)(struct channel *channel);	  /* @relayed has come to @limit */
 };
 
 /** channel_init() - a channel without an owner; @fd becomes the channel's. */
@@ -69,6 +80,23 @@ int channel_from_client(struct channel *channel, const void *data, uint32_t len)
 
 /** channel_credit() - the owner disposed of @bytes. Return: 0 or -EPROTO. */
 int channel_credit(struct channel *channel, uint32_t bytes);
+
+/**
+ * channel_hold() - stop both streams where they are.
+ * Return: the number of bytes that the VM has been sent, or will have been.
+ */
+uint64_t channel_hold(struct channel *channel);
+
+/**
+ * channel_cut() - let bytes of the VM through until there have been @count.
+ * Return: 0, or -EPROTO when there have been more already. cut() may be called
+ * before this returns.
+ */
+int channel_cut(struct channel *channel, uint64_t count,
+		void (*cut)(struct channel *channel));
+
+/** channel_release() - let both streams go on; no-op when they are not held. */
+void channel_release(struct channel *channel);
 
 /** channel_watch() - something changed that decides what may move. */
 void channel_watch(struct channel *channel);

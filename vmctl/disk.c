@@ -233,6 +233,12 @@ static uint64_t cluster_end(const struct disk *disk, uint64_t cluster)
 	return end < disk->size ? end : disk->size;
 }
 
+static void give_to_top(struct disk *disk, uint64_t cluster)
+{
+	disk->map[cluster] = (uint16_t)top_layer(disk);
+	disk->used++;
+}
+
 /*
  * Give @cluster to the top, with what it holds outside of [@from, @to). What is
  * inside is zeros or, when the top had it already, as it was.
@@ -253,7 +259,7 @@ static int raise_cluster(struct disk *disk, uint64_t cluster, uint64_t from, uin
 	if (r < 0)
 		punch(disk, start, end); /* keep the invariant as well as we can */
 	else
-		disk->map[cluster] = (uint16_t)top_layer(disk);
+		give_to_top(disk, cluster);
 	return r;
 }
 
@@ -289,9 +295,11 @@ static int zero_part(struct disk *disk, uint64_t cluster, uint64_t from, uint64_
 		r = punch(disk, from, to);
 	else if (!whole)
 		return raise_cluster(disk, cluster, from, to);
-	if (whole && !r)
-		disk->map[cluster] = ZERO;
-	return r;
+	if (!whole || r)
+		return r;
+	disk->used -= layer == top_layer(disk);
+	disk->map[cluster] = ZERO;
+	return 0;
 }
 
 int disk_zero(struct disk *disk, uint64_t offset, uint64_t len)
@@ -308,6 +316,86 @@ int disk_zero(struct disk *disk, uint64_t offset, uint64_t len)
 			return r;
 		at = stop;
 	}
+	return 0;
+}
+
+/* The layer, except base and top, that holds the fewest clusters. */
+static unsigned smallest_layer(const struct disk *disk)
+{
+	uint64_t clusters[DISK_LAYERS_MAX] = {0};
+	unsigned least = 1;
+
+	for (uint64_t i = 0; i < cluster_count(disk); i++)
+		if (disk->map[i] != ZERO)
+			clusters[disk->map[i]]++;
+	for (unsigned i = 2; i < top_layer(disk); i++)
+		if (clusters[i] < clusters[least])
+			least = i;
+	return least;
+}
+
+/* Take @layer, which holds nothing, out of the list. */
+static void drop_layer(struct disk *disk, unsigned layer)
+{
+	close(disk->fd[layer]);
+	disk->layers--;
+	for (unsigned i = layer; i < disk->layers; i++)
+		disk->fd[i] = disk->fd[i + 1];
+	for (uint64_t i = 0; i < cluster_count(disk); i++)
+		if (disk->map[i] != ZERO && disk->map[i] > layer)
+			disk->map[i]--;
+}
+
+/* Make room for a layer: copy the smallest one into the top. */
+static int fold(struct disk *disk, struct error *err)
+{
+	unsigned layer = smallest_layer(disk);
+
+	for (uint64_t i = 0; i < cluster_count(disk); i++) {
+		int r;
+
+		if (disk->map[i] != layer)
+			continue;
+		r = copy_up(disk, layer, i * DISK_CLUSTER, cluster_end(disk, i));
+		if (r < 0) {
+			punch(disk, i * DISK_CLUSTER, cluster_end(disk, i));
+			return error_set(err, -r, "cannot fold the disk's layers");
+		}
+		give_to_top(disk, i);
+	}
+	drop_layer(disk, layer);
+	return 0;
+}
+
+int disk_seal(struct disk *disk, struct error *err)
+{
+	int fd, r = 0;
+
+	if (!disk->map || !disk->used)
+		return 0;
+	if (disk->layers == DISK_LAYERS_MAX)
+		r = fold(disk, err);
+	if (r < 0)
+		return r;
+	fd = make_top(disk->size, err);
+	if (fd < 0)
+		return fd;
+	disk->fd[disk->layers++] = fd;
+	disk->used = 0;
+	return 0;
+}
+
+int disk_part(struct disk *disk, struct error *err)
+{
+	int fd;
+
+	if (!disk->map)
+		return 0;
+	fd = make_top(disk->size, err);
+	if (fd < 0)
+		return fd;
+	close(disk->fd[top_layer(disk)]);
+	disk->fd[top_layer(disk)] = fd;
 	return 0;
 }
 

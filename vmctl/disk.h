@@ -12,8 +12,11 @@
  *
  * Invariant: a cluster that the map does not give to the top is a hole there.
  *
- * To fork a disk, both sides seal the top and put a new one upon it. The map
- * is memory, so fork(2) copies it.
+ * To fork a disk, its process seals the top, unless nothing is in it: then it is
+ * a layer like the others, and an empty file is the new top. fork(2) copies the
+ * map; the child takes an empty file of its own for the empty top. When there are
+ * DISK_LAYERS_MAX layers, the one with the fewest clusters is copied into the new
+ * top first, which is at most the disk's size divided by their number.
  */
 #pragma once
 
@@ -32,6 +35,7 @@ struct disk {
 	uint16_t *map;	 /* per cluster: index of its layer; NULL: all in layer 0 */
 	unsigned layers; /* layers in use; the last one is the top if there is a map */
 	int fd[DISK_LAYERS_MAX];
+	uint64_t used;	  /* clusters that the map gives to the top */
 	uint8_t *scratch; /* one cluster, for copying up */
 };
 
@@ -83,6 +87,19 @@ int disk_write(struct disk *disk, uint64_t offset, struct iov_cursor *from, size
  * Return: as disk_write().
  */
 int disk_zero(struct disk *disk, uint64_t offset, uint64_t len);
+
+/**
+ * disk_seal() - make the top an empty one; what was in it stays for good.
+ * Return: 0 or -errno with @err filled; the disk is usable either way.
+ */
+int disk_seal(struct disk *disk, struct error *err);
+
+/**
+ * disk_part() - in a process that has just been forked, after disk_seal() in its
+ * parent: take a top of its own.
+ * Return: 0 or -errno with @err filled; then the disk must not be used.
+ */
+int disk_part(struct disk *disk, struct error *err);
 
 /** disk_allocated() - bytes that the writable layers take on the host. */
 uint64_t disk_allocated(const struct disk *disk);

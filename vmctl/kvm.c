@@ -143,21 +143,14 @@ static int set_msrs(int fd)
 	return (uint32_t)n == msrs->nmsrs ? 0 : -EINVAL;
 }
 
-int kvm_vcpu_init(const struct kvm_vm *kvm, unsigned index, unsigned count,
-		  struct kvm_run **run, struct error *err)
+int kvm_vcpu_make(const struct kvm_vm *kvm, unsigned index, struct kvm_run **run,
+		  struct error *err)
 {
 	cleanup_close int fd = ioctl(kvm->vm_fd, KVM_CREATE_VCPU, (unsigned long)index);
 	void *map;
-	int r;
 
 	if (fd < 0)
 		return error_set(err, errno, "KVM does not make vCPU %u", index);
-	r = set_cpuid(kvm, fd, index, count);
-	if (r < 0)
-		return error_set(err, -r, "KVM does not take the CPUID of vCPU %u", index);
-	r = set_msrs(fd);
-	if (r < 0)
-		return error_set(err, -r, "KVM does not take the MSRs of vCPU %u", index);
 	map = mmap(NULL, kvm->run_size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 	if (map == MAP_FAILED)
 		return error_set(err, errno, "cannot map vCPU %u", index);
@@ -165,6 +158,31 @@ int kvm_vcpu_init(const struct kvm_vm *kvm, unsigned index, unsigned count,
 	madvise(map, kvm->run_size, MADV_DONTFORK);
 	*run = map;
 	return steal_fd(&fd);
+}
+
+int kvm_vcpu_init(const struct kvm_vm *kvm, unsigned index, unsigned count,
+		  struct kvm_run **run, struct error *err)
+{
+	cleanup_close int fd = kvm_vcpu_make(kvm, index, run, err);
+	int r;
+
+	if (fd < 0)
+		return fd;
+	r = set_cpuid(kvm, fd, index, count);
+	if (r < 0)
+		return error_set(err, -r, "KVM does not take the CPUID of vCPU %u", index);
+	r = set_msrs(fd);
+	if (r < 0)
+		return error_set(err, -r, "KVM does not take the MSRs of vCPU %u", index);
+	return steal_fd(&fd);
+}
+
+void kvm_vm_abandon(struct kvm_vm *kvm)
+{
+	close(kvm->vm_fd);
+	close(kvm->dev_fd);
+	free(kvm->cpuid);
+	*kvm = (struct kvm_vm){.dev_fd = -1, .vm_fd = -1};
 }
 
 static struct kvm_segment flat_segment(uint16_t selector, uint8_t type, bool code)

@@ -24,6 +24,21 @@ struct kvm_vm {
 int kvm_vm_init(struct kvm_vm *kvm, const struct gmem *mem, struct error *err);
 
 /**
+ * kvm_vm_abandon() - close the VM. Its vCPUs have to be closed before: each open
+ * descriptor of a VM or a vCPU keeps all of the VM alive.
+ */
+void kvm_vm_abandon(struct kvm_vm *kvm);
+
+/**
+ * kvm_vcpu_make() - make vCPU @index without any state.
+ * @run: set to the mapping of its struct kvm_run, which fork(2) leaves out.
+ *
+ * Return: its descriptor, or -errno with @err filled.
+ */
+int kvm_vcpu_make(const struct kvm_vm *kvm, unsigned index, struct kvm_run **run,
+		  struct error *err);
+
+/**
  * kvm_vcpu_init() - make vCPU @index of @count.
  * @run: set to the mapping of its struct kvm_run.
  *

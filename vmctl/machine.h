@@ -67,3 +67,22 @@ int machine_init(struct machine *m, const struct machine_config *config, struct 
 /** machine_agent_ready() - the agent's socket is ready for what was wanted.
  * Return: 0, or -errno with @err filled when that ends the VM. */
 int machine_agent_ready(struct machine *m, struct error *err);
+
+/**
+ * machine_seal() - get a machine whose vCPUs are parked ready for fork(2).
+ * @state: receives what KVM knows of it; NULL when the caller has that already.
+ *
+ * Return: 0, or -errno with @err filled; the machine can run on either way.
+ */
+int machine_seal(struct machine *m, struct kvm_state *state, struct error *err);
+
+/**
+ * machine_part() - in a process that fork(2) has made of a sealed one: give up what
+ * belongs to the other and become a machine of its own, which does not run yet.
+ * @state:    as machine_seal() filled it.
+ * @agent_fd: the agent's stream from now on; its source is being watched.
+ *
+ * Return: 0, or -errno with @err filled; then the process is to end.
+ */
+int machine_part(struct machine *m, const struct kvm_state *state, int agent_fd,
+		 struct error *err);

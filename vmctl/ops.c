@@ -4,6 +4,7 @@
 #include "vmctl/broker.h"
 #include "vmctl/client.h"
 #include "vmctl/describe.h"
+#include "vmctl/fork.h"
 #include "vmctl/images.h"
 #include "vmctl/request.h"
 #include "vmctl/vmproc.h"
@@ -175,6 +176,8 @@ static int op_attach(struct call *call)
 
 	if (!vm || channel_attach(&vm->channel, call->client, &call->err) < 0)
 		return call->err.code;
+	if (former != call->client)
+		fork_interrupt(vm);
 	reply(call->client, call->seq, describe_vm(vm));
 	if (former && former != call->client) {
 		json_t *event = json_pack("{s:s, s:I}", "event", "detached", "vm",
@@ -195,7 +198,7 @@ static int op_list(struct call *call)
 	bool more = false;
 
 	list_for_each (vm, &call->broker->vms, struct vmproc, link) {
-		if ((json_int_t)vm->channel.id <= after)
+		if ((json_int_t)vm->channel.id <= after || !vm->seen)
 			continue;
 		more = json_array_size(vms) == LIST_MAX;
 		if (more)
@@ -208,10 +211,17 @@ static int op_list(struct call *call)
 
 static void answer_of_dead(struct request *request)
 {
-	if (request->kind == REQUEST_STAT)
-		request_reply(request, describe_use(request->vm, NULL));
-	else
-		request_reply(request, describe_log(request->vm->log));
+	const struct vmproc *vm = request->vm;
+	struct error err;
+
+	if (request->kind == REQUEST_STAT) {
+		request_reply(request, describe_use(vm, NULL));
+	} else if (request->kind == REQUEST_LOG) {
+		request_reply(request, describe_log(vm->log));
+	} else {
+		error_say(&err, EIO, "VM %u is dead: %s", vm->channel.id, vm->reason);
+		request_fail(request, &err);
+	}
 }
 
 /* Put a question to the VM process, or answer for it when it is dead. */
@@ -229,10 +239,30 @@ static int ask(struct call *call, enum request_kind kind, const char *op)
 	if (vm->dead)
 		answer_of_dead(request);
 	else
-		r = request_ask(request, op, &call->err);
+		r = request_ask(request, json_pack("{s:s}", "op", op), NULL, &call->err);
 	if (r < 0)
 		request_free(request);
 	return r;
+}
+
+static int op_park(struct call *call)
+{
+	return ask(call, REQUEST_PLAIN, "park");
+}
+
+static int op_resume(struct call *call)
+{
+	return ask(call, REQUEST_PLAIN, "resume");
+}
+
+static int op_fork(struct call *call)
+{
+	struct vmproc *vm = get_vm(call);
+	const char *name = vm ? get_string(call, "name") : NULL;
+
+	if (!name || check_name(call, name) < 0)
+		return call->err.code;
+	return fork_begin(call->client, call->seq, vm, name, &call->err);
 }
 
 static int op_stat(struct call *call)
@@ -252,13 +282,15 @@ static int op_kill(struct call *call)
 {
 	struct vmproc *vm = get_vm(call);
 	json_int_t signal;
+	int r;
 
 	if (!vm || get_number(call, "signal", 1, NSIG - 1, &signal) < 0)
 		return call->err.code;
 	if (vm->dead)
 		return error_say(&call->err, ESRCH, "VM %u is dead", vm->channel.id);
-	if (kill(vm->pid, (int)signal) < 0)
-		return error_set(&call->err, errno, "cannot signal VM %u", vm->channel.id);
+	r = vmproc_signal(vm, (int)signal);
+	if (r < 0)
+		return error_set(&call->err, -r, "cannot signal VM %u", vm->channel.id);
 	reply(call->client, call->seq, json_object());
 	return 0;
 }
@@ -269,7 +301,8 @@ static const struct {
 } ops[] = {
     {"create", op_create}, {"destroy", op_destroy}, {"attach", op_attach},
     {"list", op_list},	   {"stat", op_stat},	    {"log", op_log},
-    {"kill", op_kill},
+    {"kill", op_kill},	   {"fork", op_fork},	    {"park", op_park},
+    {"resume", op_resume},
 };
 
 static int dispatch(struct call *call)
@@ -320,9 +353,21 @@ void ops_forget(struct client *client)
 		request_free(request);
 }
 
+/* A VM process says that it could not do what it was asked for. */
+static void answer_error(struct request *request, const json_t *message,
+			 const char *sentence)
+{
+	json_int_t errnum = json_integer_value(json_object_get(message, "errno"));
+	struct error err;
+
+	error_say(&err, errnum > 0 && errnum < 4096 ? (int)errnum : EIO, "%s", sentence);
+	request_fail(request, &err);
+}
+
 int ops_answer(struct vmproc *vm, const json_t *message)
 {
 	json_int_t seq = json_integer_value(json_object_get(message, "seq"));
+	const char *sentence = json_string_value(json_object_get(message, "error"));
 	struct request *request;
 
 	if (seq <= 0 || (uint64_t)seq > vm->last_seq)
@@ -330,11 +375,17 @@ int ops_answer(struct vmproc *vm, const json_t *message)
 	request = request_find(vm, (uint64_t)seq);
 	if (!request)
 		return 0;
-	if (request->kind == REQUEST_STAT)
+	if (sentence)
+		answer_error(request, message, sentence);
+	else if (request->kind == REQUEST_FORK)
+		return fork_answer(request, message);
+	else if (request->kind == REQUEST_STAT)
 		request_reply(request, describe_use(vm, message));
-	else
+	else if (request->kind == REQUEST_LOG)
 		request_reply(request, describe_log(json_string_value(
 					   json_object_get(message, "log"))));
+	else
+		request_reply(request, json_object());
 	return 0;
 }
 

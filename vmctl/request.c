@@ -2,6 +2,7 @@
 
 #include "vmctl/broker.h"
 #include "vmctl/client.h"
+#include "vmctl/fork.h"
 #include "vmctl/vmproc.h"
 
 #include <errno.h>
@@ -53,8 +54,7 @@ static void on_deadline(struct loop_timer *timer)
 
 	error_say(&err, ETIMEDOUT, "the VM's process did not answer within %d s",
 		  REQUEST_DEADLINE_MS / 1000);
-	reply_error(request->client, request->seq, &err);
-	request_free(request);
+	request_fail(request, &err);
 }
 
 struct request *request_new(struct client *client, json_t *seq, struct vmproc *vm,
@@ -74,13 +74,14 @@ struct request *request_new(struct client *client, json_t *seq, struct vmproc *v
 	return request;
 }
 
-int request_ask(struct request *request, const char *op, struct error *err)
+int request_ask(struct request *request, json_t *question, const int *fds,
+		struct error *err)
 {
 	struct vmproc *vm = request->vm;
-	json_t *question =
-	    json_pack("{s:s, s:I}", "op", op, "seq", (json_int_t)++vm->last_seq);
-	int r = question ? vmproc_ask(vm, question, err)
-			 : error_set(err, ENOMEM, "cannot ask the VM's process");
+	json_t *seq = json_integer((json_int_t)++vm->last_seq);
+	int r = json_object_set_new(question, "seq", seq) < 0
+		    ? error_set(err, ENOMEM, "cannot ask the VM's process")
+		    : vmproc_ask(vm, question, fds, err);
 
 	json_decref(question);
 	request->vm_seq = vm->last_seq;
@@ -104,8 +105,16 @@ void request_reply(struct request *request, json_t *body)
 	request_free(request);
 }
 
+void request_fail(struct request *request, const struct error *err)
+{
+	reply_error(request->client, request->seq, err);
+	request_free(request);
+}
+
 void request_free(struct request *request)
 {
+	if (request->kind == REQUEST_FORK)
+		fork_end(request);
 	loop_timer_cancel(&request->deadline);
 	list_del(&request->client_link);
 	list_del(&request->vm_link);

@@ -19,6 +19,8 @@ enum request_kind {
 	REQUEST_DESTROY, /* waits for the end of the VM */
 	REQUEST_STAT,	 /* the others wait for an answer of its process */
 	REQUEST_LOG,
+	REQUEST_PLAIN, /* its reply has nothing in it */
+	REQUEST_FORK,  /* see fork.h */
 };
 
 struct request {
@@ -29,6 +31,10 @@ struct request {
 	enum request_kind kind;
 	uint64_t vm_seq; /* of the question to the VM process */
 	json_t *seq;	 /* of the client's request */
+
+	/* Of a fork. */
+	struct vmproc *child; /* being made; NULL once it is, or cannot be */
+	json_t *answer;	      /* what the VM process said, or NULL */
 };
 
 /**
@@ -46,16 +52,23 @@ struct request *request_new(struct client *client, json_t *seq, struct vmproc *v
 			    enum request_kind kind);
 
 /**
- * request_ask() - put a request that waits to the VM process, as @op.
+ * request_ask() - put a request that waits to the VM process.
+ * @question: an object with "op" at least, which is consumed; NULL when memory ran
+ *            out.
+ * @fds:      VMPROC_FDS descriptors to go along, which stay the caller's, or NULL.
  * Return: 0, or -errno with @err; the request then still has to be freed.
  */
-int request_ask(struct request *request, const char *op, struct error *err);
+int request_ask(struct request *request, json_t *question, const int *fds,
+		struct error *err);
 
 /** request_find() - the request of @vm with this question's number, or NULL. */
 struct request *request_find(struct vmproc *vm, uint64_t vm_seq);
 
 /** request_reply() - reply() to a request that waited, and free it. */
 void request_reply(struct request *request, json_t *body);
+
+/** request_fail() - reply_error() to a request that waited, and free it. */
+void request_fail(struct request *request, const struct error *err);
 
 /** request_free() - forget a request. */
 void request_free(struct request *request);

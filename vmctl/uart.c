@@ -18,6 +18,11 @@ static void update_line(struct uart *uart)
 	uart->line_high = high;
 }
 
+void uart_wake(struct uart *uart)
+{
+	uart->set_line(uart->opaque, uart->line_high);
+}
+
 /* Reading the identification acknowledges the interrupt that it names. */
 static uint8_t read_iir(struct uart *uart)
 {

@@ -25,6 +25,9 @@ struct uart {
 void uart_init(struct uart *uart, struct conlog *log,
 	       void (*set_line)(void *opaque, bool high), void *opaque);
 
+/** uart_wake() - in a process that has just been forked: set the line again. */
+void uart_wake(struct uart *uart);
+
 /** uart_read() - the guest reads register @reg (0 to 7). */
 uint8_t uart_read(struct uart *uart, unsigned reg);
 

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <unistd.h>
 
 #define KICK SIGUSR1
 
@@ -33,6 +34,46 @@ int vcpus_init(struct vcpus *all, const struct kvm_vm *kvm, unsigned count, uint
 		all->count++;
 	}
 	return kvm_vcpu_enter(all->vcpu[0].fd, entry, err);
+}
+
+int vcpus_get_state(const struct vcpus *all, const struct kvm_vm *kvm,
+		    struct kvm_state *state, struct error *err)
+{
+	int fds[VCPUS_MAX];
+
+	for (unsigned i = 0; i < all->count; i++)
+		fds[i] = all->vcpu[i].fd;
+	return kvm_state_get(state, kvm->dev_fd, kvm->vm_fd, fds, all->count, err);
+}
+
+/* The threads that waited for these are in the other process only. */
+void vcpus_abandon(struct vcpus *all)
+{
+	pthread_mutex_init(&all->lock, NULL);
+	pthread_cond_init(&all->changed, NULL);
+	all->park = all->stop = false;
+	all->parked = all->running = 0;
+	for (unsigned i = 0; i < all->count; i++) {
+		close(all->vcpu[i].fd);
+		all->vcpu[i].fd = -1;
+		all->vcpu[i].run = NULL;
+	}
+}
+
+int vcpus_restore(struct vcpus *all, const struct kvm_vm *kvm,
+		  const struct kvm_state *state, struct error *err)
+{
+	int fds[VCPUS_MAX];
+
+	for (unsigned i = 0; i < all->count; i++) {
+		struct vcpu *vcpu = &all->vcpu[i];
+
+		vcpu->fd = kvm_vcpu_make(kvm, i, &vcpu->run, err);
+		if (vcpu->fd < 0)
+			return vcpu->fd;
+		fds[i] = vcpu->fd;
+	}
+	return kvm_state_set(state, kvm->vm_fd, fds, err);
 }
 
 static int handle_port(struct vcpu *vcpu, struct error *err)

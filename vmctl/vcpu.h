@@ -12,6 +12,7 @@
 
 #include "util/error.h"
 #include "vmctl/kvm.h"
+#include "vmctl/kvm_state.h"
 
 #include <pthread.h>
 #include <stdbool.h>
@@ -60,6 +61,23 @@ struct vcpus {
  */
 int vcpus_init(struct vcpus *all, const struct kvm_vm *kvm, unsigned count, uint64_t entry,
 	       const struct vcpu_ops *ops, void *opaque, struct error *err);
+
+/** vcpus_get_state() - read the state of parked vCPUs and their VM. */
+int vcpus_get_state(const struct vcpus *all, const struct kvm_vm *kvm,
+		    struct kvm_state *state, struct error *err);
+
+/**
+ * vcpus_abandon() - in a process that has just been forked, which has no thread but
+ * the one that called fork(2): close the vCPUs that the other process runs on.
+ */
+void vcpus_abandon(struct vcpus *all);
+
+/**
+ * vcpus_restore() - after vcpus_abandon(): make the vCPUs anew, in a new VM.
+ * Return: 0 or -errno with @err filled.
+ */
+int vcpus_restore(struct vcpus *all, const struct kvm_vm *kvm,
+		  const struct kvm_state *state, struct error *err);
 
 /** vcpus_start() - start the threads. Return: 0 or -errno with @err filled. */
 int vcpus_start(struct vcpus *all, struct error *err);

@@ -74,6 +74,13 @@ bool virtio_running(const struct virtio_device *dev);
 /** virtio_used() - tell the driver about used buffers, if it wants to hear. */
 void virtio_used(struct virtio_device *dev, const struct virtqueue *vq);
 
+/**
+ * virtio_wake() - in a process that has just been forked: raise the interrupt line
+ * again, which KVM does not save, and look at every queue.
+ * Return: as virtio_mmio_write().
+ */
+int virtio_wake(struct virtio_device *dev, struct error *err);
+
 /** virtio_mmio_read() - the guest reads @len bytes at @offset of the window. */
 void virtio_mmio_read(struct virtio_device *dev, uint64_t offset, void *data, unsigned len);
 

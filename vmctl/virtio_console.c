@@ -199,8 +199,10 @@ static int send_chain(struct virtio_console *con, const struct vchain *chain,
 			return 0;
 		if (n < 0 && errno != EINTR)
 			con->agent_fd = -1;
-		else if (n > 0)
+		else if (n > 0) {
 			con->sent += (uint32_t)n;
+			con->bytes_out += (uint64_t)n;
+		}
 	}
 	con->sent = 0;
 	return 1;
@@ -249,6 +251,7 @@ static ssize_t receive_chain(struct virtio_console *con, struct vchain *chain,
 	while (n < 0 && errno == EINTR);
 	if (n == 0 || (n < 0 && errno != EAGAIN))
 		con->agent_fd = -1;
+	con->bytes_in += n > 0 ? (uint64_t)n : 0;
 	return n < 0 ? 0 : n;
 }
 
@@ -298,6 +301,13 @@ static int agent_receive(struct virtio_console *con, struct error *err)
 	if (done)
 		virtio_used(&con->dev, vq);
 	return agent_want(con, done < pending, err);
+}
+
+void virtio_console_part(struct virtio_console *con, int agent_fd)
+{
+	con->agent_fd = agent_fd;
+	con->bytes_in = con->bytes_out = 0;
+	con->want_in = con->want_out = false;
 }
 
 int virtio_console_ready(struct virtio_console *con, struct error *err)

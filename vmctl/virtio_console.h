@@ -30,6 +30,7 @@ struct virtio_console {
 	bool agent_open;		 /* the guest has port 1 open */
 	int agent_fd;			 /* non-blocking; -1 once it has ended */
 	uint32_t sent;			 /* bytes of port 1's first chain that are gone */
+	uint64_t bytes_in, bytes_out;	 /* ever taken from agent_fd, and given to it */
 	bool want_in, want_out;		 /* what agent_fd is to be polled for */
 
 	/* Tells the owner that want_in or want_out has changed. */
@@ -45,6 +46,13 @@ struct virtio_console {
 void virtio_console_init(struct virtio_console *con, struct conlog *log, int agent_fd,
 			 void (*watch)(struct virtio_console *con), const struct gmem *mem,
 			 struct virtio_line line);
+
+/**
+ * virtio_console_part() - in a process that has just been forked, before
+ * virtio_wake(): the agent's stream goes on with another socket, and is counted
+ * from here. A chain that has gone in part goes on where it was.
+ */
+void virtio_console_part(struct virtio_console *con, int agent_fd);
 
 /**
  * virtio_console_ready() - the agent's socket is ready for what was wanted.

@@ -123,6 +123,13 @@ static int start(struct virtio_device *dev, struct error *err)
 	return r;
 }
 
+int virtio_wake(struct virtio_device *dev, struct error *err)
+{
+	dev->line_high = dev->interrupt_status;
+	dev->line.set(dev->line.opaque, dev->line.gsi, dev->line_high);
+	return start(dev, err);
+}
+
 static bool features_fit(const struct virtio_device *dev)
 {
 	return !(dev->driver_features & ~dev->features) &&

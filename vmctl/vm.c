@@ -4,22 +4,28 @@
 #include "util/io.h"
 #include "util/loop.h"
 #include "vmctl/machine.h"
+#include "vmctl/vm_fork.h"
 
 #include <errno.h>
 #include <jansson.h>
+#include <signal.h>
+#include <stdalign.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/signalfd.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 struct vm {
 	struct machine machine;
 	struct loop loop;
-	struct loop_source control, agent, death;
+	struct loop_source control, agent, death, children;
+	struct vm_fork fork;
 	char log_text[CONLOG_SIZE + 1];
 
 	int death_fd; /* an eventfd: a vCPU thread has set the reason */
@@ -100,50 +106,108 @@ static json_t *stat_answer(void)
 			 (json_int_t)disk_allocated(&vm.machine.upper));
 }
 
-static void answer(const json_t *request)
+static void send_answer(json_t *reply, json_t *seq)
+{
+	json_object_set(reply, "seq", seq ? seq : json_null());
+	say(reply);
+}
+
+static json_t *parked(bool park)
+{
+	if (park)
+		vm_fork_park(&vm.fork);
+	else
+		vm_fork_resume(&vm.fork);
+	return json_object();
+}
+
+/* @fds came with the request; they are -1 if none did. */
+static void answer(const json_t *request, const int *fds)
 {
 	const char *op = json_string_value(json_object_get(request, "op"));
-	json_t *seq = json_object_get(request, "seq"), *reply;
+	json_t *reply;
 
+	if (op && strcmp(op, "fork") == 0) {
+		vm_fork_order(&vm.fork, request, fds);
+		return;
+	}
 	if (op && strcmp(op, "log") == 0)
 		reply = log_answer();
 	else if (op && strcmp(op, "stat") == 0)
 		reply = stat_answer();
+	else if (op && strcmp(op, "park") == 0)
+		reply = parked(true);
+	else if (op && strcmp(op, "resume") == 0)
+		reply = parked(false);
 	else
-		reply = json_pack("{s:s, s:i}", "error", "a VM knows log and stat only",
+		reply = json_pack("{s:s, s:i}", "error", "there is no such operation",
 				  "errno", EINVAL);
-	json_object_set(reply, "seq", seq ? seq : json_null());
-	say(reply);
+	send_answer(reply, json_object_get(request, "seq"));
+}
+
+/* The descriptors that came with @msg: VM_FORK_FDS, or none. */
+static void take_fds(struct msghdr *msg, int *fds)
+{
+	const struct cmsghdr *cmsg = CMSG_FIRSTHDR(msg);
+
+	if (cmsg && cmsg->cmsg_level == SOL_SOCKET && cmsg->cmsg_type == SCM_RIGHTS &&
+	    cmsg->cmsg_len == CMSG_LEN(VM_FORK_FDS * sizeof(int)))
+		memcpy(fds, CMSG_DATA(cmsg), VM_FORK_FDS * sizeof(int));
 }
 
 /*
  * One message from the broker, whose end ends us.
  * Return: an object to json_decref(), or NULL when there is none now.
  */
-static json_t *receive(int flags)
+static json_t *receive(int flags, int *fds)
 {
 	static char text[VM_MESSAGE_MAX];
+	alignas(struct cmsghdr) char ancillary[CMSG_SPACE(VM_FORK_FDS * sizeof(int))];
+	struct iovec iov = {.iov_base = text, .iov_len = sizeof(text)};
+	struct msghdr msg = {
+	    .msg_iov = &iov,
+	    .msg_iovlen = 1,
+	    .msg_control = ancillary,
+	    .msg_controllen = sizeof(ancillary),
+	};
 	ssize_t n;
 
 	do
-		n = recv(VM_CONTROL_FD, text, sizeof(text), flags);
+		n = recvmsg(VM_CONTROL_FD, &msg, flags | MSG_CMSG_CLOEXEC);
 	while (n < 0 && errno == EINTR);
 	if (n < 0 && errno == EAGAIN)
 		return NULL;
 	if (n <= 0)
 		_exit(0);
+	take_fds(&msg, fds);
 	return json_loadb(text, (size_t)n, 0, NULL);
 }
 
 static void on_control(struct loop_source *source, uint32_t revents)
 {
-	json_t *request = receive(MSG_DONTWAIT);
+	int fds[VM_FORK_FDS] = {-1, -1};
+	json_t *request = receive(MSG_DONTWAIT, fds);
 
 	(void)source;
 	(void)revents;
 	if (request)
-		answer(request);
+		answer(request, fds);
 	json_decref(request);
+}
+
+/* Forks of ours have ended. */
+static void on_children(struct loop_source *source, uint32_t revents)
+{
+	struct signalfd_siginfo info;
+	int status;
+	pid_t pid;
+
+	(void)revents;
+	while (read(source->fd, &info, sizeof(info)) == sizeof(info))
+		;
+	while ((pid = waitpid(-1, &status, WNOHANG)) > 0)
+		say(json_pack("{s:s, s:i, s:i}", "event", "child", "pid", (int)pid,
+			      "status", status));
 }
 
 /* Under the device lock, in any thread. */
@@ -168,7 +232,19 @@ static void on_agent(struct loop_source *source, uint32_t revents)
 	}
 }
 
-/* Signals end the process as they do by default, except a broken pipe. */
+static int watch_children(void)
+{
+	sigset_t signals;
+	int fd;
+
+	sigemptyset(&signals);
+	sigaddset(&signals, SIGCHLD);
+	sigprocmask(SIG_BLOCK, &signals, NULL);
+	fd = signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK);
+	return fd < 0 ? -errno : loop_add(&vm.loop, &vm.children, fd, EPOLLIN, on_children);
+}
+
+/* Other signals end the process as they do by default, except a broken pipe. */
 static int watch_all(struct error *err)
 {
 	int r = loop_init(&vm.loop, err);
@@ -180,6 +256,8 @@ static int watch_all(struct error *err)
 	if (vm.death_fd < 0)
 		return error_set(err, errno, "cannot make an eventfd");
 	r = io_set_nonblock(VM_AGENT_FD, true);
+	if (!r)
+		r = watch_children();
 	if (!r)
 		r = loop_add(&vm.loop, &vm.death, vm.death_fd, EPOLLIN, on_death);
 	if (!r)
@@ -198,7 +276,6 @@ static int build(const json_t *start, struct error *err)
 	};
 	json_int_t memory_mib, vcpus;
 	const char *op, *name;
-	int room = 1 << 20;
 
 	if (json_unpack((json_t *)start, "{s:s, s:s, s:s, s:s, s:s, s:s, s:I, s:I}", "op",
 			&op, "name", &name, "kernel", &config.kernel, "initramfs",
@@ -209,28 +286,59 @@ static int build(const json_t *start, struct error *err)
 	config.memory_mib = (uint64_t)memory_mib;
 	config.vcpus = (uint64_t)vcpus;
 	prctl(PR_SET_NAME, name);
-	setsockopt(VM_CONTROL_FD, SOL_SOCKET, SO_SNDBUF, &room, sizeof(room));
 	return machine_init(&vm.machine, &config, err);
+}
+
+static void make_room(void)
+{
+	int room = 1 << 20;
+
+	setsockopt(VM_CONTROL_FD, SOL_SOCKET, SO_SNDBUF, &room, sizeof(room));
+}
+
+/* This process has just been forked from another VM: be one of its own. */
+static int part(struct error *err)
+{
+	int r;
+
+	close(vm.death_fd);
+	close(vm.children.fd);
+	loop_fini(&vm.loop);
+	vm_fork_take_fds(&vm.fork, VM_CONTROL_FD, VM_AGENT_FD);
+	make_room();
+	r = watch_all(err);
+	return r ? r : vm_fork_part(&vm.fork, VM_AGENT_FD, err);
+}
+
+static int begin(struct error *err)
+{
+	int fds[VM_FORK_FDS];
+	json_t *start = receive(0, fds);
+	int r = watch_all(err);
+
+	make_room();
+	vm_fork_init(&vm.fork, &vm.machine, &vm.loop, send_answer);
+	if (!r)
+		r = build(start, err);
+	json_decref(start);
+	return r ? r : vcpus_start(&vm.machine.vcpus, err);
 }
 
 int vm_main(int argc, char **argv)
 {
-	json_t *start = receive(0);
 	struct error err;
 	int r;
 
 	(void)argc;
 	(void)argv;
-	r = watch_all(&err);
-	if (!r)
-		r = build(start, &err);
-	json_decref(start);
-	if (!r)
-		r = vcpus_start(&vm.machine.vcpus, &err);
-	if (r < 0)
-		end(err.text);
-	say(json_pack("{s:s}", "event", "started"));
-	r = loop_run(&vm.loop);
-	error_set(&err, -r, "the VM's event loop failed");
+	r = begin(&err);
+	while (!r) {
+		say(json_pack("{s:s}", "event", "started"));
+		r = loop_run(&vm.loop);
+		if (r < 0)
+			error_set(&err, -r, "the VM's event loop failed");
+		else
+			r = part(&err); /* nothing else ends the loop */
+	}
 	end(err.text);
 }

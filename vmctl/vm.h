@@ -11,6 +11,9 @@
  * and the answer is {"event":"started"} once the guest runs. After that
  * {"op":"log","seq":N} is answered by {"seq":N,"log":TEXT} and
  * {"op":"stat","seq":N} by {"seq":N,"cpu_usec":,"memory_bytes":,"disk_bytes":}.
+ * {"op":"park"} and {"op":"resume"} are answered by {"seq":N}, {"op":"fork"} as
+ * vm_fork.h says. A fork says {"event":"started"} on its own control socket, and its
+ * parent {"event":"child","pid":,"status":} when it has reaped it.
  * A message is VM_MESSAGE_MAX bytes at most. The end of descriptor 3 ends the
  * process at once. A process that ends by itself says
  * {"event":"dead","reason":SENTENCE,"log":TEXT} first.

@@ -4,16 +4,20 @@
 #include "util/io.h"
 #include "vmctl/broker.h"
 #include "vmctl/client.h"
+#include "vmctl/fork.h"
 #include "vmctl/ops.h"
 #include "vmctl/spawn.h"
 
 #include <ctype.h>
 #include <errno.h>
+#include <poll.h>
 #include <signal.h>
+#include <stdalign.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -27,6 +31,9 @@ static void vmproc_free(struct vmproc *vm)
 	ops_vm_gone(vm);
 	channel_fini(&vm->channel);
 	loop_timer_cancel(&vm->grace);
+	loop_del(&broker->loop, &vm->exited);
+	if (vm->pidfd >= 0)
+		close(vm->pidfd);
 	list_del(&vm->link);
 	list_del(&vm->bucket);
 	free(vm->log);
@@ -50,14 +57,28 @@ static void vmproc_end(struct vmproc *vm)
 		return;
 	close_control(vm);
 	if (!vm->grace.deadline_ns)
-		loop_timer_set(&vm->broker->loop, &vm->grace, VMPROC_GRACE_MS);
+		loop_timer_set(&vm->broker->loop, &vm->grace,
+			       vm->pid ? VMPROC_GRACE_MS : 0);
 }
 
+int vmproc_signal(struct vmproc *vm, int signal)
+{
+	int r = vm->pidfd >= 0
+		    ? (int)syscall(SYS_pidfd_send_signal, vm->pidfd, signal, NULL, 0)
+		    : kill(vm->pid, signal);
+
+	return r < 0 ? -errno : 0;
+}
+
+/* A process that is not known had the chance to see the end of its sockets. */
 static void on_grace(struct loop_timer *timer)
 {
 	struct vmproc *vm = container_of(timer, struct vmproc, grace);
 
-	kill(vm->pid, SIGKILL);
+	if (vm->gone || !vm->pid)
+		vmproc_reaped(vm, vm->status);
+	else
+		vmproc_signal(vm, SIGKILL);
 }
 
 /* Keep the first reason; it becomes one line whatever it was. */
@@ -71,11 +92,70 @@ static void set_reason(struct vmproc *vm, const char *reason)
 			*p = '?';
 }
 
+/* A fork's process has ended; who reaped it may tell more for a while. */
+static void gone(struct vmproc *vm, int status, uint64_t wait_ms)
+{
+	loop_del(&vm->broker->loop, &vm->exited);
+	vm->gone = true;
+	vm->status = status;
+	loop_timer_set(&vm->broker->loop, &vm->grace, wait_ms);
+}
+
+static void on_exited(struct loop_source *source, uint32_t revents)
+{
+	struct vmproc *vm = container_of(source, struct vmproc, exited);
+
+	(void)revents;
+	gone(vm, 0, VMPROC_GRACE_MS);
+}
+
+/* A fork has spoken for the first time: @pid is what the kernel says of it. */
+static int meet(struct vmproc *vm, pid_t pid)
+{
+	struct vmproc *other;
+
+	list_for_each (other, &vm->broker->vms, struct vmproc, link)
+		if (other->pid == pid && !other->dead)
+			return -EPROTO;
+	if (pid <= 1 || pid == getpid())
+		return -EPROTO;
+	vm->pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
+	if (vm->pidfd < 0)
+		return -errno;
+	vm->pid = pid;
+	return loop_add(&vm->broker->loop, &vm->exited, vm->pidfd, EPOLLIN, on_exited);
+}
+
+/* A VM process says how a fork of it has ended. */
+static void on_child(const struct vmproc *parent, const json_t *message)
+{
+	json_int_t pid = json_integer_value(json_object_get(message, "pid"));
+	json_int_t status = json_integer_value(json_object_get(message, "status"));
+	struct vmproc *vm;
+
+	list_for_each (vm, &parent->broker->vms, struct vmproc, link) {
+		struct pollfd state = {.fd = vm->pidfd, .events = POLLIN};
+
+		if (vm->parent != parent->channel.id || vm->pid != pid || vm->dead)
+			continue;
+		if (poll(&state, 1, 0) == 1)
+			gone(vm, (int)status, 0);
+		return;
+	}
+}
+
 static void on_event(struct vmproc *vm, const json_t *message, const char *event)
 {
 	const char *reason = json_string_value(json_object_get(message, "reason"));
 	const char *log = json_string_value(json_object_get(message, "log"));
 
+	if (strcmp(event, "started") == 0 && !vm->started) {
+		vm->started = true;
+		if (vm->making)
+			fork_started(vm->making);
+	}
+	if (strcmp(event, "child") == 0)
+		on_child(vm, message);
 	if (strcmp(event, "dead") != 0)
 		return;
 	set_reason(vm, reason ? reason : "it did not say why it ended");
@@ -84,17 +164,42 @@ static void on_event(struct vmproc *vm, const json_t *message, const char *event
 	vmproc_end(vm);
 }
 
+/* Receive a message. Return: as recv(2); @pid is set to its sender, or 0. */
+static ssize_t receive(int fd, char *text, size_t room, pid_t *pid)
+{
+	alignas(struct cmsghdr) char ancillary[CMSG_SPACE(sizeof(struct ucred))];
+	struct iovec iov = {.iov_base = text, .iov_len = room};
+	struct msghdr msg = {
+	    .msg_iov = &iov,
+	    .msg_iovlen = 1,
+	    .msg_control = ancillary,
+	    .msg_controllen = sizeof(ancillary),
+	};
+	ssize_t n = recvmsg(fd, &msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+	const struct cmsghdr *cmsg = n < 0 ? NULL : CMSG_FIRSTHDR(&msg);
+	struct ucred sender;
+
+	*pid = 0;
+	if (cmsg && cmsg->cmsg_level == SOL_SOCKET && cmsg->cmsg_type == SCM_CREDENTIALS &&
+	    cmsg->cmsg_len == CMSG_LEN(sizeof(sender))) {
+		memcpy(&sender, CMSG_DATA(cmsg), sizeof(sender));
+		*pid = sender.pid;
+	}
+	return n;
+}
+
 /* Take one message. Return: false when there is none now. */
 static bool take_message(struct vmproc *vm)
 {
 	static char text[MESSAGE_MAX];
-	ssize_t n = recv(vm->control_fd, text, sizeof(text), MSG_DONTWAIT);
+	pid_t sender;
+	ssize_t n = receive(vm->control_fd, text, sizeof(text), &sender);
 	const char *event;
 	json_t *message;
 
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))
 		return errno == EINTR;
-	if (n <= 0) {
+	if (n <= 0 || (!vm->pid && meet(vm, sender) < 0)) {
 		vmproc_end(vm);
 		return false;
 	}
@@ -125,6 +230,8 @@ static void reason_of_status(struct vmproc *vm, int status)
 			 WTERMSIG(status), strsignal(WTERMSIG(status)));
 	else if (vm->destroying)
 		snprintf(text, sizeof(text), "it was destroyed");
+	else if (vm->gone || !vm->pid)
+		snprintf(text, sizeof(text), "its process ended without saying why");
 	else
 		snprintf(text, sizeof(text),
 			 "its process exited with status %d without "
@@ -139,9 +246,16 @@ void vmproc_reaped(struct vmproc *vm, int status)
 		;
 	vm->dead = true;
 	close_control(vm);
+	loop_del(&vm->broker->loop, &vm->exited);
 	loop_timer_cancel(&vm->grace);
 	reason_of_status(vm, status);
-	ops_vm_dead(vm);
+	if (vm->making) {
+		fork_child_dead(vm);
+		vmproc_free(vm);
+		return;
+	}
+	if (vm->seen)
+		ops_vm_dead(vm);
 	channel_end(&vm->channel);
 	if (vm->destroying)
 		vmproc_free(vm);
@@ -157,15 +271,35 @@ void vmproc_destroy(struct vmproc *vm)
 		vmproc_end(vm);
 }
 
-int vmproc_ask(struct vmproc *vm, json_t *message, struct error *err)
+static void add_fds(struct msghdr *msg, char *ancillary, size_t room, const int *fds)
+{
+	size_t size = VMPROC_FDS * sizeof(*fds);
+	struct cmsghdr *cmsg;
+
+	msg->msg_control = ancillary;
+	msg->msg_controllen = room;
+	cmsg = CMSG_FIRSTHDR(msg);
+	cmsg->cmsg_level = SOL_SOCKET;
+	cmsg->cmsg_type = SCM_RIGHTS;
+	cmsg->cmsg_len = CMSG_LEN(size);
+	memcpy(CMSG_DATA(cmsg), fds, size);
+}
+
+int vmproc_ask(struct vmproc *vm, json_t *message, const int *fds, struct error *err)
 {
 	cleanup_free char *text = json_dumps(message, JSON_COMPACT);
+	alignas(struct cmsghdr) char ancillary[CMSG_SPACE(VMPROC_FDS * sizeof(int))];
+	struct iovec iov = {.iov_base = text};
+	struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
 
 	if (!text)
 		return error_set(err, ENOMEM, "cannot ask the VM's process");
 	if (vm->control_fd < 0)
 		return error_say(err, ESRCH, "the VM is ending");
-	if (send(vm->control_fd, text, strlen(text), MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
+	iov.iov_len = strlen(text);
+	if (fds)
+		add_fds(&msg, ancillary, sizeof(ancillary), fds);
+	if (sendmsg(vm->control_fd, &msg, MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
 		return error_set(err, errno, "cannot ask the VM's process");
 	return 0;
 }
@@ -176,8 +310,8 @@ static int send_start(struct vmproc *vm, const struct vmproc_spec *spec, struct 
 				  "name", spec->name, "kernel", spec->kernel, "initramfs",
 				  spec->initramfs, "base", spec->base, "upper", spec->upper,
 				  "memory_mib", spec->memory_mib, "vcpus", spec->vcpus);
-	int r =
-	    start ? vmproc_ask(vm, start, err) : error_set(err, ENOMEM, "cannot make a VM");
+	int r = start ? vmproc_ask(vm, start, NULL, err)
+		      : error_set(err, ENOMEM, "cannot make a VM");
 
 	json_decref(start);
 	return r;
@@ -186,48 +320,78 @@ static int send_start(struct vmproc *vm, const struct vmproc_spec *spec, struct 
 /* Two connected sockets: [0] for us, non-blocking, [1] for the VM process. */
 static int make_pair(int type, int pair[2], struct error *err)
 {
-	int bytes = MESSAGE_MAX;
+	int bytes = MESSAGE_MAX, yes = 1;
 
 	if (socketpair(AF_UNIX, type | SOCK_CLOEXEC, 0, pair) < 0)
 		return error_set(err, errno, "cannot make a socket pair for a VM");
 	setsockopt(pair[1], SOL_SOCKET, SO_SNDBUFFORCE, &bytes, sizeof(bytes));
+	if (type == SOCK_SEQPACKET)
+		setsockopt(pair[0], SOL_SOCKET, SO_PASSCRED, &yes, sizeof(yes));
 	return io_set_nonblock(pair[0], true);
+}
+
+/* The VM's two pairs of sockets; @theirs are the caller's, also on failure. */
+static int make_sockets(struct vmproc *vm, int theirs[VMPROC_FDS], struct error *err)
+{
+	int control[2] = {-1, -1}, agent[2] = {-1, -1};
+	int r = make_pair(SOCK_SEQPACKET, control, err);
+
+	if (r == 0)
+		r = make_pair(SOCK_STREAM, agent, err);
+	theirs[0] = control[1];
+	theirs[1] = agent[1];
+	vm->control_fd = control[0];
+	channel_init(&vm->channel, &vm->broker->loop, vm->broker->last_id, agent[0],
+		     ops_channel_drained);
+	if (r == 0)
+		r = loop_add(&vm->broker->loop, &vm->control, vm->control_fd, EPOLLIN,
+			     on_control);
+	return r;
+}
+
+static void close_fds(const int fds[VMPROC_FDS])
+{
+	for (int i = 0; i < VMPROC_FDS; i++)
+		if (fds[i] >= 0)
+			close(fds[i]);
 }
 
 static int vmproc_exec(struct vmproc *vm, struct error *err)
 {
 	const char *program = vm->broker->config.vm_program;
 	const char *argv[] = {"vmctl", "vm", NULL};
-	struct spawn_options options = {.count = 2};
-	int ours[2] = {-1, -1}, agent[2] = {-1, -1};
-	cleanup_close int control_end = -1, agent_end = -1;
-	int r = make_pair(SOCK_SEQPACKET, ours, err);
+	int fds[VMPROC_FDS], r = make_sockets(vm, fds, err);
+	struct spawn_options options = {.fds = fds, .count = VMPROC_FDS};
+	pid_t pid = r < 0 ? r : spawn(program, argv, &options, err);
 
-	if (r == 0)
-		r = make_pair(SOCK_STREAM, agent, err);
-	control_end = ours[1];
-	agent_end = agent[1];
-	vm->control_fd = ours[0];
-	channel_init(&vm->channel, &vm->broker->loop, vm->broker->last_id, agent[0],
-		     ops_channel_drained);
-	if (r < 0)
-		return r;
-	options.fds = (const int[]){control_end, agent_end};
-	vm->pid = spawn(program, argv, &options, err);
-	return vm->pid < 0 ? vm->pid : 0;
+	close_fds(fds);
+	if (pid < 0)
+		return pid;
+	vm->pid = pid;
+	return 0;
 }
 
-static struct vmproc *vmproc_new(struct broker *broker, const struct vmproc_spec *spec)
+/* A VM without a process, or NULL with @err filled. */
+static struct vmproc *vmproc_new(struct broker *broker, const struct vmproc_spec *spec,
+				 struct error *err)
 {
-	struct vmproc *vm = calloc(1, sizeof(*vm));
+	struct vmproc *vm;
 
-	if (!vm)
+	if (broker->stopping || broker->last_id == UINT32_MAX) {
+		error_say(err, ESHUTDOWN, "vmctl is about to end");
 		return NULL;
+	}
+	vm = calloc(1, sizeof(*vm));
+	if (!vm) {
+		error_set(err, ENOMEM, "cannot make a VM");
+		return NULL;
+	}
 	vm->broker = broker;
 	vm->control_fd = -1;
 	vm->memory_mib = spec->memory_mib;
 	vm->vcpus = spec->vcpus;
-	vm->control = LOOP_SOURCE_NONE;
+	vm->pidfd = -1;
+	vm->control = vm->exited = LOOP_SOURCE_NONE;
 	snprintf(vm->name, sizeof(vm->name), "%s", spec->name);
 	snprintf(vm->template, sizeof(vm->template), "%s", spec->template);
 	loop_timer_init(&vm->grace, on_grace);
@@ -242,27 +406,40 @@ static struct vmproc *vmproc_new(struct broker *broker, const struct vmproc_spec
 int vmproc_start(struct broker *broker, const struct vmproc_spec *spec, struct vmproc **vm,
 		 struct error *err)
 {
-	struct vmproc *made;
+	struct vmproc *made = vmproc_new(broker, spec, err);
 	int r;
 
-	if (broker->stopping || broker->last_id == UINT32_MAX)
-		return error_say(err, ESHUTDOWN, "vmctl is about to end");
-	made = vmproc_new(broker, spec);
 	if (!made)
-		return error_set(err, ENOMEM, "cannot make a VM");
+		return err->code;
 	r = vmproc_exec(made, err);
-	if (r < 0) {
-		close_control(made);
-		vmproc_free(made);
-		return r;
-	}
-	r = loop_add(&broker->loop, &made->control, made->control_fd, EPOLLIN, on_control);
 	if (r == 0)
 		r = send_start(made, spec, err);
 	if (r < 0) {
 		vmproc_destroy(made);
 		return r;
 	}
+	made->seen = true;
 	*vm = made;
 	return 0;
+}
+
+struct vmproc *vmproc_prepare(struct vmproc *parent, const char *name, int fds[VMPROC_FDS],
+			      struct error *err)
+{
+	const struct vmproc_spec spec = {
+	    .template = parent->template,
+	    .name = name,
+	    .memory_mib = parent->memory_mib,
+	    .vcpus = parent->vcpus,
+	};
+	struct vmproc *vm = vmproc_new(parent->broker, &spec, err);
+
+	if (!vm)
+		return NULL;
+	vm->parent = parent->channel.id;
+	if (make_sockets(vm, fds, err) == 0)
+		return vm;
+	close_fds(fds);
+	vmproc_destroy(vm);
+	return NULL;
 }

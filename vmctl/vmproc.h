@@ -15,6 +15,12 @@
  * the clients are told, the owner of the channel after the channel's last byte.
  * A dead VM stays until it is destroyed.
  *
+ * The process of a fork is not the broker's child but that of the VM it was forked
+ * from, as long as that lives; then the broker inherits it. It is known by the
+ * credentials that the kernel attaches to its messages, and held by a pidfd, so that
+ * no other process is ever taken for it. Its parent reports its end; a parent that
+ * does not within VMPROC_GRACE_MS is not waited for.
+ *
  * The process may have been taken over by its guest: what it says is checked,
  * and bounded, like what a client says.
  */
@@ -32,6 +38,7 @@
 
 #define VMPROC_GRACE_MS 2000
 #define VMPROC_NAME_MAX 128
+#define VMPROC_FDS	2 /* a VM's control and agent sockets */
 
 struct broker;
 
@@ -45,14 +52,21 @@ struct vmproc_spec {
 struct vmproc {
 	struct link link, bucket; /* on the broker's lists */
 	struct broker *broker;
-	struct channel channel; /* its id is the VM's */
-	struct loop_source control;
-	struct loop_timer grace; /* fires when the process has to be killed */
-	struct link requests;	 /* struct request, by its vm_link: wait for an answer */
-	uint64_t last_seq;	 /* of the questions to the process */
-	int control_fd;		 /* -1 once closed */
-	pid_t pid;
+	struct channel channel;		    /* its id is the VM's */
+	struct loop_source control, exited; /* the sources of control_fd and pidfd */
+	struct loop_timer grace;	    /* fires when the process has to be killed */
+	struct link requests;	/* struct request, by its vm_link: wait for an answer */
+	uint64_t last_seq;	/* of the questions to the process */
+	int control_fd;		/* -1 once closed */
+	pid_t pid;		/* 0 while it is not known */
+	int pidfd;		/* of a fork's process, or -1 */
+	uint32_t parent;	/* the VM it was forked from, or 0 */
+	struct request *making; /* the fork that makes it, or NULL */
 	int memory_mib, vcpus;
+	int status;	 /* while @gone: what is known of its status */
+	bool seen;	 /* clients know it */
+	bool started;	 /* its guest runs */
+	bool gone;	 /* a fork's process has ended; vmproc_reaped() is to come */
 	bool dead;	 /* reaped */
 	bool destroying; /* to be freed when it is dead */
 	char name[VMPROC_NAME_MAX + 1], template[VMPROC_NAME_MAX + 1];
@@ -67,8 +81,24 @@ struct vmproc {
 int vmproc_start(struct broker *broker, const struct vmproc_spec *spec, struct vmproc **vm,
 		 struct error *err);
 
-/** vmproc_ask() - send @message to the process. Return: 0 or -errno with @err. */
-int vmproc_ask(struct vmproc *vm, json_t *message, struct error *err);
+/**
+ * vmproc_prepare() - a VM whose process a fork of @parent will be.
+ * @fds: set to the ends of its sockets that its process gets; the caller's.
+ *
+ * Return: the VM, or NULL with @err.
+ */
+struct vmproc *vmproc_prepare(struct vmproc *parent, const char *name, int fds[VMPROC_FDS],
+			      struct error *err);
+
+/**
+ * vmproc_ask() - send @message to the process.
+ * @fds: VMPROC_FDS descriptors to go along, or NULL.
+ * Return: 0 or -errno with @err.
+ */
+int vmproc_ask(struct vmproc *vm, json_t *message, const int *fds, struct error *err);
+
+/** vmproc_signal() - signal the process. Return: 0 or -errno. */
+int vmproc_signal(struct vmproc *vm, int signal);
 
 /** vmproc_destroy() - end the process and free the VM when it has been reaped. */
 void vmproc_destroy(struct vmproc *vm);

@@ -6,7 +6,7 @@
 static bool is_type(uint8_t type)
 {
 	return (type >= AGENT_WAKE && type <= AGENT_RESET) ||
-	       (type >= AGENT_READY && type <= AGENT_RESET_DONE);
+	       (type >= AGENT_READY && type <= AGENT_AWAKE);
 }
 
 int agent_next(const struct buf *in, struct agent_frame *frame, struct error *err)

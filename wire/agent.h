@@ -16,8 +16,9 @@
  * refills, and ends it by AGENT_STDIN_EOF. AGENT_SIGNAL and AGENT_STDIN* for a
  * run that has ended are ignored: they crossed its end on the way.
  *
- * Frames carry the epoch of their sender. An epoch begins with AGENT_WAKE; a
- * guest's frames of an older epoch are dropped by the host.
+ * Frames carry the epoch of their sender. An epoch begins with AGENT_WAKE, which
+ * also tells a forked machine who it is now; AGENT_AWAKE says that it has become
+ * that: identity, clock, and fresh entropy for everything that has a generator.
  *
  * The guest is hostile: the host trusts no field, and ends a guest whose bytes
  * are no frames.
@@ -55,6 +56,7 @@ enum agent_type {
 	AGENT_EXIT = 68,
 	AGENT_STDIN_TAKEN = 69,
 	AGENT_RESET_DONE = 70, /* the new REPL answers */
+	AGENT_AWAKE = 71,      /* AGENT_WAKE has been done */
 };
 
 enum agent_language {

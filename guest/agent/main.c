@@ -39,6 +39,7 @@ static void on_frame(struct port *port, const struct agent_frame *frame)
 	} else {
 		port->epoch = wake.epoch;
 		wake_apply(&wake);
+		repl_reseed(&agent.repl);
 	}
 }
 

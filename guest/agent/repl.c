@@ -5,6 +5,7 @@
  *
  *   agent: "run STREAM" with four descriptors: stdin, stdout, stderr, code
  *   REPL:  "warm" once, then for each run "started" and "done CODE"
+ *   agent: "reseed", at any time; REPL: "reseeded"
  *
  * An interrupt is SIGINT, sent only between "started" and "done": before, it waits
  * in the run; the REPL itself ignores one that arrives after its code has ended.
@@ -36,6 +37,7 @@
 #define FAILURES_MAX 3
 #define WORD_MAX     64
 #define LOST_MSECS   500
+#define RESEED_MSECS 250
 #define POKE_MSECS   50
 #define POKES	     5
 #define DONE	     "done "
@@ -210,6 +212,13 @@ void repl_next(struct repl *repl)
 		hand_over(repl, run);
 }
 
+static void reseeded(struct repl *repl)
+{
+	loop_timer_cancel(&repl->reseed);
+	for (; repl->wakes_due; repl->wakes_due--)
+		port_send(&repl->agent->port, 0, AGENT_AWAKE, NULL, 0);
+}
+
 static void take_word(struct repl *repl, const char *word)
 {
 	uint8_t code;
@@ -218,6 +227,8 @@ static void take_word(struct repl *repl, const char *word)
 		repl->state = REPL_IDLE;
 		repl->failures = 0;
 		settled(repl);
+	} else if (strcmp(word, "reseeded") == 0) {
+		reseeded(repl);
 	} else if (strcmp(word, "started") == 0 && repl->run) {
 		run_started(repl->run);
 		if (repl->run->interrupted)
@@ -289,11 +300,35 @@ static void repl_poke(struct loop_timer *timer)
 	loop_timer_set(&repl->agent->loop, timer, POKE_MSECS);
 }
 
+static void reseed_late(struct loop_timer *timer)
+{
+	reseeded(container_of(timer, struct repl, reseed));
+}
+
+/* A REPL that is not up yet seeds itself from the kernel's generator. */
+void repl_reseed(struct repl *repl)
+{
+	static const char word[] = "reseed";
+
+	repl->wakes_due++;
+	if ((repl->state != REPL_IDLE && repl->state != REPL_BUSY) ||
+	    send(repl->source.fd, word, strlen(word), MSG_NOSIGNAL) < 0) {
+		reseeded(repl);
+		return;
+	}
+	loop_timer_set(&repl->agent->loop, &repl->reseed, RESEED_MSECS);
+	if (repl->state == REPL_BUSY) {
+		repl->pokes = POKES;
+		repl_poke(&repl->poke);
+	}
+}
+
 void repl_init(struct repl *repl, struct agent *agent)
 {
 	*repl = (struct repl){.agent = agent, .source = LOOP_SOURCE_NONE};
 	loop_timer_init(&repl->lost, repl_lost);
 	loop_timer_init(&repl->poke, repl_poke);
+	loop_timer_init(&repl->reseed, reseed_late);
 	restart(repl);
 }
 

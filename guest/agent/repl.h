@@ -29,10 +29,12 @@ struct repl {
 	struct loop_timer poke;	   /* after an interrupt */
 	unsigned int pokes;	   /* how many are still to come */
 	struct group *group;
-	struct run *run;	 /* REPL_BUSY, and REPL_DYING out of it */
-	struct procs before;	 /* what was in the group when the run began */
-	unsigned int failures;	 /* ends in a row before it was warm */
-	unsigned int resets_due; /* AGENT_RESET_DONE frames to send */
+	struct run *run;	  /* REPL_BUSY, and REPL_DYING out of it */
+	struct procs before;	  /* what was in the group when the run began */
+	unsigned int failures;	  /* ends in a row before it was warm */
+	unsigned int resets_due;  /* AGENT_RESET_DONE frames to send */
+	unsigned int wakes_due;	  /* AGENT_AWAKE frames to send */
+	struct loop_timer reseed; /* how long they wait for a busy REPL */
 	bool ready_sent;
 };
 
@@ -41,6 +43,12 @@ void repl_init(struct repl *repl, struct agent *agent);
 
 /** repl_next() - hand the next queued run over, if the REPL is free. */
 void repl_next(struct repl *repl);
+
+/**
+ * repl_reseed() - have Python's generators take fresh entropy; AGENT_AWAKE follows.
+ * A REPL deep in C code gets it later, before its next line of Python.
+ */
+void repl_reseed(struct repl *repl);
 
 /** repl_interrupt() - SIGINT to the run that the REPL has. */
 void repl_interrupt(struct repl *repl);

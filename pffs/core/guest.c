@@ -1,5 +1,6 @@
 #include "pffs/core/guest.h"
 
+#include "pffs/core/fork.h"
 #include "util/io.h"
 
 #include <errno.h>
@@ -105,6 +106,7 @@ static void arm_deadline(struct sandbox *sb, struct run *run)
 	uint64_t limit = sb->exec_timeout_ms;
 	uint64_t gone = (io_monotonic_ns() - run->started_ns) / 1000000u;
 
+	run->deadline.fn = deadline_passed;
 	loop_timer_cancel(&run->deadline);
 	if (limit && !run->timed_out)
 		loop_timer_set(sb->core->loop, &run->deadline,
@@ -146,7 +148,6 @@ static void start_run(struct sandbox *sb, struct run *run)
 {
 	sb->current = run;
 	run->state = RUN_RUNNING;
-	run->deadline.fn = deadline_passed;
 	run->started_ns = io_monotonic_ns();
 	clock_gettime(CLOCK_REALTIME, &run->started);
 	send_code(sb, run);
@@ -177,12 +178,11 @@ void guest_next(struct sandbox *sb)
 		start_run(sb, run);
 }
 
-static void handle_ready(struct sandbox *sb)
+void guest_wake(struct sandbox *sb)
 {
-	struct agent_wake wake = {.epoch = 1, .realtime_ns = io_realtime_ns()};
+	struct agent_wake wake = {.epoch = (uint16_t)(sb->epoch + 1),
+				  .realtime_ns = io_realtime_ns()};
 
-	if (sb->state != SANDBOX_STARTING)
-		return;
 	if (getrandom(wake.entropy, sizeof(wake.entropy), 0) != sizeof(wake.entropy)) {
 		sandbox_die(sb, "the host has no entropy for the guest");
 		return;
@@ -190,12 +190,34 @@ static void handle_ready(struct sandbox *sb)
 	snprintf(wake.hostname, sizeof(wake.hostname), "%s", sb->name);
 	snprintf(wake.id, sizeof(wake.id), "%s", sb->id);
 	sb->epoch = wake.epoch;
-	sb->state = SANDBOX_READY;
-	loop_timer_cancel(&sb->limit);
 	agent_put_wake(&sb->channel.out, &wake);
 	vmm_flush(&sb->channel);
+}
+
+/* The machine is what it is to be: what waited for it goes on. */
+static void handle_awake(struct sandbox *sb)
+{
+	sb->state = SANDBOX_READY;
+	loop_timer_cancel(&sb->limit);
 	sandbox_event(sb, "ready", NULL);
+	if (sb->current) {
+		arm_deadline(sb, sb->current);
+		pump_stdin(sb->current->feed);
+	}
 	guest_next(sb);
+	fork_settled(sb);
+	fork_next(sb);
+}
+
+/* READY comes once, from a machine that has booted; AWAKE may be the parent's. */
+static void handle_life(struct sandbox *sb, const struct agent_frame *frame)
+{
+	if (sb->state != SANDBOX_STARTING)
+		return;
+	if (frame->type == AGENT_READY && sb->epoch == 0)
+		guest_wake(sb);
+	else if (frame->type == AGENT_AWAKE && sb->epoch && frame->epoch == sb->epoch)
+		handle_awake(sb);
 }
 
 static void handle_output(struct sandbox *sb, enum run_stream which,
@@ -246,13 +268,11 @@ static int handle_stdin_taken(struct sandbox *sb, const struct agent_frame *fram
 	return 0;
 }
 
-/* Frames of a run that is not the current one crossed its end, and those of another
- * epoch come from before this one: they are old. */
+/* Frames of a run that is not the current one crossed its end: they are old. */
 static int handle_run_frame(struct sandbox *sb, const struct agent_frame *frame,
 			    struct error *err)
 {
-	if (frame->epoch != sb->epoch || !sb->current ||
-	    frame->stream != sb->current->number)
+	if (!sb->current || frame->stream != sb->current->number)
 		return 0;
 	switch (frame->type) {
 	case AGENT_STDOUT:
@@ -278,8 +298,7 @@ static int handle_frame(struct sandbox *sb, const struct agent_frame *frame,
 				 "the guest sent a frame that only a host sends");
 	if (frame->stream)
 		return handle_run_frame(sb, frame, err);
-	if (frame->type == AGENT_READY)
-		handle_ready(sb);
+	handle_life(sb, frame);
 	return 0;
 }
 

@@ -52,6 +52,40 @@ struct run *run_new(struct sandbox *sandbox, enum agent_language language, uint3
 	return run;
 }
 
+static int copy_streams(struct run *to, const struct run *from)
+{
+	int r = stream_copy(&to->code, &from->code);
+
+	for (int i = 0; i < RUN_STREAMS && r == 0; i++)
+		r = stream_copy(&to->streams[i], &from->streams[i]);
+	return r;
+}
+
+struct run *run_fork(const struct run *run, struct sandbox *sandbox)
+{
+	struct feed *feed = feed_new();
+	struct run *copy = NULL;
+
+	if (feed)
+		copy = run_new(sandbox, run->language, run->number, feed);
+	feed_unref(feed);
+	if (!copy)
+		return NULL;
+	feed->window = run->feed->window;
+	feed->ended = run->feed->ended;
+	copy->state = run->state;
+	copy->timed_out = run->timed_out;
+	copy->killed = run->killed;
+	memcpy(copy->interpreter, run->interpreter, sizeof(copy->interpreter));
+	copy->created = run->created;
+	copy->started = run->started;
+	copy->started_ns = run->started_ns;
+	if (copy_streams(copy, run) == 0)
+		return copy;
+	run_unref(copy);
+	return NULL;
+}
+
 struct run *run_ref(struct run *run)
 {
 	run->refs++;

@@ -63,6 +63,13 @@ struct run {
 struct run *run_new(struct sandbox *sandbox, enum agent_language language, uint32_t number,
 		    struct feed *feed);
 
+/**
+ * run_fork() - the copy of a run for a fork of its sandbox: what it has put out so
+ * far, and a stdin of its own that nobody writes to yet.
+ * Return: a run with one reference, or NULL without memory or spool space.
+ */
+struct run *run_fork(const struct run *run, struct sandbox *sandbox);
+
 struct run *run_ref(struct run *run);
 void run_unref(struct run *run);
 

@@ -1,5 +1,6 @@
 #include "pffs/core/sandbox.h"
 
+#include "pffs/core/fork.h"
 #include "pffs/core/guest.h"
 
 #include <errno.h>
@@ -7,7 +8,7 @@
 #include <string.h>
 #include <sys/random.h>
 
-struct sandbox *sandbox_find(struct core *core, unsigned folder, const char *name)
+struct sandbox *sandbox_find(struct core *core, folder_t folder, const char *name)
 {
 	struct sandbox *sb;
 
@@ -104,6 +105,24 @@ static void forget_old_runs(struct sandbox *sb)
 	}
 }
 
+void sandbox_add_run(struct sandbox *sb, struct run *run)
+{
+	forget_old_runs(sb);
+	sb->last_number = run->number;
+	sb->run_count++;
+	list_add_before(&sb->runs, &run->link);
+}
+
+bool sandbox_has_forks(const struct sandbox *sb)
+{
+	const struct sandbox *other;
+
+	list_for_each (other, &sb->core->sandboxes, struct sandbox, link)
+		if (other->folder == FOLDER_FORKS(sb->serial))
+			return true;
+	return !list_empty(&sb->forks);
+}
+
 struct run *sandbox_begin_run(struct sandbox *sb, enum agent_language language,
 			      struct error *err)
 {
@@ -123,10 +142,7 @@ struct run *sandbox_begin_run(struct sandbox *sb, enum agent_language language,
 		error_say(err, ENOMEM, "no memory for another run");
 		return NULL;
 	}
-	forget_old_runs(sb);
-	sb->last_number++;
-	sb->run_count++;
-	list_add_before(&sb->runs, &run->link);
+	sandbox_add_run(sb, run);
 	return run;
 }
 
@@ -150,7 +166,7 @@ void sandbox_submit_run(struct run *run)
 	guest_next(sb);
 }
 
-static void destroy_vm(struct core *core, uint32_t vm)
+void sandbox_discard_vm(struct core *core, uint32_t vm)
 {
 	vmm_request(&core->vmm,
 		    json_pack("{s:s, s:I}", "op", "destroy", "vm", (json_int_t)vm), NULL,
@@ -183,7 +199,7 @@ static void give_up_vm(struct sandbox *sb)
 	vmm_detach(&sb->channel);
 	buf_fini(&sb->in);
 	if (sb->vm)
-		destroy_vm(sb->core, sb->vm);
+		sandbox_discard_vm(sb->core, sb->vm);
 	sb->vm = 0;
 }
 
@@ -199,12 +215,19 @@ void sandbox_die(struct sandbox *sb, const char *reason)
 	sandbox_fail(sb, &err);
 	give_up_vm(sb);
 	end_runs(sb);
+	fork_parent_ended(sb, reason);
 	sandbox_event(sb, "dead", json_pack("{s:s}", "reason", reason));
+	fork_settled(sb);
 }
 
 static void channel_dead(struct channel *channel, const char *reason)
 {
 	sandbox_die(container_of(channel, struct sandbox, channel), reason);
+}
+
+static void channel_drained(struct channel *channel)
+{
+	fork_next(container_of(channel, struct sandbox, channel));
 }
 
 static void limit_passed(struct loop_timer *timer)
@@ -226,7 +249,7 @@ static void vm_created(void *ctx, json_t *reply, const struct error *err)
 	if (reply)
 		json_unpack(reply, "{s:I, s?i}", "vm", &vm, "pid", &pid);
 	if (vm && (sb->gone || sb->state == SANDBOX_DEAD)) {
-		destroy_vm(sb->core, (uint32_t)vm);
+		sandbox_discard_vm(sb->core, (uint32_t)vm);
 	} else if (vm) {
 		sb->vm = (uint32_t)vm;
 		sb->pid = pid;
@@ -261,8 +284,8 @@ static int make_id(char id[SANDBOX_ID_LEN + 1])
 	return 0;
 }
 
-static int check_name(struct core *core, unsigned folder, const char *name,
-		      struct error *err)
+int sandbox_check_name(struct core *core, folder_t folder, const char *name,
+		       struct error *err)
 {
 	if (!core_name_ok(name))
 		return error_say(err, EINVAL,
@@ -273,10 +296,10 @@ static int check_name(struct core *core, unsigned folder, const char *name,
 	return 0;
 }
 
-static int check_create(struct core *core, unsigned folder, const char *name,
+static int check_create(struct core *core, folder_t folder, const char *name,
 			size_t template, struct error *err)
 {
-	int r = check_name(core, folder, name, err);
+	int r = sandbox_check_name(core, folder, name, err);
 
 	if (r < 0)
 		return r;
@@ -288,14 +311,11 @@ static int check_create(struct core *core, unsigned folder, const char *name,
 	return 0;
 }
 
-struct sandbox *sandbox_create(struct core *core, unsigned folder, const char *name,
-			       size_t template, uid_t uid, gid_t gid, struct error *err)
+struct sandbox *sandbox_new(struct core *core, folder_t folder, const char *name,
+			    size_t template, uid_t uid, gid_t gid, struct error *err)
 {
-	struct sandbox *sb;
+	struct sandbox *sb = calloc(1, sizeof(*sb));
 
-	if (check_create(core, folder, name, template, err) < 0)
-		return NULL;
-	sb = calloc(1, sizeof(*sb));
 	if (!sb || make_id(sb->id) < 0) {
 		error_say(err, ENOMEM, "no memory for another sandbox");
 		free(sb);
@@ -314,11 +334,26 @@ struct sandbox *sandbox_create(struct core *core, unsigned folder, const char *n
 	sb->changed = sb->created;
 	sb->channel.data = guest_data;
 	sb->channel.dead = channel_dead;
+	sb->channel.drained = channel_drained;
 	list_init(&sb->runs);
+	list_init(&sb->forks);
 	loop_timer_init(&sb->limit, limit_passed);
 	loop_timer_set(core->loop, &sb->limit, core->options.ready_limit_ms);
 	list_add_before(&core->sandboxes, &sb->link);
 	core->sandbox_count++;
+	return sb;
+}
+
+struct sandbox *sandbox_create(struct core *core, folder_t folder, const char *name,
+			       size_t template, uid_t uid, gid_t gid, struct error *err)
+{
+	struct sandbox *sb;
+
+	if (check_create(core, folder, name, template, err) < 0)
+		return NULL;
+	sb = sandbox_new(core, folder, name, template, uid, gid, err);
+	if (!sb)
+		return NULL;
 	sandbox_event(sb, "created",
 		      json_pack("{s:s}", "template", core->templates.names[template]));
 	request_vm(sb);
@@ -334,6 +369,7 @@ void sandbox_destroy(struct sandbox *sb)
 	end_runs(sb);
 	sb->state = SANDBOX_DEAD;
 	snprintf(sb->reason, sizeof(sb->reason), "it was removed");
+	fork_parent_ended(sb, sb->reason);
 	list_for_each (run, &sb->runs, struct run, link)
 		let_go(sb, run);
 	list_del(&sb->link);
@@ -342,10 +378,10 @@ void sandbox_destroy(struct sandbox *sb)
 	sandbox_unref(sb);
 }
 
-int sandbox_rename(struct sandbox *sb, unsigned folder, const char *name, struct error *err)
+int sandbox_rename(struct sandbox *sb, folder_t folder, const char *name, struct error *err)
 {
 	char old[SANDBOX_NAME_MAX + 1];
-	int r = check_name(sb->core, folder, name, err);
+	int r = sandbox_check_name(sb->core, folder, name, err);
 
 	if (r < 0)
 		return r;

@@ -19,7 +19,15 @@
 #define SANDBOX_RUNS_KEPT 1000 /* older runs are forgotten */
 #define EXIT_KILLED	  137  /* 128 + SIGKILL */
 #define EXIT_TIMEOUT	  124
-#define FOLDER_ROOT	  0u
+
+/*
+ * A folder is a directory that sandboxes are in: the mount's root, the forks/ of a
+ * template or the forks/ of a sandbox. Its key is never used for two of them.
+ */
+typedef uint64_t folder_t;
+#define FOLDER_ROOT	       ((folder_t)0)
+#define FOLDER_TEMPLATE(index) ((folder_t)1 << 62 | (index))
+#define FOLDER_FORKS(serial)   ((folder_t)1 << 63 | (serial))
 
 enum sandbox_state {
 	SANDBOX_STARTING,
@@ -33,10 +41,12 @@ struct sandbox {
 	unsigned refs;
 	bool gone;	 /* destroyed; the structure lives for open files */
 	uint64_t serial; /* never used twice by one core */
-	unsigned folder; /* FOLDER_ROOT, or 1 + the template whose forks/ it is in */
+	folder_t folder; /* where its name belongs */
 	char name[SANDBOX_NAME_MAX + 1];
 	char id[SANDBOX_ID_LEN + 1];
-	size_t template; /* index into core->templates */
+	size_t template;		    /* index into core->templates */
+	char parent_id[SANDBOX_ID_LEN + 1]; /* of what it was forked from, or empty */
+	unsigned generation;		    /* forks between it and a fresh machine */
 	uid_t uid;
 	gid_t gid;
 	mode_t mode;			  /* of its directory, permission bits only */
@@ -50,6 +60,8 @@ struct sandbox {
 	int pid;     /* of the VM's process, as vmctl sees it */
 	struct buf in;
 	uint16_t epoch;
+	struct link forks;	 /* struct fork: those asked for and not yet made */
+	struct fork *birth;	 /* of a fork that has not woken yet */
 	struct loop_timer limit; /* until ready; later: until a killed run has ended */
 
 	struct link runs; /* in order of number */
@@ -62,24 +74,44 @@ struct sandbox {
 
 /**
  * sandbox_create() - make a sandbox and ask vmctl for its machine.
- * @folder: where its name belongs, see struct sandbox.
+ * @folder: where its name belongs.
  * @name: checked here.
  * @template: index into core->templates.
  *
  * Return: the sandbox (the core holds the reference), or NULL with @err filled:
  * EINVAL a bad name, EEXIST, ENOENT no such template, EIO no vmctl, ENOMEM.
  */
-struct sandbox *sandbox_create(struct core *core, unsigned folder, const char *name,
+struct sandbox *sandbox_create(struct core *core, folder_t folder, const char *name,
 			       size_t template, uid_t uid, gid_t gid, struct error *err);
+
+/**
+ * sandbox_new() - the structure alone, in the world, without a machine.
+ * Return: as sandbox_create(), ENOMEM.
+ */
+struct sandbox *sandbox_new(struct core *core, folder_t folder, const char *name,
+			    size_t template, uid_t uid, gid_t gid, struct error *err);
+
+/** sandbox_check_name() - may @name be made in @folder? Return: 0, -EINVAL, -EEXIST. */
+int sandbox_check_name(struct core *core, folder_t folder, const char *name,
+		       struct error *err);
+
+/** sandbox_has_forks() - there are sandboxes in its forks/, or will be soon. */
+bool sandbox_has_forks(const struct sandbox *sb);
+
+/** sandbox_add_run() - put a new run on the list; takes over its reference. */
+void sandbox_add_run(struct sandbox *sb, struct run *run);
+
+/** sandbox_discard_vm() - end a machine that no sandbox has. */
+void sandbox_discard_vm(struct core *core, uint32_t vm);
 
 /** sandbox_destroy() - end the machine and take the sandbox out of the world. */
 void sandbox_destroy(struct sandbox *sb);
 
 /** sandbox_rename() - give it another name or folder. Return: 0, -EINVAL, -EEXIST. */
-int sandbox_rename(struct sandbox *sb, unsigned folder, const char *name,
+int sandbox_rename(struct sandbox *sb, folder_t folder, const char *name,
 		   struct error *err);
 
-struct sandbox *sandbox_find(struct core *core, unsigned folder, const char *name);
+struct sandbox *sandbox_find(struct core *core, folder_t folder, const char *name);
 struct sandbox *sandbox_by_serial(struct core *core, uint64_t serial);
 
 struct sandbox *sandbox_ref(struct sandbox *sb);

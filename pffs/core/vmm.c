@@ -161,6 +161,8 @@ void vmm_flush(struct channel *channel)
 		channel->credit -= (uint32_t)len;
 	}
 	flush_out(channel->vmm);
+	if (!channel->out.len)
+		channel->drained(channel);
 }
 
 static struct channel *find_channel(struct vmm *vmm, uint32_t id)

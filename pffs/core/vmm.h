@@ -25,6 +25,7 @@ struct channel {
 	uint32_t owed;	 /* bytes received and not yet credited back */
 	void (*data)(struct channel *channel, const uint8_t *data, size_t len);
 	void (*dead)(struct channel *channel, const char *reason);
+	void (*drained)(struct channel *channel); /* all that was queued has gone */
 };
 
 struct vmm {

@@ -167,9 +167,11 @@ static void render_status(const struct node *node, FILE *out)
 		"name %s\n"
 		"state %s\n"
 		"run %u\n"
-		"parent -\n"
+		"parent %s\n"
+		"generation %u\n"
 		"template %s\n",
 		sb->id, sb->name, sandbox_state_name(sb), newest ? newest->number : 0,
+		sb->parent_id[0] ? sb->parent_id : "-", sb->generation,
 		sb->core->templates.names[sb->template]);
 	print_time(out, "created", &sb->created);
 	if (sb->vm)

@@ -100,11 +100,21 @@ int node_at(struct fs *fs, fuse_ino_t ino, struct node *node)
 									       : 0;
 }
 
-int node_folder(const struct node *node)
+bool node_folder(const struct node *node, folder_t *folder)
 {
-	if (node->kind == KIND_ROOT)
-		return FOLDER_ROOT;
-	return node->kind == KIND_TEMPLATE_FORKS ? (int)node->template + 1 : -1;
+	switch (node->kind) {
+	case KIND_ROOT:
+		*folder = FOLDER_ROOT;
+		return true;
+	case KIND_TEMPLATE_FORKS:
+		*folder = FOLDER_TEMPLATE(node->template);
+		return true;
+	case KIND_FORKS:
+		*folder = FOLDER_FORKS(node->sb->serial);
+		return true;
+	default:
+		return false;
+	}
 }
 
 static int parse_number(const char *name, uint32_t *number)
@@ -120,12 +130,13 @@ static int parse_number(const char *name, uint32_t *number)
 
 static int named_child(const struct node *dir, const char *name, struct node *child)
 {
+	folder_t folder;
 	int index;
 	uint32_t number;
 
-	if (node_folder(dir) >= 0) {
+	if (node_folder(dir, &folder)) {
 		child->kind = KIND_SANDBOX;
-		child->sb = sandbox_find(dir->fs->core, (unsigned)node_folder(dir), name);
+		child->sb = sandbox_find(dir->fs->core, folder, name);
 		return child->sb ? 0 : -ENOENT;
 	}
 	if (dir->kind == KIND_TEMPLATES) {
@@ -167,13 +178,13 @@ static void list_named(const struct node *dir,
 {
 	struct core *core = dir->fs->core;
 	struct node child = *dir;
-	int folder = node_folder(dir);
+	folder_t folder;
 	char number[16];
 
-	if (folder >= 0) {
+	if (node_folder(dir, &folder)) {
 		child.kind = KIND_SANDBOX;
 		list_for_each (child.sb, &core->sandboxes, struct sandbox, link)
-			if (child.sb->folder == (unsigned)folder)
+			if (child.sb->folder == folder)
 				emit(ctx, child.sb->name, &child);
 	} else if (dir->kind == KIND_TEMPLATES) {
 		child.kind = KIND_TEMPLATE;
@@ -209,12 +220,13 @@ void node_list(const struct node *dir,
  * /tmp: everybody may make entries there and end only their own. */
 static mode_t mode_of(const struct node *node)
 {
+	folder_t folder;
 	mode_t mode = kinds[node->kind].mode, owner = mode >> 6 & 7, dir;
 
 	if (S_ISLNK(mode))
 		return S_IFLNK | 0777;
 	if (!node->sb) {
-		if (node_folder(node) >= 0)
+		if (node_folder(node, &folder))
 			return node->fs->shared ? S_IFDIR | 01777 : S_IFDIR | 0755;
 		owner &= S_ISDIR(mode) ? 5 : 4;
 		return mode | owner << 3 | owner;

@@ -43,6 +43,7 @@ enum kind {
 	KIND_EVENTS,
 	KIND_CONFIG,
 	KIND_EXEC_TIMEOUT,
+	KIND_FORKS,
 	KIND_RUN,
 	KIND_RUN_CODE,
 	KIND_RUN_LANGUAGE,
@@ -96,6 +97,6 @@ void node_stat(const struct node *node, struct stat *st);
 
 /**
  * node_folder() - which folder of sandboxes a directory is.
- * Return: as in struct sandbox, or -1 when sandboxes cannot be made there.
+ * Return: false when no sandboxes are made there.
  */
-int node_folder(const struct node *node);
+bool node_folder(const struct node *node, folder_t *folder);

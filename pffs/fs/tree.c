@@ -1,6 +1,7 @@
 /*
  * The requests about names and attributes.
  */
+#include "pffs/core/fork.h"
 #include "pffs/fs/operations.h"
 
 #include <errno.h>
@@ -139,27 +140,84 @@ static size_t template_for(struct node *dir)
 	return templates->fallback;
 }
 
+/* A mkdir in forks/ that is answered when the fork is there. */
+struct forking {
+	fuse_req_t req;
+	struct node dir;
+};
+
+static void forked(void *ctx, struct sandbox *child, const struct error *err)
+{
+	struct forking *forking = ctx;
+	struct node node = forking->dir;
+
+	if (child) {
+		node.kind = KIND_SANDBOX;
+		node.sb = child;
+		reply_entry(forking->req, &node);
+	} else {
+		fs_refuse(forking->req, node.fs, node.sb, err);
+	}
+	sandbox_unref(forking->dir.sb);
+	free(forking);
+}
+
+static void make_fork(fuse_req_t req, const struct node *dir, const char *name)
+{
+	const struct fuse_ctx *who = fuse_req_ctx(req);
+	struct forking *forking = malloc(sizeof(*forking));
+	struct error err;
+
+	if (!forking) {
+		fuse_reply_err(req, ENOMEM);
+		return;
+	}
+	*forking = (struct forking){.req = req, .dir = *dir};
+	sandbox_ref(dir->sb);
+	if (fork_begin(dir->sb, name, who->uid, who->gid, forked, forking, &err) < 0)
+		forked(forking, NULL, &err);
+}
+
 void fs_mkdir(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode)
 {
 	const struct fuse_ctx *who = fuse_req_ctx(req);
 	struct node dir;
 	struct error err;
+	folder_t folder;
 
 	(void)mode;
 	if (!fs_node(req, parent, &dir))
 		return;
-	if (node_folder(&dir) < 0) {
+	if (!node_folder(&dir, &folder)) {
 		refuse_change(req, parent);
 		return;
 	}
-	dir.sb = sandbox_create(dir.fs->core, (unsigned)node_folder(&dir), name,
-				template_for(&dir), who->uid, who->gid, &err);
+	if (dir.kind == KIND_FORKS) {
+		make_fork(req, &dir, name);
+		return;
+	}
+	dir.sb = sandbox_create(dir.fs->core, folder, name, template_for(&dir), who->uid,
+				who->gid, &err);
 	if (!dir.sb) {
 		fs_refuse(req, dir.fs, NULL, &err);
 		return;
 	}
 	dir.kind = KIND_SANDBOX;
 	reply_entry(req, &dir);
+}
+
+static void remove_sandbox(fuse_req_t req, const struct node *node)
+{
+	struct error err;
+
+	if (sandbox_has_forks(node->sb)) {
+		error_say(&err, EBUSY, "%s has forks: remove or move them first",
+			  node->sb->name);
+		fs_refuse(req, node->fs, node->sb, &err);
+		return;
+	}
+	sandbox_destroy(node->sb);
+	fuse_reply_err(req, 0);
 }
 
 void fs_rmdir(fuse_req_t req, fuse_ino_t parent, const char *name)
@@ -170,13 +228,12 @@ void fs_rmdir(fuse_req_t req, fuse_ino_t parent, const char *name)
 	if (!fs_node(req, parent, &dir))
 		return;
 	r = node_child(&dir, name, &node);
-	if (r == 0 && node.kind != KIND_SANDBOX) {
+	if (r < 0)
+		fuse_reply_err(req, -r);
+	else if (node.kind == KIND_SANDBOX)
+		remove_sandbox(req, &node);
+	else
 		refuse_change(req, parent);
-		return;
-	}
-	if (r == 0)
-		sandbox_destroy(node.sb);
-	fuse_reply_err(req, -r);
 }
 
 void fs_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t newparent,
@@ -184,12 +241,13 @@ void fs_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t n
 {
 	struct node from, to, node;
 	struct error err;
+	folder_t folder;
 	int r;
 
 	if (!fs_node(req, parent, &from) || !fs_node(req, newparent, &to))
 		return;
 	r = node_child(&from, name, &node);
-	if (r == 0 && (node.kind != KIND_SANDBOX || node_folder(&to) < 0)) {
+	if (r == 0 && (node.kind != KIND_SANDBOX || !node_folder(&to, &folder))) {
 		refuse_change(req, parent);
 		return;
 	}
@@ -199,7 +257,7 @@ void fs_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t n
 		fuse_reply_err(req, -r);
 		return;
 	}
-	if (sandbox_rename(node.sb, (unsigned)node_folder(&to), newname, &err) < 0)
+	if (sandbox_rename(node.sb, folder, newname, &err) < 0)
 		fs_refuse(req, node.fs, NULL, &err);
 	else
 		fuse_reply_err(req, 0);

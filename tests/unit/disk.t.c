@@ -11,7 +11,7 @@
 
 #define SIZE (40u * DISK_CLUSTER + 7 * DISK_SECTOR) /* the last cluster is short */
 
-static uint8_t model[SIZE], bytes[SIZE];
+static uint8_t models[2][SIZE], *model = models[0], bytes[SIZE];
 static char path[] = "/tmp/pffs-disk-XXXXXX";
 static unsigned seed = 20261;
 
@@ -31,7 +31,7 @@ static void make_base(void)
 {
 	int fd = mkstemp(path);
 
-	memset(model, 0, sizeof(model));
+	memset(model, 0, SIZE);
 	for (unsigned i = 0; i < SIZE / DISK_CLUSTER; i++) {
 		uint8_t *at = model + i * DISK_CLUSTER;
 
@@ -146,6 +146,70 @@ static void test_layered(void)
 	disk_close(&disk);
 }
 
+/* What fork(2) makes of a sealed disk in the child. */
+static struct disk twin_of(const struct disk *disk)
+{
+	size_t map = (SIZE + DISK_CLUSTER - 1) / DISK_CLUSTER * sizeof(*disk->map);
+	struct disk twin = *disk;
+
+	for (unsigned i = 0; i < disk->layers; i++)
+		twin.fd[i] = dup(disk->fd[i]);
+	twin.map = malloc(map);
+	twin.scratch = malloc(DISK_CLUSTER);
+	memcpy(twin.map, disk->map, map);
+	return twin;
+}
+
+/* Parent and child write in turn, each with a model of its own. */
+static void test_fork(const uint8_t *base)
+{
+	struct disk disk, twin;
+	struct error err = {0};
+	unsigned bad = 0;
+
+	memcpy(models[0], base, SIZE);
+	disk_open_layered(&disk, path, &err);
+	for (unsigned i = 0; i < 500; i++)
+		bad += random_step(&disk);
+	is_int(disk_seal(&disk, &err), 0, "a disk is sealed %s", err.text);
+	twin = twin_of(&disk);
+	is_int(disk_part(&twin, &err), 0, "a fork takes a top of its own %s", err.text);
+	memcpy(models[1], models[0], SIZE);
+	for (unsigned i = 0; i < 4000; i++) {
+		model = models[i % 2];
+		bad += random_step(i % 2 ? &twin : &disk);
+	}
+	is_int(bad, 0, "parent and fork, 4500 random operations");
+	model = models[1];
+	is_model(&twin, "the fork");
+	disk_close(&twin);
+	model = models[0];
+	is_model(&disk, "the parent");
+	disk_close(&disk);
+}
+
+/* More generations than there can be layers. */
+static void test_generations(const uint8_t *base)
+{
+	struct disk disk;
+	struct error err = {0};
+	unsigned bad = 0, layers;
+
+	memcpy(model, base, SIZE);
+	disk_open_layered(&disk, path, &err);
+	disk_seal(&disk, &err);
+	is_int(disk.layers, 2, "a disk without writes needs no new top");
+	for (unsigned i = 0; i < 3 * DISK_LAYERS_MAX; i++) {
+		bad += random_step(&disk) + random_step(&disk);
+		bad += disk_seal(&disk, &err) < 0;
+	}
+	is_int(bad, 0, "%d generations %s", 3 * DISK_LAYERS_MAX, err.text);
+	layers = disk.layers;
+	is_model(&disk, "after them");
+	ok(layers == DISK_LAYERS_MAX, "%u layers, no more than there can be", layers);
+	disk_close(&disk);
+}
+
 /* A write to a part of a cluster must not cost what is zeros around it. */
 static void test_sparse(void)
 {
@@ -210,10 +274,12 @@ static void test_refusals(void)
 
 int main(void)
 {
+	static uint8_t base[SIZE];
 	struct disk disk;
 	struct error err;
 
 	make_base();
+	memcpy(base, model, SIZE);
 	test_image();
 	if (disk_open_layered(&disk, path, &err) == 0) {
 		test_limits(&disk, "layered");
@@ -222,6 +288,8 @@ int main(void)
 	}
 	test_sparse();
 	test_layered();
+	test_fork(base);
+	test_generations(base);
 	test_refusals();
 	unlink(path);
 	return done_testing();

@@ -179,6 +179,9 @@ static void runs_queue_in_order_of_completion(struct sandbox *sb)
 	is_str(sandbox_state_name(sb), "starting", "the machine is not there yet");
 	is_int(heard(AGENT_RUN, streams), 0, "nothing is sent to it");
 	say(0, AGENT_READY, NULL, 0);
+	is_int(heard(AGENT_WAKE, streams), 1, "a booted machine is told who it is");
+	is_str(sandbox_state_name(sb), "starting", "and is not ready before it is that");
+	say(0, AGENT_AWAKE, NULL, 0);
 	is_str(sandbox_state_name(sb), "running", "a ready machine begins at once");
 	is_int(heard(AGENT_RUN, streams), 1, "with one run");
 	is_int(streams[0], 2, "the one that was complete first");

@@ -1,0 +1,351 @@
+#!/usr/bin/env python3
+"""Forks of real guests: memory, streams, threads, processes.
+
+Uses KVM, or an emulated host, as `vmctl probe` decides; $PFFS_ENGINE overrides
+that, and $PFFS_IMAGES says where the images are. Arguments are names of tests.
+"""
+import json
+import os
+import signal
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+import traceback
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(0, os.path.join(HERE, "../unit"))
+sys.dont_write_bytecode = True
+import broker_kit as kit  # noqa: E402 # pylint: disable=wrong-import-position
+
+VMCTL = os.environ.get("VMCTL", os.path.join(HERE, "../../vmctl/vmctl"))
+IMAGES = os.environ.get("PFFS_IMAGES", "/var/cache/pffs")
+ENGINE = os.environ.get("PFFS_ENGINE", "auto")
+WAKE, RUN, CODE = 1, 2, 3
+READY, STARTED, STDOUT, STDERR, EXIT = range(64, 69)
+HEADER = struct.Struct("<IIBBH")
+PATIENCE = 180
+kit.PATIENCE = PATIENCE
+
+
+class Run:
+    def __init__(self):
+        self.out = self.err = b""
+        self.status = None
+
+    def copy(self):
+        run = Run()
+        run.out, run.err, run.status = self.out, self.err, self.status
+        return run
+
+
+class Guest:
+    """The host's end of a conversation with an agent, as pffs holds it."""
+
+    def __init__(self, client, vm, pid):
+        self.client, self.vm, self.pid = client, vm, pid
+        self.partial = b""
+        self.runs = {}
+        self.last = 0
+        self.epoch = 0
+        self.ready = False
+
+    def take(self):
+        data = self.client.data.pop(self.vm, b"")
+        if not data:
+            return
+        self.client.send(kit.CREDIT, struct.pack("<I", len(data)), self.vm)
+        self.partial += data
+        while len(self.partial) >= HEADER.size:
+            length, stream, kind, zero, _ = HEADER.unpack_from(self.partial)
+            assert not zero and length <= 65536, "the stream is out of step"
+            if len(self.partial) < HEADER.size + length:
+                return
+            payload = self.partial[HEADER.size:HEADER.size + length]
+            self.partial = self.partial[HEADER.size + length:]
+            self.frame(kind, stream, payload)
+
+    def frame(self, kind, stream, payload):
+        assert READY <= kind <= 70, (kind, "the stream is out of step")
+        if kind == READY:
+            self.ready = True
+        elif kind == STDOUT:
+            self.runs[stream].out += payload
+        elif kind == STDERR:
+            self.runs[stream].err += payload
+        elif kind == EXIT:
+            self.runs[stream].status = tuple(payload)
+
+    def wait(self, until, seconds=PATIENCE):
+        deadline = time.monotonic() + seconds
+        self.take()
+        while not until():
+            assert time.monotonic() < deadline, (self.vm, "waited too long", self.runs and self.runs[self.last].out[-200:])
+            self.client.sock.settimeout(max(0.1, deadline - time.monotonic()))
+            self.client.take()
+            for guest in self.client.guests:
+                guest.take()
+            for event in self.client.events:
+                assert event["vm"] != self.vm, event
+        self.client.sock.settimeout(PATIENCE)
+
+    def send(self, kind, stream=0, payload=b""):
+        self.client.send(kit.DATA, HEADER.pack(len(payload), stream, kind, 0, self.epoch) + payload, self.vm)
+
+    def wake(self, epoch=1):
+        self.epoch = epoch
+        name, ident = b"host%d" % self.vm, b"sbx_" + b"%032x" % self.vm
+        self.send(WAKE, 0, struct.pack("<HQ", epoch, time.time_ns()) + os.urandom(64) +
+                  struct.pack("<I", len(name)) + name + struct.pack("<I", len(ident)) + ident)
+
+    def begin(self, code, language=1):
+        self.last += 1
+        run = self.runs[self.last] = Run()
+        code = code.encode()
+        self.send(RUN, self.last, struct.pack("<BBI", language, 0, len(code)))
+        self.send(CODE, self.last, code)
+        return run
+
+    def run(self, code, language=1):
+        run = self.begin(code, language)
+        self.wait(lambda: run.status is not None)
+        assert run.status == (0, 0), (run.status, run.out, run.err)
+        return run.out.decode()
+
+    def fork(self, name="child"):
+        """All that came before the reply is the parent's past."""
+        self.client.seq += 1
+        seq = self.client.seq
+        start = time.monotonic()
+        self.client.send(kit.CONTROL, json.dumps(
+            {"op": "fork", "seq": seq, "vm": self.vm, "name": name}).encode())
+        # a frame at a time: what stands behind the reply is not looked at yet
+        while seq not in self.client.replies:
+            self.client.take()
+        reply = self.client.replies.pop(seq)
+        assert "error" not in reply, reply
+        reply["seconds"] = time.monotonic() - start
+        self.take()
+        child = Guest(self.client, reply["vm"], reply["pid"])
+        child.partial, child.last, child.epoch = self.partial, self.last, self.epoch
+        child.runs = {number: run.copy() for number, run in self.runs.items()}
+        child.ready = self.ready
+        child.reply = reply
+        self.client.guests.append(child)
+        return child
+
+    def destroy(self):
+        reply = self.client.request("destroy", vm=self.vm)
+        assert "error" not in reply, reply
+        self.client.guests.remove(self)
+
+
+class Server:
+    def __init__(self, directory):
+        self.path = os.path.join(directory, "sock")
+        self.process = subprocess.Popen(
+            [VMCTL, "serve", "--engine", ENGINE, "--socket", self.path, "--images", IMAGES,
+             "--host-memory-mib", "8192"])
+        deadline = time.monotonic() + PATIENCE
+        while not os.path.exists(self.path) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        self.client = kit.Client(self.path)
+        self.client.guests = []
+
+    def boot(self, memory_mib=512, vcpus=1):
+        made = self.client.create("guest", memory_mib=memory_mib, vcpus=vcpus)
+        assert "error" not in made, made
+        guest = Guest(self.client, made["vm"], made["pid"])
+        self.client.guests.append(guest)
+        guest.wait(lambda: guest.ready)
+        guest.wake()
+        return guest
+
+    def clean(self):
+        for guest in list(self.client.guests):
+            guest.destroy()
+        left = self.client.request("list")["vms"]
+        assert left == [], left
+
+
+def test_values(server):
+    "a fork has its parent's memory, and each its own from then on"
+    parent = server.boot()
+    parent.run("x = 41; data = list(range(100000)); open('/root/f', 'w').write('before')")
+    child = parent.fork()
+    print("# reply after", round(child.reply["seconds"] * 1000), "ms, pause",
+          child.reply["pause_usec"], "us", flush=True)
+    assert child.run("print(x, sum(data))") == "41 4999950000\n"
+    child.run("x = 1; data.clear(); open('/root/f', 'w').write('child')")
+    assert parent.run("print(x, len(data), open('/root/f').read())") == "41 100000 before\n"
+    parent.run("x = 2; open('/root/f', 'w').write('parent')")
+    assert child.run("print(x, len(data), open('/root/f').read())") == "1 0 child\n"
+    assert child.run("head -c 1000000 /dev/urandom > /root/big; sync; echo 3 > /proc/sys/vm/drop_caches; "
+                     "md5sum < /root/big; cat /root/f", 2).endswith("child")
+    assert parent.run("sync; echo 3 > /proc/sys/vm/drop_caches; cat /root/f; ls /root/big 2>/dev/null || true", 2) == "parent"
+
+
+def counts(run):
+    return [int(line) for line in run.out.split(b"\n")[:-1] if line]
+
+
+def test_running(server):
+    "a fork during a loop: both go on, and every byte comes once"
+    parent = server.boot()
+    loop = ("import time, math\nlast = time.monotonic()\nback = 0\nsum = 0.0\n"
+            "for i in range(%d):\n    print(i, flush=True)\n    sum += math.sin(i)\n"
+            "    now = time.monotonic()\n    back += now < last\n    last = now\nprint(-back)\n")
+    total = "import math\nwant = 0.0\nfor i in range(4000):\n    want += math.sin(i)\nprint(want == sum)"
+    run = parent.begin(loop % 4000)
+    family = [parent]
+    for turn in range(4):
+        parent.wait(lambda: len(run.out) > 500 * (turn + 1))
+        family.append(parent.fork())
+    for guest in family:
+        its = guest.runs[guest.last]
+        guest.wait(lambda: its.status is not None)
+        assert its.status == (0, 0), (its.status, its.err)
+        assert counts(its) == list(range(4000)) + [0], (guest.vm, its.out[-100:])
+        assert guest.run(total) == "True\n"
+    for number, guest in enumerate(family):
+        guest.wake(2 + number)
+    assert len({guest.run("import os; print(os.urandom(16).hex())") for guest in family}) == 5
+
+
+def test_storm(server):
+    "forks during heavy disk writes: every copy of the disk is whole"
+    parent = server.boot()
+    run = parent.begin("for i in $(seq 80); do head -c 300000 /dev/urandom > /root/s$i; "
+                       "md5sum /root/s$i >> /root/sums; sync; echo $i; done; sync; "
+                       "echo 3 > /proc/sys/vm/drop_caches; md5sum --quiet -c /root/sums; "
+                       "wc -l < /root/sums; dmesg | grep -ci 'ext4.*error'; true", 2)
+    family = [parent]
+    for turn in range(4):
+        parent.wait(lambda: run.out.count(b"\n") >= 15 * (turn + 1))
+        family.append(family[turn].fork())
+    sums = set()
+    for guest in family:
+        its = guest.runs[guest.last]
+        guest.wait(lambda: its.status is not None)
+        assert its.out.endswith(b"80\n80\n0\n") and not its.err, (its.out[-300:], its.err)
+        sums.add(guest.run("md5sum /root/sums", 2))
+    assert len(sums) > 1, "the copies have not parted"
+
+
+def test_depth(server):
+    "a fork of a fork of a fork, with sleeping threads and timers"
+    guest = server.boot()
+    guest.run("depth = [0]\nimport threading, time\nhits = []\n"
+              "def tick():\n    while True:\n        time.sleep(0.05)\n        hits.append(1)\n"
+              "threading.Thread(target=tick, daemon=True).start()")
+    for depth in range(1, 6):
+        guest = guest.fork("depth%d" % depth)
+        guest.run("depth.append(%d); n = len(hits)" % depth)
+        assert guest.run("print(depth)") == str(list(range(depth + 1))) + "\n"
+        assert guest.run("time.sleep(0.3); print(len(hits) > n)") == "True\n"
+        out = guest.run("a = time.monotonic(); time.sleep(0.1); print(time.monotonic() - a)")
+        assert 0.09 < float(out) < 0.6, out
+    assert all(g.run("print(6 * 7)") == "42\n" for g in server.client.guests)
+
+
+def test_many(server):
+    "20 children of one parked parent; destroyed, they leave nothing"
+    parent = server.boot()
+    parent.run("x = 7; import random")
+    assert "error" not in server.client.request("park", vm=parent.vm)
+    before = server.client.request("stat")
+    times = []
+    children = []
+    for number in range(20):
+        children.append(parent.fork("child%d" % number))
+        times.append((children[-1].reply["seconds"], children[-1].reply["pause_usec"]))
+    print("# replies, ms:", [round(t * 1000) for t, _ in times], "fork in parent, us:",
+          [p for _, p in times], flush=True)
+    for number, child in enumerate(children):
+        assert child.run("x += %d; print(x)" % number) == "%d\n" % (7 + number)
+    for child in children:
+        child.destroy()
+    assert server.client.request("stat")["vms"] == before["vms"]
+    assert "error" not in server.client.request("resume", vm=parent.vm)
+    assert parent.run("print(x)") == "7\n"
+
+
+def test_orphans(server):
+    "children live on when their parent is killed; their end is noticed"
+    parent = server.boot()
+    parent.run("x = 5")
+    child = parent.fork()
+    grandchild = child.fork()
+    for victim, survivor in ((parent, child), (child, grandchild)):
+        server.client.request("kill", vm=victim.vm, signal=int(signal.SIGKILL))
+        event = server.client.wait_event("dead", victim.vm)
+        assert "signal 9" in event["reason"], event
+        assert survivor.run("x += 1; print(x)") == "6\n"
+        reply = server.client.request("fork", vm=victim.vm, name="late")
+        assert reply["errno"] == 5 and "signal 9" in reply["error"], reply
+    server.client.events.clear()
+    server.client.request("kill", vm=grandchild.vm, signal=int(signal.SIGKILL))
+    assert "reason" in server.client.wait_event("dead", grandchild.vm)
+
+
+def test_two_vcpus(server):
+    "both vCPUs of a busy guest go on in the fork"
+    parent = server.boot(vcpus=2)
+    assert parent.run("import os; print(os.cpu_count())") == "2\n"
+    run = parent.begin("import subprocess, sys\n"
+                       "code = 'n = 0\\nfor i in range(300000): n += i * i % 7\\nprint(n)'\n"
+                       "both = [subprocess.Popen([sys.executable, '-c', code], stdout=subprocess.PIPE)"
+                       " for _ in range(2)]\n"
+                       "print('begun', flush=True)\n"
+                       "print([int(p.communicate()[0]) for p in both])\n")
+    parent.wait(lambda: b"begun" in run.out)
+    child = parent.fork()
+    for guest in (parent, child):
+        its = guest.runs[guest.last]
+        guest.wait(lambda: its.status is not None)
+        want = sum(i * i % 7 for i in range(300000))
+        assert its.status == (0, 0) and its.out == b"begun\n[%d, %d]\n" % (want, want), its.out
+    assert child.run("import os; print(len(os.sched_getaffinity(0)))") == "2\n"
+
+
+def main():
+    tests = [(n, t) for n, t in globals().items() if n.startswith("test_")]
+    wanted = sys.argv[1:]
+    tests = [(n, t) for n, t in tests if not wanted or n in wanted]
+    print("1..%d" % len(tests), flush=True)
+    failed = 0
+    with tempfile.TemporaryDirectory() as directory:
+        server = Server(directory)
+        for number, (name, test) in enumerate(tests, 1):
+            start = time.monotonic()
+            failure = None
+            try:
+                test(server)
+                server.clean()
+            except (AssertionError, kit.Closed, OSError, KeyError, ValueError) as error:
+                failure = error
+                log = ""
+                for guest in server.client.guests:
+                    try:
+                        log += server.client.request("log", vm=guest.vm).get("log", "")[-1500:]
+                    except (kit.Closed, OSError):
+                        break
+                where = traceback.extract_tb(error.__traceback__)[-1]
+                print("#", name, type(error).__name__, error, where.line, flush=True)
+                for line in log.split("\n"):
+                    print("#", line, flush=True)
+                server.client.close()
+                server.client = kit.Client(server.path)
+                server.client.guests = []
+                for left in server.client.request("list")["vms"]:
+                    server.client.request("destroy", vm=left["vm"])
+            failed += failure is not None
+            print("not ok" if failure is not None else "ok", number, "-", test.__doc__, flush=True)
+            print("# %s took %.1f s" % (name, time.monotonic() - start), flush=True)
+        server.process.terminate()
+        server.process.wait(PATIENCE)
+    return 1 if failed else 0
+
+
+sys.exit(main())

@@ -1,0 +1,308 @@
+#include "vmctl/kvm_state.h"
+
+#include "util/cleanup.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+
+#define CPUID_ENTRIES 256
+#define MSRS_MAX      4096 /* that a KVM may list */
+#define MSR_BATCH     256  /* KVM takes no more in one call */
+
+#define MSR_TSC		 0x10
+#define MSR_TSC_DEADLINE 0x6e0
+
+#define LAPIC_LVTT	   0x320 /* Intel SDM vol. 3A, table 10-1 and 10.5.1 */
+#define LVTT_MODE_MASK	   (3u << 17)
+#define LVTT_MODE_DEADLINE (2u << 17)
+#define TSC_ELSEWHERE	   (1ull << 60)
+
+/* One step of reading or setting: an ioctl that has to work. */
+struct step {
+	unsigned long request;
+	void *data;
+	const char *what;
+	bool skip;
+};
+
+static int take_steps(int fd, const struct step *steps, size_t count, const char *verb,
+		      struct error *err)
+{
+	for (size_t i = 0; i < count; i++)
+		if (!steps[i].skip && ioctl(fd, steps[i].request, steps[i].data) < 0)
+			return error_set(err, errno, "KVM does not %s the guest's %s", verb,
+					 steps[i].what);
+	return 0;
+}
+
+#define STEPS(steps) (steps), sizeof(steps) / sizeof((steps)[0])
+
+static bool has(int fd, unsigned long cap)
+{
+	return ioctl(fd, KVM_CHECK_EXTENSION, cap) > 0;
+}
+
+static int no_memory(struct error *err)
+{
+	return error_say(err, ENOMEM, "no memory for the guest's registers");
+}
+
+/* The MSRs that KVM wants to be saved, as entries without values. */
+static int list_msrs(struct kvm_state *state, struct kvm_vcpu_state *vcpu, int dev_fd,
+		     struct error *err)
+{
+	size_t size = sizeof(struct kvm_msr_list) + MSRS_MAX * sizeof(uint32_t);
+	cleanup_free struct kvm_msr_list *list = calloc(1, size);
+
+	if (!list)
+		return no_memory(err);
+	list->nmsrs = MSRS_MAX;
+	if (ioctl(dev_fd, KVM_GET_MSR_INDEX_LIST, list) < 0)
+		return error_set(err, errno, "KVM does not list its MSRs");
+	vcpu->msrs = calloc(list->nmsrs + 1, sizeof(*vcpu->msrs));
+	if (!vcpu->msrs)
+		return no_memory(err);
+	for (uint32_t i = 0; i < list->nmsrs; i++)
+		vcpu->msrs[i].index = list->indices[i];
+	state->msr_count = list->nmsrs;
+	return 0;
+}
+
+/* Read or set MSRs, at most MSR_BATCH in a call. */
+static int transfer_msrs(int fd, unsigned long request, struct kvm_msr_entry *entries,
+			 uint32_t count, struct error *err)
+{
+	size_t size = sizeof(struct kvm_msrs) + MSR_BATCH * sizeof(*entries);
+	cleanup_free struct kvm_msrs *msrs = calloc(1, size);
+	const char *verb = request == KVM_GET_MSRS ? "tell" : "take";
+
+	if (!msrs)
+		return no_memory(err);
+	for (uint32_t at = 0; at < count;) {
+		uint32_t n = count - at < MSR_BATCH ? count - at : MSR_BATCH;
+		int done;
+
+		msrs->nmsrs = n;
+		memcpy(msrs->entries, entries + at, n * sizeof(*entries));
+		done = ioctl(fd, request, msrs);
+		if (done < 0)
+			return error_set(err, errno, "KVM does not %s the guest's MSRs",
+					 verb);
+		memcpy(entries + at, msrs->entries, n * sizeof(*entries));
+		if ((uint32_t)done < n)
+			return error_say(err, EIO, "KVM does not %s the guest's MSR 0x%x",
+					 verb, entries[at + (uint32_t)done].index);
+		at += n;
+	}
+	return 0;
+}
+
+static struct kvm_msr_entry *find_msr(const struct kvm_state *state,
+				      const struct kvm_vcpu_state *vcpu, uint32_t index)
+{
+	for (uint32_t i = 0; i < state->msr_count; i++)
+		if (vcpu->msrs[i].index == index)
+			return &vcpu->msrs[i];
+	return NULL;
+}
+
+static bool in_deadline_mode(const struct kvm_vcpu_state *vcpu)
+{
+	uint32_t lvtt;
+
+	memcpy(&lvtt, vcpu->lapic.regs + LAPIC_LVTT, sizeof(lvtt));
+	return (lvtt & LVTT_MODE_MASK) == LVTT_MODE_DEADLINE;
+}
+
+/*
+ * A timer that KVM has seen expire, but not yet made an interrupt of, reads as
+ * none. A deadline that has passed makes up for it; at worst that is an interrupt
+ * too many.
+ */
+static void mend_deadline(const struct kvm_state *state, struct kvm_vcpu_state *vcpu)
+{
+	struct kvm_msr_entry *deadline = find_msr(state, vcpu, MSR_TSC_DEADLINE);
+	const struct kvm_msr_entry *tsc = find_msr(state, vcpu, MSR_TSC);
+
+	if (state->has_irqchip && deadline && tsc && !deadline->data &&
+	    in_deadline_mode(vcpu))
+		deadline->data = tsc->data;
+}
+
+static int get_vcpu(struct kvm_state *state, struct kvm_vcpu_state *vcpu, int fd,
+		    struct error *err)
+{
+	unsigned long get_xsave = state->has_xsave2 ? KVM_GET_XSAVE2 : KVM_GET_XSAVE;
+	struct kvm_vcpu_events *events = &vcpu->events;
+	const struct step first[] = {
+	    {KVM_GET_MP_STATE, &vcpu->mp, "vCPU's mode", !state->has_irqchip},
+	    {KVM_GET_REGS, &vcpu->regs, "registers", false},
+	    {KVM_GET_SREGS, &vcpu->sregs, "system registers", false},
+	    {get_xsave, vcpu->xsave, "vector registers", !state->xsave_size},
+	    {KVM_GET_FPU, &vcpu->fpu, "FPU", state->xsave_size},
+	    {KVM_GET_XCRS, &vcpu->xcrs, "XCRs", !state->has_xcrs},
+	    {KVM_GET_DEBUGREGS, &vcpu->debugregs, "debug registers", !state->has_debugregs},
+	    {KVM_GET_LAPIC, &vcpu->lapic, "local APIC", !state->has_irqchip},
+	    {KVM_GET_CPUID2, vcpu->cpuid, "CPUID", false},
+	};
+	const struct step last[] = {{KVM_GET_VCPU_EVENTS, events, "events", false}};
+	int r;
+
+	vcpu->cpuid->nent = CPUID_ENTRIES;
+	r = take_steps(fd, STEPS(first), "tell", err);
+	if (!r)
+		r = transfer_msrs(fd, KVM_GET_MSRS, vcpu->msrs, state->msr_count, err);
+	if (!r)
+		r = take_steps(fd, STEPS(last), "tell", err);
+	if (!r)
+		mend_deadline(state, vcpu);
+	return r;
+}
+
+/* The first reading of a VM makes room for this one and all others. */
+static int make_room(struct kvm_state *state, int dev_fd, unsigned count, struct error *err)
+{
+	int r = 0;
+
+	for (; state->vcpu_count < count && !r; state->vcpu_count++) {
+		struct kvm_vcpu_state *vcpu = &state->vcpu[state->vcpu_count];
+
+		vcpu->cpuid = calloc(1, sizeof(*vcpu->cpuid) +
+					    CPUID_ENTRIES * sizeof(*vcpu->cpuid->entries));
+		if (state->xsave_size)
+			vcpu->xsave = calloc(1, state->xsave_size);
+		if (!vcpu->cpuid || (state->xsave_size && !vcpu->xsave))
+			return no_memory(err);
+		r = list_msrs(state, vcpu, dev_fd, err);
+	}
+	return r;
+}
+
+static void probe(struct kvm_state *state, int vm_fd)
+{
+	int size = ioctl(vm_fd, KVM_CHECK_EXTENSION, KVM_CAP_XSAVE2);
+	struct kvm_irqchip chip = {.chip_id = KVM_IRQCHIP_IOAPIC};
+
+	state->has_xsave2 = size >= (int)sizeof(struct kvm_xsave);
+	if (state->has_xsave2)
+		state->xsave_size = (size_t)size;
+	else if (has(vm_fd, KVM_CAP_XSAVE))
+		state->xsave_size = sizeof(struct kvm_xsave);
+	state->has_xcrs = has(vm_fd, KVM_CAP_XCRS);
+	state->has_debugregs = has(vm_fd, KVM_CAP_DEBUGREGS);
+	state->has_clock = has(vm_fd, KVM_CAP_ADJUST_CLOCK);
+	/* A VM has all three controllers or none of them, and no local APICs. */
+	state->has_irqchip = ioctl(vm_fd, KVM_GET_IRQCHIP, &chip) == 0;
+}
+
+int kvm_state_get(struct kvm_state *state, int dev_fd, int vm_fd, const int *fds,
+		  unsigned count, struct error *err)
+{
+	int r;
+
+	if (count > KVM_STATE_VCPUS_MAX)
+		return error_say(err, EINVAL, "a guest has at most %d vCPUs",
+				 KVM_STATE_VCPUS_MAX);
+	if (!state->vcpu_count)
+		probe(state, vm_fd);
+	r = make_room(state, dev_fd, count, err);
+	for (unsigned i = 0; i < count && !r; i++)
+		r = get_vcpu(state, &state->vcpu[i], fds[i], err);
+	if (!r && state->has_clock && ioctl(vm_fd, KVM_GET_CLOCK, &state->clock) < 0)
+		r = error_set(err, errno, "KVM does not tell the guest's clock");
+	for (unsigned i = 0; i < KVM_STATE_CHIPS && !r && state->has_irqchip; i++) {
+		state->chip[i].chip_id = i;
+		if (ioctl(vm_fd, KVM_GET_IRQCHIP, &state->chip[i]) < 0)
+			r = error_set(err, errno,
+				      "KVM does not tell interrupt controller %u", i);
+	}
+	return r;
+}
+
+/*
+ * KVM takes a TSC that is within a second of the one it set before for an attempt
+ * to set both alike, and for the first vCPU that would be the one of a new VM,
+ * which is 0. Going elsewhere first makes the value count.
+ */
+static int part_tsc(const struct kvm_state *state, int fd, struct error *err)
+{
+	struct kvm_msr_entry away = {.index = MSR_TSC, .data = TSC_ELSEWHERE};
+
+	if (!find_msr(state, &state->vcpu[0], MSR_TSC))
+		return 0;
+	return transfer_msrs(fd, KVM_SET_MSRS, &away, 1, err);
+}
+
+/* All MSRs, and the APIC's deadline again when the TSC is what it should be. */
+static int set_msrs(const struct kvm_state *state, const struct kvm_vcpu_state *vcpu,
+		    int fd, struct error *err)
+{
+	struct kvm_msr_entry *deadline = find_msr(state, vcpu, MSR_TSC_DEADLINE);
+	int r = vcpu == &state->vcpu[0] ? part_tsc(state, fd, err) : 0;
+
+	if (!r)
+		r = transfer_msrs(fd, KVM_SET_MSRS, vcpu->msrs, state->msr_count, err);
+	if (!r && deadline)
+		r = transfer_msrs(fd, KVM_SET_MSRS, deadline, 1, err);
+	return r;
+}
+
+static int set_vcpu(const struct kvm_state *state, const struct kvm_vcpu_state *saved,
+		    int fd, struct error *err)
+{
+	struct kvm_vcpu_state copy = *saved, *vcpu = &copy;
+	const struct step first[] = {
+	    {KVM_SET_CPUID2, vcpu->cpuid, "CPUID", false},
+	    {KVM_SET_MP_STATE, &vcpu->mp, "vCPU's mode", !state->has_irqchip},
+	    {KVM_SET_REGS, &vcpu->regs, "registers", false},
+	    {KVM_SET_SREGS, &vcpu->sregs, "system registers", false},
+	    {KVM_SET_XCRS, &vcpu->xcrs, "XCRs", !state->has_xcrs},
+	    {KVM_SET_XSAVE, vcpu->xsave, "vector registers", !state->xsave_size},
+	    {KVM_SET_FPU, &vcpu->fpu, "FPU", state->xsave_size},
+	    {KVM_SET_DEBUGREGS, &vcpu->debugregs, "debug registers", !state->has_debugregs},
+	    {KVM_SET_LAPIC, &vcpu->lapic, "local APIC", !state->has_irqchip},
+	};
+	const struct step last[] = {{KVM_SET_VCPU_EVENTS, &vcpu->events, "events", false}};
+	int r = take_steps(fd, STEPS(first), "take", err);
+
+	if (!r)
+		r = set_msrs(state, saved, fd, err);
+	if (!r)
+		r = take_steps(fd, STEPS(last), "take", err);
+	/* For a guest's watchdogs; it fails for one that does not use KVM's clock. */
+	if (!r && ioctl(fd, KVM_KVMCLOCK_CTRL, 0) < 0 && errno != EINVAL && errno != ENOTTY)
+		r = error_set(err, errno, "KVM does not stop the guest's clock");
+	return r;
+}
+
+int kvm_state_set(const struct kvm_state *state, int vm_fd, const int *fds,
+		  struct error *err)
+{
+	struct kvm_clock_data clock = {.clock = state->clock.clock};
+	int r = 0;
+
+	for (unsigned i = 0; i < state->vcpu_count && !r; i++)
+		r = set_vcpu(state, &state->vcpu[i], fds[i], err);
+	for (unsigned i = 0; i < KVM_STATE_CHIPS && !r && state->has_irqchip; i++) {
+		struct kvm_irqchip chip = state->chip[i];
+
+		if (ioctl(vm_fd, KVM_SET_IRQCHIP, &chip) < 0)
+			r = error_set(err, errno,
+				      "KVM does not take interrupt controller %u", i);
+	}
+	if (!r && state->has_clock && ioctl(vm_fd, KVM_SET_CLOCK, &clock) < 0)
+		r = error_set(err, errno, "KVM does not take the guest's clock");
+	return r;
+}
+
+void kvm_state_fini(struct kvm_state *state)
+{
+	for (unsigned i = 0; i < KVM_STATE_VCPUS_MAX; i++) {
+		free(state->vcpu[i].xsave);
+		free(state->vcpu[i].cpuid);
+		free(state->vcpu[i].msrs);
+	}
+	*state = (struct kvm_state){0};
+}
