@@ -41,6 +41,7 @@ static const struct kind_info kinds[KIND_COUNT] = {
     [KIND_EVENTS] = {"events", KIND_SANDBOX, FILE_MODE(0400), &events_ops},
     [KIND_CONFIG] = {"config", KIND_SANDBOX, DIR_MODE(0500), NULL},
     [KIND_EXEC_TIMEOUT] = {"exec_timeout", KIND_CONFIG, FILE_MODE(0600), &exec_timeout_ops},
+    [KIND_FORKS] = {"forks", KIND_SANDBOX, DIR_MODE(0700), NULL},
     [KIND_RUN] = {NULL, KIND_RUNS, DIR_MODE(0500), NULL},
     [KIND_RUN_CODE] = {"code", KIND_RUN, FILE_MODE(0400), &code_ops},
     [KIND_RUN_LANGUAGE] = {"language", KIND_RUN, FILE_MODE(0400), &run_language_ops},
