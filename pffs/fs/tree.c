@@ -241,7 +241,7 @@ void fs_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t n
 {
 	struct node from, to, node;
 	struct error err;
-	folder_t folder;
+	folder_t folder = FOLDER_ROOT;
 	int r;
 
 	if (!fs_node(req, parent, &from) || !fs_node(req, newparent, &to))
