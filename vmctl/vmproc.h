@@ -47,7 +47,7 @@ struct fork;
 struct vmproc_spec {
 	const char *template, *name;
 	const char *kernel, *initramfs, *base, *upper; /* paths */
-	int memory_mib, vcpus;
+	int memory_mib, vcpus, disk_mib;
 };
 
 struct vmproc {

@@ -124,19 +124,31 @@ static void answered(void *ctx, json_t *reply, const struct error *failed)
 	} else {
 		finish(fork, NULL, &err);
 	}
+	guest_resume(parent);
 	fork_next(parent);
 	sandbox_unref(parent);
 }
 
+static struct fork *first(const struct sandbox *parent)
+{
+	return list_empty(&parent->forks)
+		   ? NULL
+		   : container_of(parent->forks.next, struct fork, link);
+}
+
+bool fork_in_flight(const struct sandbox *parent)
+{
+	const struct fork *fork = first(parent);
+
+	return fork && fork->asked;
+}
+
 void fork_next(struct sandbox *parent)
 {
-	struct fork *fork;
+	struct fork *fork = first(parent);
 
-	if (list_empty(&parent->forks) || parent->state != SANDBOX_READY ||
+	if (!fork || fork->asked || parent->state != SANDBOX_READY ||
 	    parent->channel.out.len)
-		return;
-	fork = container_of(parent->forks.next, struct fork, link);
-	if (fork->asked)
 		return;
 	fork->asked = true;
 	vmm_request(&parent->core->vmm,
