@@ -29,8 +29,14 @@
 #define EFER_LME (1ull << 8)
 #define EFER_LMA (1ull << 10)
 
+/*
+ * When it is needed first, and so never in a fork: each leaf is an exit to the host
+ * of this host, if it has one, and all of them take longer than the rest of a VM.
+ */
 static int get_cpuid(struct kvm_vm *kvm, struct error *err)
 {
+	if (kvm->cpuid)
+		return 0;
 	kvm->cpuid =
 	    calloc(1, sizeof(*kvm->cpuid) + CPUID_ENTRIES * sizeof(kvm->cpuid->entries[0]));
 	if (!kvm->cpuid)
@@ -100,9 +106,6 @@ int kvm_vm_init(struct kvm_vm *kvm, const struct gmem *mem, struct error *err)
 	if (r < (int)sizeof(struct kvm_run))
 		return error_say(err, ENOTSUP, "/dev/kvm has a strange struct kvm_run");
 	kvm->run_size = (size_t)r;
-	r = get_cpuid(kvm, err);
-	if (r < 0)
-		return r;
 	kvm->vm_fd = ioctl(kvm->dev_fd, KVM_CREATE_VM, 0);
 	if (kvm->vm_fd < 0)
 		return error_set(err, errno, "KVM does not make a VM");
@@ -160,7 +163,7 @@ int kvm_vcpu_make(const struct kvm_vm *kvm, unsigned index, struct kvm_run **run
 	return steal_fd(&fd);
 }
 
-int kvm_vcpu_init(const struct kvm_vm *kvm, unsigned index, unsigned count,
+int kvm_vcpu_init(struct kvm_vm *kvm, unsigned index, unsigned count,
 		  struct kvm_run **run, struct error *err)
 {
 	cleanup_close int fd = kvm_vcpu_make(kvm, index, run, err);
@@ -168,6 +171,9 @@ int kvm_vcpu_init(const struct kvm_vm *kvm, unsigned index, unsigned count,
 
 	if (fd < 0)
 		return fd;
+	r = get_cpuid(kvm, err);
+	if (r < 0)
+		return r;
 	r = set_cpuid(kvm, fd, index, count);
 	if (r < 0)
 		return error_set(err, -r, "KVM does not take the CPUID of vCPU %u", index);
