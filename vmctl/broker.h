@@ -23,8 +23,9 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/types.h>
 
-#define BROKER_BUCKETS 64
+#define BROKER_BUCKETS 256
 
 struct vmproc;
 
@@ -39,7 +40,8 @@ struct broker {
 	struct loop loop;
 	struct link clients; /* struct client, by its link */
 	struct link vms;     /* struct vmproc, by its link, in order of id */
-	struct link buckets[BROKER_BUCKETS]; /* struct vmproc, by its bucket */
+	struct link buckets[BROKER_BUCKETS]; /* struct vmproc, by its bucket: by id */
+	struct link pids[BROKER_BUCKETS];    /* struct vmproc, by its pid_bucket */
 	uint32_t vm_count, last_id;
 	uint64_t started_ns;
 	struct loop_source listener, signals;
@@ -75,6 +77,9 @@ struct vmproc *broker_find(struct broker *broker, uint32_t id);
 
 /** broker_find_any() - the VM with @id, or NULL. */
 struct vmproc *broker_find_any(struct broker *broker, uint32_t id);
+
+/** broker_find_pid() - the VM whose process @pid is and has not ended, or NULL. */
+struct vmproc *broker_find_pid(struct broker *broker, pid_t pid);
 
 /** broker_vm_gone() - a VM has been freed; called by vmproc.c alone. */
 void broker_vm_gone(struct broker *broker);
