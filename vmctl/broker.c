@@ -84,6 +84,8 @@ int broker_init(struct broker *broker, const struct broker_config *config,
 	    .listener = LOOP_SOURCE_NONE,
 	    .listen_fd = -1,
 	};
+	if (!broker->config.deadline_ms)
+		broker->config.deadline_ms = BROKER_DEADLINE_MS;
 	list_init(&broker->clients);
 	list_init(&broker->vms);
 	for (int i = 0; i < BROKER_BUCKETS; i++) {

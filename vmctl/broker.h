@@ -25,7 +25,8 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-#define BROKER_BUCKETS 256
+#define BROKER_BUCKETS	   256
+#define BROKER_DEADLINE_MS 10000
 
 struct vmproc;
 
@@ -33,6 +34,7 @@ struct broker_config {
 	const char *images;	/* directory of kernel, initramfs, templates */
 	const char *engine;	/* "kvm" or "emulated", as `stat` reports it */
 	const char *vm_program; /* what to execute as `vmctl vm` */
+	unsigned deadline_ms;	/* for an answer of a VM process; 0: BROKER_DEADLINE_MS */
 };
 
 struct broker {

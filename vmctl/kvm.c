@@ -163,8 +163,8 @@ int kvm_vcpu_make(const struct kvm_vm *kvm, unsigned index, struct kvm_run **run
 	return steal_fd(&fd);
 }
 
-int kvm_vcpu_init(struct kvm_vm *kvm, unsigned index, unsigned count,
-		  struct kvm_run **run, struct error *err)
+int kvm_vcpu_init(struct kvm_vm *kvm, unsigned index, unsigned count, struct kvm_run **run,
+		  struct error *err)
 {
 	cleanup_close int fd = kvm_vcpu_make(kvm, index, run, err);
 	int r;
