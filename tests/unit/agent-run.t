@@ -160,6 +160,13 @@ class Agent:
         self.pump(lambda: self.seen.count(type_) >= count)
 
     def end(self):
+        """A REPL whose run did not end would outlive the agent, and be busy for ever."""
+        try:
+            count = self.seen.count(RESET_DONE)
+            self.send(RESET)
+            self.wait_seen(RESET_DONE, count + 1)
+        except (OSError, EOFError):
+            pass
         self.port.close()
         return self.process.wait(PATIENCE)
 
