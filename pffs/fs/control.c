@@ -122,7 +122,15 @@ static void print_template_file(const struct node *node, const char *suffix, FIL
 
 static void render_info(const struct node *node, FILE *out)
 {
-	print_template_file(node, "info", out);
+	const struct template *template =
+	    &node->fs->core->templates.list[node->template];
+
+	if (!template->made) {
+		print_template_file(node, "info", out);
+		return;
+	}
+	fprintf(out, "name %s\nsandbox %s\n", template->name, template->machine->id);
+	print_time(out, "created", &template->created);
 }
 
 static void render_packages(const struct node *node, FILE *out)
@@ -138,7 +146,7 @@ static void render_fallback(const struct node *node, FILE *out)
 	const struct templates *t = &node->fs->core->templates;
 
 	if (t->fallback < t->count)
-		fprintf(out, "%s\n", t->names[t->fallback]);
+		fprintf(out, "%s\n", t->list[t->fallback].name);
 }
 
 static int store_fallback(const struct node *node, char *value, struct error *err)
@@ -172,7 +180,7 @@ static void render_status(const struct node *node, FILE *out)
 		"template %s\n",
 		sb->id, sb->name, sandbox_state_name(sb), newest ? newest->number : 0,
 		sb->parent_id[0] ? sb->parent_id : "-", sb->generation,
-		sb->core->templates.names[sb->template]);
+		sb->core->templates.list[sb->template].name);
 	print_time(out, "created", &sb->created);
 	if (sb->vm)
 		fprintf(out, "vm %u\npid %d\n", sb->vm, sb->pid);
