@@ -50,8 +50,8 @@ struct sandbox {
 	char name[SANDBOX_NAME_MAX + 1];
 	char id[SANDBOX_ID_LEN + 1];
 	size_t template;		    /* index into core->templates */
-	char parent_id[SANDBOX_ID_LEN + 1]; /* of what it was forked from, or empty */
-	unsigned generation;		    /* forks between it and a fresh machine */
+	char parent_id[SANDBOX_ID_LEN + 1]; /* of the sandbox it is a fork of, or empty */
+	unsigned generation;		    /* forks between it and its template */
 	uid_t uid;
 	gid_t gid;
 	mode_t mode;			  /* of its directory, permission bits only */

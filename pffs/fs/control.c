@@ -169,18 +169,20 @@ static void render_status(const struct node *node, FILE *out)
 {
 	const struct sandbox *sb = node->sb;
 	const struct run *newest = sandbox_newest(sb);
+	const char *template = sb->core->templates.list[sb->template].name;
+	bool forked = sb->parent_id[0];
 
 	fprintf(out,
 		"id %s\n"
 		"name %s\n"
 		"state %s\n"
 		"run %u\n"
-		"parent %s\n"
+		"parent %s%s\n"
 		"generation %u\n"
 		"template %s\n",
 		sb->id, sb->name, sandbox_state_name(sb), newest ? newest->number : 0,
-		sb->parent_id[0] ? sb->parent_id : "-", sb->generation,
-		sb->core->templates.list[sb->template].name);
+		forked ? "" : "templates/", forked ? sb->parent_id : template,
+		sb->generation, template);
 	print_time(out, "created", &sb->created);
 	if (sb->vm)
 		fprintf(out, "vm %u\npid %d\n", sb->vm, sb->pid);
