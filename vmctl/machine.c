@@ -191,7 +191,8 @@ int machine_init(struct machine *m, const struct machine_config *config, struct 
 	if (!r)
 		r = disk_open_image(&m->base, config->base, err);
 	if (!r)
-		r = disk_open_layered(&m->upper, config->upper, err);
+		r = disk_open_layered(&m->upper, config->upper, config->disk_mib << 20,
+				      err);
 	if (r < 0)
 		return r;
 	init_devices(m, config);

@@ -32,7 +32,8 @@ struct machine_config {
 	const char *upper; /* what the second disk begins as */
 	uint64_t memory_mib;
 	uint64_t vcpus;
-	int agent_fd; /* non-blocking stream; stays the caller's */
+	uint64_t disk_mib; /* of the second disk; no less than @upper has */
+	int agent_fd;	   /* non-blocking stream; stays the caller's */
 
 	/* In a vCPU thread: the VM has ended. May be called more than once. */
 	void (*dead)(struct machine *m, const char *reason);

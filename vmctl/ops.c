@@ -18,6 +18,9 @@
 #define MEMORY_MIB_MIN 128
 #define MEMORY_MIB_MAX (1 << 20)
 #define VCPUS_MAX      8
+#define DISK_MIB       4096 /* when the client does not say */
+#define DISK_MIB_MIN   64
+#define DISK_MIB_MAX   (64 << 10)
 #define LIST_MAX       256 /* VMs in one reply to `list` */
 
 /* A request on its way to its reply. */
@@ -79,7 +82,7 @@ static int check_name(struct call *call, const char *name)
 /* The fields of `create` that are values; the paths are start_vm()'s. */
 static int get_spec(struct call *call, struct vmproc_spec *spec)
 {
-	json_int_t memory, vcpus;
+	json_int_t memory, vcpus, disk = DISK_MIB;
 
 	spec->template = get_string(call, "template");
 	if (!spec->template)
@@ -87,10 +90,13 @@ static int get_spec(struct call *call, struct vmproc_spec *spec)
 	spec->name = get_string(call, "name");
 	if (!spec->name || check_name(call, spec->name) < 0 ||
 	    get_number(call, "memory_mib", MEMORY_MIB_MIN, MEMORY_MIB_MAX, &memory) < 0 ||
-	    get_number(call, "vcpus", 1, VCPUS_MAX, &vcpus) < 0)
+	    get_number(call, "vcpus", 1, VCPUS_MAX, &vcpus) < 0 ||
+	    (json_object_get(call->fields, "disk_mib") &&
+	     get_number(call, "disk_mib", DISK_MIB_MIN, DISK_MIB_MAX, &disk) < 0))
 		return call->err.code;
 	spec->memory_mib = (int)memory;
 	spec->vcpus = (int)vcpus;
+	spec->disk_mib = (int)disk;
 	return 0;
 }
 

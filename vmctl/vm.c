@@ -5,6 +5,7 @@
 #include "util/loop.h"
 #include "vmctl/machine.h"
 #include "vmctl/vm_fork.h"
+#include "vmctl/vm_stat.h"
 
 #include <errno.h>
 #include <jansson.h>
@@ -15,7 +16,6 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/prctl.h>
-#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
@@ -84,28 +84,6 @@ static json_t *log_answer(void)
 	return json_pack("{s:s}", "log", vm.log_text);
 }
 
-static json_int_t resident_bytes(void)
-{
-	size_t len;
-	cleanup_free char *text = io_read_file("/proc/self/statm", 4096, &len, NULL);
-	const char *resident = text ? strchr(text, ' ') : NULL;
-
-	return resident ? strtoll(resident, NULL, 10) * sysconf(_SC_PAGESIZE) : 0;
-}
-
-static json_t *stat_answer(void)
-{
-	struct rusage usage;
-	json_int_t usec;
-
-	getrusage(RUSAGE_SELF, &usage);
-	usec = (json_int_t)(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) * 1000000 +
-	       usage.ru_utime.tv_usec + usage.ru_stime.tv_usec;
-	return json_pack("{s:I, s:I, s:I}", "cpu_usec", usec, "memory_bytes",
-			 resident_bytes(), "disk_bytes",
-			 (json_int_t)disk_allocated(&vm.machine.upper));
-}
-
 static void send_answer(json_t *reply, json_t *seq)
 {
 	json_object_set(reply, "seq", seq ? seq : json_null());
@@ -134,7 +112,7 @@ static void answer(const json_t *request, const int *fds)
 	if (op && strcmp(op, "log") == 0)
 		reply = log_answer();
 	else if (op && strcmp(op, "stat") == 0)
-		reply = stat_answer();
+		reply = vm_stat(&vm.machine);
 	else if (op && strcmp(op, "park") == 0)
 		reply = parked(true);
 	else if (op && strcmp(op, "resume") == 0)
@@ -274,17 +252,19 @@ static int build(const json_t *start, struct error *err)
 	    .dead = set_reason,
 	    .watch = on_watch,
 	};
-	json_int_t memory_mib, vcpus;
+	json_int_t memory_mib, vcpus, disk_mib;
 	const char *op, *name;
 
-	if (json_unpack((json_t *)start, "{s:s, s:s, s:s, s:s, s:s, s:s, s:I, s:I}", "op",
-			&op, "name", &name, "kernel", &config.kernel, "initramfs",
+	if (json_unpack((json_t *)start, "{s:s, s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:I}",
+			"op", &op, "name", &name, "kernel", &config.kernel, "initramfs",
 			&config.initramfs, "base", &config.base, "upper", &config.upper,
-			"memory_mib", &memory_mib, "vcpus", &vcpus) < 0 ||
-	    strcmp(op, "start") != 0 || memory_mib < 0 || vcpus < 0)
+			"memory_mib", &memory_mib, "vcpus", &vcpus, "disk_mib",
+			&disk_mib) < 0 ||
+	    strcmp(op, "start") != 0 || memory_mib < 0 || vcpus < 0 || disk_mib < 0)
 		return error_say(err, EPROTO, "the start message lacks something");
 	config.memory_mib = (uint64_t)memory_mib;
 	config.vcpus = (uint64_t)vcpus;
+	config.disk_mib = (uint64_t)disk_mib;
 	prctl(PR_SET_NAME, name);
 	return machine_init(&vm.machine, &config, err);
 }

@@ -306,10 +306,11 @@ int vmproc_ask(struct vmproc *vm, json_t *message, const int *fds, struct error 
 
 static int send_start(struct vmproc *vm, const struct vmproc_spec *spec, struct error *err)
 {
-	json_t *start = json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:i, s:i}", "op", "start",
-				  "name", spec->name, "kernel", spec->kernel, "initramfs",
-				  spec->initramfs, "base", spec->base, "upper", spec->upper,
-				  "memory_mib", spec->memory_mib, "vcpus", spec->vcpus);
+	json_t *start = json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:i, s:i, s:i}", "op",
+				  "start", "name", spec->name, "kernel", spec->kernel,
+				  "initramfs", spec->initramfs, "base", spec->base, "upper",
+				  spec->upper, "memory_mib", spec->memory_mib, "vcpus",
+				  spec->vcpus, "disk_mib", spec->disk_mib);
 	int r = start ? vmproc_ask(vm, start, NULL, err)
 		      : error_set(err, ENOMEM, "cannot make a VM");
 

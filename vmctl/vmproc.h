@@ -46,7 +46,7 @@ struct broker;
 struct vmproc_spec {
 	const char *template, *name;
 	const char *kernel, *initramfs, *base, *upper; /* paths */
-	int memory_mib, vcpus;
+	int memory_mib, vcpus, disk_mib;
 };
 
 struct vmproc {

@@ -63,9 +63,11 @@ static struct sandbox *boot(struct core *core, size_t index, struct error *err)
 		return NULL;
 	templates_image_changed(&core->templates, index); /* not after this one */
 	vmm_request(&core->vmm,
-		    json_pack("{s:s, s:s, s:s, s:i, s:i}", "op", "create", "name", name,
-			      "template", name, "memory_mib", (int)core->options.memory_mib,
-			      "vcpus", (int)core->options.vcpus),
+		    json_pack("{s:s, s:s, s:s, s:i, s:i, s:i}", "op", "create", "name",
+			      name, "template", name, "memory_mib",
+			      (int)core->options.memory_mib, "vcpus",
+			      (int)core->options.vcpus, "disk_mib",
+			      (int)core->options.disk_mib),
 		    created, sandbox_ref(machine));
 	return machine;
 }

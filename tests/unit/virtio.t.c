@@ -552,7 +552,7 @@ int main(void)
 	int fd = mkstemp(path);
 
 	if (fd < 0 || ftruncate(fd, 1 << 20) < 0 || gmem_init(&mem, RAM, &err) < 0 ||
-	    disk_open_layered(&disk, path, &err) < 0)
+	    disk_open_layered(&disk, path, 0, &err) < 0)
 		return 1;
 	unlink(path);
 	close(fd);
