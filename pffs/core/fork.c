@@ -285,6 +285,7 @@ static void answered(void *ctx, json_t *reply, const struct error *failed)
 		fork->answered = true;
 		fail(fork, failed ? failed : &err);
 	}
+	guest_resume(parent);
 	fork_next(parent);
 	sandbox_unref(parent);
 }
@@ -299,15 +300,26 @@ static json_t *request(const struct fork *fork)
 			 (json_int_t)fork->parent->vm, "names", names);
 }
 
+static struct fork *first(const struct sandbox *parent)
+{
+	return list_empty(&parent->forks)
+		   ? NULL
+		   : container_of(parent->forks.next, struct fork, link);
+}
+
+bool fork_in_flight(const struct sandbox *parent)
+{
+	const struct fork *fork = first(parent);
+
+	return fork && fork->asked;
+}
+
 void fork_next(struct sandbox *parent)
 {
-	struct fork *fork;
+	struct fork *fork = first(parent);
 
-	if (list_empty(&parent->forks) || parent->channel.out.len ||
+	if (!fork || fork->asked || parent->channel.out.len ||
 	    (parent->state != SANDBOX_READY && parent->state != SANDBOX_FROZEN))
-		return;
-	fork = container_of(parent->forks.next, struct fork, link);
-	if (fork->asked)
 		return;
 	fork->asked = true;
 	vmm_request(&parent->core->vmm, request(fork), answered, fork);

@@ -7,7 +7,9 @@
  * is between frames. vmctl's reply stands in the link's stream at the place where
  * parent and children part (docs/fork.md), so a child's record is the parent's at
  * that moment: the run that goes on, the runs that wait, and the first part of a
- * frame. The fork is done when the agent of every child says that it has become
+ * frame. What is sent behind the request is the parent's alone; so until the reply no
+ * run begins and no stdin is fed, or a child's record would have what its guest never
+ * saw. The fork is done when the agent of every child says that it has become
  * another machine; when one does not, none of them stays.
  *
  * Of a template whose machine still boots the children are in the world at once, and
@@ -41,6 +43,9 @@ struct fork_order {
  */
 int fork_begin(struct sandbox *parent, const struct fork_order *order, fork_done_fn *done,
 	       void *ctx, struct error *err);
+
+/** fork_in_flight() - vmctl has been asked for a fork of @parent, and has not answered. */
+bool fork_in_flight(const struct sandbox *parent);
 
 /** fork_next() - make the next fork of @parent if it can be made now. */
 void fork_next(struct sandbox *parent);

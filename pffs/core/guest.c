@@ -29,7 +29,7 @@ static void pump_stdin(struct feed *feed)
 	struct sandbox *sb = run ? run->sandbox : NULL;
 	uint8_t piece[16384];
 
-	if (!sb || sb->current != run || feed->ended)
+	if (!sb || sb->current != run || feed->ended || fork_in_flight(sb))
 		return;
 	while (feed->window && feed->sent < feed->bytes.size) {
 		size_t room = feed->window < sizeof(piece) ? feed->window : sizeof(piece);
@@ -176,8 +176,15 @@ void guest_next(struct sandbox *sb)
 {
 	struct run *run = first_queued(sb);
 
-	if (run && sb->state == SANDBOX_READY && !sb->current)
+	if (run && sb->state == SANDBOX_READY && !sb->current && !fork_in_flight(sb))
 		start_run(sb, run);
+}
+
+void guest_resume(struct sandbox *sb)
+{
+	if (sb->current)
+		pump_stdin(sb->current->feed);
+	guest_next(sb);
 }
 
 void guest_wake(struct sandbox *sb)
@@ -199,11 +206,9 @@ void guest_wake(struct sandbox *sb)
 void guest_go_on(struct sandbox *sb)
 {
 	sandbox_event(sb, "ready", NULL);
-	if (sb->current) {
+	if (sb->current)
 		arm_deadline(sb, sb->current);
-		pump_stdin(sb->current->feed);
-	}
-	guest_next(sb);
+	guest_resume(sb);
 	fork_next(sb);
 }
 

@@ -89,8 +89,6 @@ struct run *run_fork(struct run *run, struct sandbox *sandbox)
 		return NULL;
 	copy->queue_order = run->queue_order;
 	copy->state = run->state;
-	copy->timed_out = run->timed_out;
-	copy->killed = run->killed;
 	memcpy(copy->interpreter, run->interpreter, sizeof(copy->interpreter));
 	copy->created = run->created;
 	copy->started = run->started;

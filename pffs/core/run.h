@@ -68,6 +68,7 @@ struct run *run_new(struct sandbox *sandbox, enum agent_language language, uint3
  * run_fork() - the copy of a run for a fork of its sandbox: what it has put out so
  * far, and a stdin of its own that nobody writes to yet. Where somebody does write to
  * the original's, the copy's stays open until its own writers have come and gone.
+ * A limit that has passed passes once more, since its signal may be the parent's alone.
  * Return: a run with one reference, or NULL without memory or spool space.
  */
 struct run *run_fork(struct run *run, struct sandbox *sandbox);
