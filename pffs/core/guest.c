@@ -279,11 +279,19 @@ static int handle_stdin_taken(struct sandbox *sb, const struct agent_frame *fram
 	return 0;
 }
 
+/* Until its agent has woken, a fork says what its parent had begun to say. */
+static bool is_of_this_epoch(const struct sandbox *sb, const struct agent_frame *frame)
+{
+	return frame->epoch == sb->epoch ||
+	       (sb->state == SANDBOX_STARTING && frame->epoch + 1 == sb->epoch);
+}
+
 /* Frames of a run that is not the current one crossed its end: they are old. */
 static int handle_run_frame(struct sandbox *sb, const struct agent_frame *frame,
 			    struct error *err)
 {
-	if (!sb->current || frame->stream != sb->current->number)
+	if (!sb->current || frame->stream != sb->current->number ||
+	    !is_of_this_epoch(sb, frame))
 		return 0;
 	switch (frame->type) {
 	case AGENT_STDOUT:

@@ -128,6 +128,10 @@ static void a_child_has_the_runs_of_its_parent(struct sandbox *parent)
 	is_int(sandbox_run(a, second->number)->state, RUN_QUEUED,
 	       "what waits, waits in both");
 	say_exit(6, first->number, 0, 0);
+	is_str(sandbox_state_name(a), "running", "where nobody is its parent any more");
+	epoch = 2;
+	say_exit(6, first->number, 0, 0);
+	epoch = 1;
 	is_int(heard(6, AGENT_RUN, streams), 1, "and has its turn");
 	is_int(sandbox_newest(a)->number, second->number, "numbers go on");
 	is_str(a->parent_id, parent->id, "the child knows its parent");
