@@ -15,6 +15,7 @@
 #include "vmctl/kvm.h"
 #include "vmctl/uart.h"
 #include "vmctl/vcpu.h"
+#include "vmctl/virtio_balloon.h"
 #include "vmctl/virtio_blk.h"
 #include "vmctl/virtio_console.h"
 #include "vmctl/virtio_rng.h"
@@ -22,7 +23,7 @@
 #include <pthread.h>
 
 #define MACHINE_MEMORY_MIN_MIB 128
-#define MACHINE_WINDOWS	       4
+#define MACHINE_WINDOWS	       5
 
 struct machine;
 
@@ -54,6 +55,7 @@ struct machine {
 	struct virtio_blk blk[2];
 	struct virtio_console console;
 	struct virtio_rng rng;
+	struct virtio_balloon balloon;
 	struct virtio_device *window[MACHINE_WINDOWS]; /* by address */
 };
 
