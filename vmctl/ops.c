@@ -245,7 +245,7 @@ static int ask(struct call *call, enum request_kind kind, const char *op)
 	if (vm->dead)
 		answer_of_dead(request);
 	else
-		r = request_ask(request, json_pack("{s:s}", "op", op), NULL, &call->err);
+		r = request_ask(request, json_pack("{s:s}", "op", op), NULL, 0, &call->err);
 	if (r < 0)
 		request_free(request);
 	return r;
@@ -261,14 +261,37 @@ static int op_resume(struct call *call)
 	return ask(call, REQUEST_PLAIN, "resume");
 }
 
+/* Return: what @call has as names, or NULL with call->err. */
+static json_t *get_names(struct call *call)
+{
+	json_t *names = json_object_get(call->fields, "names"), *name;
+	size_t i, count = json_array_size(names);
+
+	if (count < 1 || count > FORK_NAMES_MAX) {
+		error_say(&call->err, EINVAL, "names has to be an array of 1 to %d strings",
+			  FORK_NAMES_MAX);
+		return NULL;
+	}
+	json_array_foreach(names, i, name)
+	{
+		if (!json_is_string(name)) {
+			error_say(&call->err, EINVAL, "names has to be of strings");
+			return NULL;
+		}
+		if (check_name(call, json_string_value(name)) < 0)
+			return NULL;
+	}
+	return names;
+}
+
 static int op_fork(struct call *call)
 {
 	struct vmproc *vm = get_vm(call);
-	const char *name = vm ? get_string(call, "name") : NULL;
+	json_t *names = vm ? get_names(call) : NULL;
 
-	if (!name || check_name(call, name) < 0)
+	if (!names)
 		return call->err.code;
-	return fork_begin(call->client, call->seq, vm, name, &call->err);
+	return fork_begin(call->client, call->seq, vm, names, &call->err);
 }
 
 static int op_stat(struct call *call)
@@ -370,7 +393,7 @@ static void answer_error(struct request *request, const json_t *message,
 	request_fail(request, &err);
 }
 
-int ops_answer(struct vmproc *vm, const json_t *message)
+int ops_answer(struct vmproc *vm, json_t *message)
 {
 	json_int_t seq = json_integer_value(json_object_get(message, "seq"));
 	const char *sentence = json_string_value(json_object_get(message, "error"));

@@ -110,7 +110,7 @@ static void answered(void *ctx, json_t *reply, const struct error *failed)
 	int pid = 0;
 
 	if (reply)
-		json_unpack(reply, "{s:I, s?i}", "vm", &vm, "pid", &pid);
+		json_unpack(reply, "{s:[{s:I, s?i}]}", "vms", "vm", &vm, "pid", &pid);
 	if (failed)
 		err = *failed;
 	if (vm && parent->state == SANDBOX_READY)
@@ -152,8 +152,8 @@ void fork_next(struct sandbox *parent)
 		return;
 	fork->asked = true;
 	vmm_request(&parent->core->vmm,
-		    json_pack("{s:s, s:I, s:s}", "op", "fork", "vm", (json_int_t)parent->vm,
-			      "name", fork->name),
+		    json_pack("{s:s, s:I, s:[s]}", "op", "fork", "vm",
+			      (json_int_t)parent->vm, "names", fork->name),
 		    answered, fork);
 }
 
