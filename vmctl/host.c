@@ -181,8 +181,7 @@ static int take_signals(struct host *host, int *fd, struct error *err)
 	return 0;
 }
 
-static int host_run(struct host *host, const char *images, int listen_fd,
-		    struct error *err)
+static int host_run(struct host *host, const char *images, int listen_fd, struct error *err)
 {
 	static const struct relay_ops ops = {on_up, on_lost, may_pass};
 	int r;

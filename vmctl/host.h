@@ -11,17 +11,18 @@
  * templates come and go.
  *
  * The inner side (host_init.c) is PID 1 there, links the disks into an images
- * directory (host_links.h), and runs the broker with the ports as clients. Whichever side ends, the other one sees it: the end of QEMU ends
- * the outer vmctl, and the end of the outer vmctl hangs up the ports.
+ * directory (host_links.h), and runs the broker with the ports as clients. Whichever side
+ * ends, the other one sees it: the end of QEMU ends the outer vmctl, and the end of the
+ * outer vmctl hangs up the ports.
  */
 #pragma once
 
 #include "util/error.h"
 
-#define HOST_PORTS	   4
-#define HOST_PORT_NAME	   "pffs.link."
-#define HOST_SCSI	   "scsi" /* QEMU's id of the controller of the disks */
-#define HOST_UPPER_UNIT	   0      /* the upper disk; the templates follow */
+#define HOST_PORTS	4
+#define HOST_PORT_NAME	"pffs.link."
+#define HOST_SCSI	"scsi" /* QEMU's id of the controller of the disks */
+#define HOST_UPPER_UNIT 0      /* the upper disk; the templates follow */
 
 struct serve_options;
 

@@ -7,8 +7,8 @@
  * IMAGES the kernel and the initramfs of the guests. Init mounts what a system
  * needs, loads the modules, waits for the ports and the upper disk that QEMU shows,
  * links that into IMAGES, and is then the broker, with the ports as its clients. The
- * templates follow when the outer vmctl tells of them (host_links.h). Whatever goes wrong is said on the console and ends the
- * machine; QEMU's end tells the outer vmctl.
+ * templates follow when the outer vmctl tells of them (host_links.h). Whatever goes wrong
+ * is said on the console and ends the machine; QEMU's end tells the outer vmctl.
  */
 #include "util/cleanup.h"
 #include "util/io.h"
@@ -31,11 +31,11 @@
 #include <time.h>
 #include <unistd.h>
 
-#define IMAGES		"/images"
-#define MODULES		"/modules/list"
-#define PORTS		"/sys/class/virtio-ports"
-#define PORT_WAIT_MS	20000
-#define PORT_PAUSE_NS	2000000
+#define IMAGES	      "/images"
+#define MODULES	      "/modules/list"
+#define PORTS	      "/sys/class/virtio-ports"
+#define PORT_WAIT_MS  20000
+#define PORT_PAUSE_NS 2000000
 
 static int mount_all(struct error *err)
 {

@@ -124,14 +124,16 @@ void links_take(const char *images, const json_t *units)
 	struct error err;
 	size_t i;
 
-	json_array_foreach(had, i, name)
-		if (folder && !json_object_get(units, json_string_value(name)))
-			drop_template(folder, json_string_value(name));
-	json_object_foreach((json_t *)units, key, unit)
-		if (folder &&
-		    link_template(folder, key, (int)json_integer_value(unit), &err) < 0) {
-			fprintf(stderr, "vmctl: template %s: %s\n", key, err.text);
-			drop_template(folder, key);
-		}
+	json_array_foreach(
+	    had, i, name) if (folder && !json_object_get(units, json_string_value(name)))
+	    drop_template(folder, json_string_value(name));
+	json_object_foreach(
+	    (json_t *)units, key,
+	    unit) if (folder &&
+		      link_template(folder, key, (int)json_integer_value(unit), &err) < 0)
+	{
+		fprintf(stderr, "vmctl: template %s: %s\n", key, err.text);
+		drop_template(folder, key);
+	}
 	json_decref(had);
 }

@@ -137,7 +137,8 @@ void qmp_fini(struct qmp *qmp)
 int qmp_execute(struct qmp *qmp, const char *command, json_t *arguments,
 		void (*done)(void *ctx, const char *error), void *ctx)
 {
-	json_t *message = json_pack("{s:s, s:o}", "execute", command, "arguments", arguments);
+	json_t *message =
+	    json_pack("{s:s, s:o}", "execute", command, "arguments", arguments);
 	char *text = json_dumps(message, JSON_COMPACT);
 	struct qmp_call *call = calloc(1, sizeof(*call));
 	int r = -ENOMEM;
