@@ -37,14 +37,13 @@ static json_int_t number_in(const json_t *message, const char *key)
 
 json_t *describe_use(const struct vmproc *vm, const json_t *message)
 {
-	json_t *use =
-	    json_pack("{s:I, s:I, s:I}", "cpu_usec", number_in(message, "cpu_usec"),
-		      "memory_bytes", number_in(message, "memory_bytes"), "disk_bytes",
-		      number_in(message, "disk_bytes"));
+	static const char *const keys[] = {"cpu_usec", "memory_bytes", "memory_private",
+					   "memory_shared", "disk_bytes"};
 	json_t *body = describe_vm(vm);
 
-	json_object_update(body, use);
-	json_decref(use);
+	for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++)
+		json_object_set_new(body, keys[i],
+				    json_integer(number_in(message, keys[i])));
 	return body;
 }
 

@@ -10,17 +10,13 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define ZERO  UINT16_MAX /* in the map: no layer holds it, it reads as zeros */
-#define PARTS 64	 /* buffers per system call */
+#define ZERO  0	 /* in the map: no layer holds it, it reads as zeros */
+#define BASE  1	 /* the base's layer; the others are above */
+#define PARTS 64 /* buffers per system call */
 
 static uint64_t cluster_count(const struct disk *disk)
 {
 	return (disk->size + DISK_CLUSTER - 1) / DISK_CLUSTER;
-}
-
-static unsigned top_layer(const struct disk *disk)
-{
-	return disk->layers - 1;
 }
 
 static bool on_disk(const struct disk *disk, uint64_t offset, uint64_t len)
@@ -43,8 +39,13 @@ static int open_base(struct disk *disk, const char *path, struct error *err)
 	size = lseek(fd, 0, SEEK_END);
 	if (size < (off_t)DISK_SECTOR)
 		return error_say(err, EINVAL, "the disk image %s is empty", path);
-	*disk = (struct disk){.size = (uint64_t)size - (uint64_t)size % DISK_SECTOR};
-	disk->fd[disk->layers++] = steal_fd(&fd);
+	*disk = (struct disk){
+	    .size = (uint64_t)size - (uint64_t)size % DISK_SECTOR,
+	    .layers = 1,
+	};
+	for (unsigned i = 0; i <= DISK_LAYERS_MAX; i++)
+		disk->fd[i] = -1;
+	disk->fd[BASE] = steal_fd(&fd);
 	return 0;
 }
 
@@ -53,30 +54,31 @@ int disk_open_image(struct disk *disk, const char *path, struct error *err)
 	return open_base(disk, path, err);
 }
 
-/*
- * Give the clusters with data to the base. A block device does not know its
- * holes: then the base has them all.
- */
-static void map_base(struct disk *disk)
+/* Give the clusters of [@from, @to) to the base. */
+static void give_to_base(struct disk *disk, uint64_t from, uint64_t to)
 {
-	uint64_t count = cluster_count(disk);
-	off_t data = lseek(disk->fd[0], 0, SEEK_DATA), hole;
-
-	if (data < 0 && errno != ENXIO) {
-		memset(disk->map, 0, count * sizeof(*disk->map));
-		return;
+	for (uint64_t i = from / DISK_CLUSTER; i * DISK_CLUSTER < to; i++) {
+		disk->held[BASE] += disk->map[i] == ZERO;
+		disk->map[i] = BASE;
 	}
-	for (uint64_t i = 0; i < count; i++)
-		disk->map[i] = ZERO;
-	while (data >= 0 && (uint64_t)data < disk->size) {
-		uint64_t from = (uint64_t)data / DISK_CLUSTER, to = count;
+}
 
-		hole = lseek(disk->fd[0], data, SEEK_HOLE);
-		if (hole > data && (uint64_t)hole < disk->size)
-			to = ((uint64_t)hole + DISK_CLUSTER - 1) / DISK_CLUSTER;
-		for (uint64_t i = from; i < to; i++)
-			disk->map[i] = 0;
-		data = hole > data ? lseek(disk->fd[0], hole, SEEK_DATA) : -1;
+/*
+ * Give the clusters with data of the base, which has @size bytes, to it. A block
+ * device does not know its holes: then the base has them all.
+ */
+static void map_base(struct disk *disk, uint64_t size)
+{
+	off_t data = lseek(disk->fd[BASE], 0, SEEK_DATA), hole;
+
+	if (data < 0 && errno != ENXIO)
+		give_to_base(disk, 0, size);
+	while (data >= 0 && (uint64_t)data < size) {
+		hole = lseek(disk->fd[BASE], data, SEEK_HOLE);
+		if (hole <= data || (uint64_t)hole > size)
+			hole = (off_t)size;
+		give_to_base(disk, (uint64_t)data, (uint64_t)hole);
+		data = lseek(disk->fd[BASE], hole, SEEK_DATA);
 	}
 }
 
@@ -97,38 +99,71 @@ static int make_top(uint64_t size, struct error *err)
 	return steal_fd(&fd);
 }
 
-int disk_open_layered(struct disk *disk, const char *path, struct error *err)
+/* Make an empty layer and let it be the top; there is room for one. */
+static int add_top(struct disk *disk, struct error *err)
 {
-	int top, r = open_base(disk, path, err);
+	int fd = make_top(disk->size, err);
+	unsigned layer = BASE + 1;
+
+	if (fd < 0)
+		return fd;
+	while (disk->fd[layer] >= 0)
+		layer++;
+	disk->fd[layer] = fd;
+	disk->held[layer] = 0;
+	disk->top = layer;
+	disk->layers++;
+	return 0;
+}
+
+int disk_open_layered(struct disk *disk, const char *path, uint64_t size, struct error *err)
+{
+	int r = open_base(disk, path, err);
+	uint64_t base;
 
 	if (r < 0)
 		return r;
+	base = disk->size;
+	if (size && size < base) {
+		disk_close(disk);
+		return error_say(err, EINVAL,
+				 "a disk of %llu MiB is smaller than its image %s",
+				 (unsigned long long)(size >> 20), path);
+	}
+	if (size)
+		disk->size = size;
 	disk->map = calloc(cluster_count(disk), sizeof(*disk->map));
 	disk->scratch = malloc(DISK_CLUSTER);
 	if (!disk->map || !disk->scratch) {
 		disk_close(disk);
 		return error_say(err, ENOMEM, "no memory for the map of %s", path);
 	}
-	map_base(disk);
-	top = make_top(disk->size, err);
-	if (top < 0) {
+	map_base(disk, base);
+	r = add_top(disk, err);
+	if (r < 0)
 		disk_close(disk);
-		return top;
-	}
-	disk->fd[disk->layers++] = top;
-	return 0;
+	return r;
+}
+
+static void close_layer(struct disk *disk, unsigned layer)
+{
+	close(disk->fd[layer]);
+	disk->fd[layer] = -1;
+	disk->layers--;
 }
 
 void disk_close(struct disk *disk)
 {
-	for (unsigned i = 0; i < disk->layers; i++)
-		close(disk->fd[i]);
+	for (unsigned i = BASE; disk->layers; i++)
+		if (disk->fd[i] >= 0)
+			close_layer(disk, i);
 	free(disk->map);
 	free(disk->scratch);
 	*disk = (struct disk){0};
 }
 
-/* Move @len bytes between @fd and the buffers at @cur. */
+/* Move @len bytes between @fd and the buffers at @cur. Behind the end of the base are
+ * zeros; the other layers are as long as the disk. */
 static int transfer(int fd, bool write, uint64_t offset, struct iov_cursor *cur, size_t len)
 {
 	struct iovec part[PARTS];
@@ -142,8 +177,14 @@ static int transfer(int fd, bool write, uint64_t offset, struct iov_cursor *cur,
 
 		if (got < 0 && errno == EINTR)
 			continue;
-		if (got <= 0)
-			return got < 0 ? -errno : -EIO;
+		if (got < 0)
+			return -errno;
+		if (got == 0 && write)
+			return -EIO;
+		if (got == 0) {
+			iov_zero(cur, len);
+			return 0;
+		}
 		iov_skip(cur, (size_t)got);
 		offset += (size_t)got;
 		len -= (size_t)got;
@@ -171,7 +212,7 @@ int disk_read(struct disk *disk, uint64_t offset, struct iov_cursor *to, size_t 
 		return -EINVAL;
 	while (len) {
 		size_t run = run_length(disk, offset, len);
-		uint16_t layer = disk->map ? disk->map[offset / DISK_CLUSTER] : 0;
+		uint16_t layer = disk->map ? disk->map[offset / DISK_CLUSTER] : BASE;
 		int r = 0;
 
 		if (layer == ZERO)
@@ -204,7 +245,7 @@ static int copy_up(struct disk *disk, unsigned layer, uint64_t from, uint64_t to
 	if (r < 0 || all_zero(disk->scratch, iov.iov_len))
 		return r;
 	cur = iov_at(&iov, 1);
-	return transfer(disk->fd[top_layer(disk)], true, from, &cur, iov.iov_len);
+	return transfer(disk->fd[disk->top], true, from, &cur, iov.iov_len);
 }
 
 /* Make [@from, @to), inside one cluster, zeros in the top. */
@@ -212,7 +253,7 @@ static int punch(struct disk *disk, uint64_t from, uint64_t to)
 {
 	struct iovec iov = {.iov_base = disk->scratch, .iov_len = to - from};
 	struct iov_cursor cur = iov_at(&iov, 1);
-	int fd = disk->fd[top_layer(disk)];
+	int fd = disk->fd[disk->top];
 
 	/* Blocks are given back whole; what follows the disk's end is nothing. */
 	if (to == disk->size)
@@ -233,10 +274,18 @@ static uint64_t cluster_end(const struct disk *disk, uint64_t cluster)
 	return end < disk->size ? end : disk->size;
 }
 
-static void give_to_top(struct disk *disk, uint64_t cluster)
+/* Let @layer hold @cluster from now on, which may be ZERO. */
+static void give_to(struct disk *disk, uint64_t cluster, uint16_t layer)
 {
-	disk->map[cluster] = (uint16_t)top_layer(disk);
-	disk->used++;
+	uint16_t former = disk->map[cluster];
+
+	disk->map[cluster] = layer;
+	if (layer != ZERO)
+		disk->held[layer]++;
+	if (former == ZERO || --disk->held[former])
+		return;
+	if (former != BASE && former != disk->top)
+		close_layer(disk, former);
 }
 
 /*
@@ -249,7 +298,7 @@ static int raise_cluster(struct disk *disk, uint64_t cluster, uint64_t from, uin
 	uint64_t start = cluster * DISK_CLUSTER, end = cluster_end(disk, cluster);
 	int r = 0;
 
-	if (layer == top_layer(disk))
+	if (layer == disk->top)
 		return 0;
 	if (layer != ZERO) {
 		r = copy_up(disk, layer, start, from);
@@ -259,7 +308,7 @@ static int raise_cluster(struct disk *disk, uint64_t cluster, uint64_t from, uin
 	if (r < 0)
 		punch(disk, start, end); /* keep the invariant as well as we can */
 	else
-		give_to_top(disk, cluster);
+		give_to(disk, cluster, (uint16_t)disk->top);
 	return r;
 }
 
@@ -279,7 +328,7 @@ int disk_write(struct disk *disk, uint64_t offset, struct iov_cursor *from, size
 			return r;
 		at = stop;
 	}
-	return transfer(disk->fd[top_layer(disk)], true, offset, from, len);
+	return transfer(disk->fd[disk->top], true, offset, from, len);
 }
 
 /* Zero [@from, @to), inside @cluster. */
@@ -291,14 +340,13 @@ static int zero_part(struct disk *disk, uint64_t cluster, uint64_t from, uint64_
 
 	if (layer == ZERO)
 		return 0;
-	if (layer == top_layer(disk))
+	if (layer == disk->top)
 		r = punch(disk, from, to);
 	else if (!whole)
 		return raise_cluster(disk, cluster, from, to);
 	if (!whole || r)
 		return r;
-	disk->used -= layer == top_layer(disk);
-	disk->map[cluster] = ZERO;
+	give_to(disk, cluster, ZERO);
 	return 0;
 }
 
@@ -319,39 +367,26 @@ int disk_zero(struct disk *disk, uint64_t offset, uint64_t len)
 	return 0;
 }
 
-/* The layer, except base and top, that holds the fewest clusters. */
-static unsigned smallest_layer(const struct disk *disk)
+/* The sealed layer that holds the fewest clusters; there is one. */
+static uint16_t smallest_layer(const struct disk *disk)
 {
-	uint64_t clusters[DISK_LAYERS_MAX] = {0};
-	unsigned least = 1;
+	unsigned least = 0;
 
-	for (uint64_t i = 0; i < cluster_count(disk); i++)
-		if (disk->map[i] != ZERO)
-			clusters[disk->map[i]]++;
-	for (unsigned i = 2; i < top_layer(disk); i++)
-		if (clusters[i] < clusters[least])
+	for (unsigned i = BASE + 1; i <= DISK_LAYERS_MAX; i++) {
+		if (disk->fd[i] < 0 || i == disk->top)
+			continue;
+		if (!least || disk->held[i] < disk->held[least])
 			least = i;
-	return least;
+	}
+	return (uint16_t)least;
 }
 
-/* Take @layer, which holds nothing, out of the list. */
-static void drop_layer(struct disk *disk, unsigned layer)
-{
-	close(disk->fd[layer]);
-	disk->layers--;
-	for (unsigned i = layer; i < disk->layers; i++)
-		disk->fd[i] = disk->fd[i + 1];
-	for (uint64_t i = 0; i < cluster_count(disk); i++)
-		if (disk->map[i] != ZERO && disk->map[i] > layer)
-			disk->map[i]--;
-}
-
-/* Make room for a layer: copy the smallest one into the top. */
+/* Make room for a layer: copy what the smallest one holds into the top. */
 static int fold(struct disk *disk, struct error *err)
 {
-	unsigned layer = smallest_layer(disk);
+	uint16_t layer = smallest_layer(disk);
 
-	for (uint64_t i = 0; i < cluster_count(disk); i++) {
+	for (uint64_t i = 0; disk->fd[layer] >= 0; i++) {
 		int r;
 
 		if (disk->map[i] != layer)
@@ -361,28 +396,20 @@ static int fold(struct disk *disk, struct error *err)
 			punch(disk, i * DISK_CLUSTER, cluster_end(disk, i));
 			return error_set(err, -r, "cannot fold the disk's layers");
 		}
-		give_to_top(disk, i);
+		give_to(disk, i, (uint16_t)disk->top);
 	}
-	drop_layer(disk, layer);
 	return 0;
 }
 
 int disk_seal(struct disk *disk, struct error *err)
 {
-	int fd, r = 0;
+	int r = 0;
 
-	if (!disk->map || !disk->used)
+	if (!disk->map || !disk->held[disk->top])
 		return 0;
 	if (disk->layers == DISK_LAYERS_MAX)
 		r = fold(disk, err);
-	if (r < 0)
-		return r;
-	fd = make_top(disk->size, err);
-	if (fd < 0)
-		return fd;
-	disk->fd[disk->layers++] = fd;
-	disk->used = 0;
-	return 0;
+	return r ? r : add_top(disk, err);
 }
 
 int disk_part(struct disk *disk, struct error *err)
@@ -394,8 +421,8 @@ int disk_part(struct disk *disk, struct error *err)
 	fd = make_top(disk->size, err);
 	if (fd < 0)
 		return fd;
-	close(disk->fd[top_layer(disk)]);
-	disk->fd[top_layer(disk)] = fd;
+	close(disk->fd[disk->top]);
+	disk->fd[disk->top] = fd;
 	return 0;
 }
 
@@ -404,8 +431,8 @@ uint64_t disk_allocated(const struct disk *disk)
 	uint64_t bytes = 0;
 	struct stat st;
 
-	for (unsigned i = 1; i < disk->layers; i++)
-		if (fstat(disk->fd[i], &st) == 0)
+	for (unsigned i = BASE + 1; i <= DISK_LAYERS_MAX; i++)
+		if (disk->fd[i] >= 0 && fstat(disk->fd[i], &st) == 0)
 			bytes += (uint64_t)st.st_blocks * 512;
 	return bytes;
 }

@@ -3,20 +3,24 @@
  * layers.
  *
  * Theory of operation: the disk is cut into clusters of 64 KiB, and a map in
- * memory says for each which layer holds it, or that it is all zeros. Layer 0
- * is the base, a file or a block device that is never written. The newest layer
- * is the top: an unlinked sparse file, so that it costs what is written and
+ * memory says for each which layer holds it, or that it is all zeros. So a read
+ * costs the same however many layers there are. The base is a file or a block
+ * device that is never written; the disk may be larger than it. One of the other
+ * layers is the top: an unlinked sparse file, so that it costs what is written and
  * ends with its process. Layers keep a cluster at the offset that it has on the
- * disk. All writes go to the top; a write to a part of a cluster from below
+ * disk. All writes go to the top; a write to a part of a cluster from elsewhere
  * copies the rest up first.
  *
  * Invariant: a cluster that the map does not give to the top is a hole there.
  *
  * To fork a disk, its process seals the top, unless nothing is in it: then it is
  * a layer like the others, and an empty file is the new top. fork(2) copies the
- * map; the child takes an empty file of its own for the empty top. When there are
- * DISK_LAYERS_MAX layers, the one with the fewest clusters is copied into the new
- * top first, which is at most the disk's size divided by their number.
+ * map; the child takes an empty file of its own for the empty top.
+ *
+ * A sealed layer of which the map has no cluster any more is closed at once, and its
+ * room is free when the last process has done so. When there are DISK_LAYERS_MAX
+ * layers, the one with the fewest clusters is folded into the top before that is
+ * sealed. The fewest are no more than what the sealed layers hold on average.
  */
 #pragma once
 
@@ -32,11 +36,12 @@
 
 struct disk {
 	uint64_t size;	 /* bytes, a multiple of DISK_SECTOR */
-	uint16_t *map;	 /* per cluster: index of its layer; NULL: all in layer 0 */
-	unsigned layers; /* layers in use; the last one is the top if there is a map */
-	int fd[DISK_LAYERS_MAX];
-	uint64_t used;	  /* clusters that the map gives to the top */
-	uint8_t *scratch; /* one cluster, for copying up */
+	uint16_t *map;	 /* per cluster: its layer, or 0; NULL: all are in the base */
+	unsigned top;	 /* the layer that takes the writes, if there is a map */
+	unsigned layers; /* in use */
+	int fd[DISK_LAYERS_MAX + 1];	    /* by layer; -1: not in use */
+	uint32_t held[DISK_LAYERS_MAX + 1]; /* clusters that the map gives to each */
+	uint8_t *scratch;		    /* one cluster, for copying up */
 };
 
 /**
@@ -51,10 +56,13 @@ int disk_open_image(struct disk *disk, const char *path, struct error *err);
  * disk_open_layered() - a writable disk that begins as the contents of @path.
  * @path: a file or a block device; holes in a file cost nothing. The top goes
  *        to $TMPDIR or /var/tmp, or to memory where that cannot hold it.
+ * @size: in bytes, a multiple of DISK_SECTOR; 0 for that of @path. What is behind
+ *        the end of @path begins as zeros.
  *
  * Return: 0 or -errno with @err filled.
  */
-int disk_open_layered(struct disk *disk, const char *path, struct error *err);
+int disk_open_layered(struct disk *disk, const char *path, uint64_t size,
+		      struct error *err);
 
 /** disk_close() - give up all layers. */
 void disk_close(struct disk *disk);
@@ -101,5 +109,6 @@ int disk_seal(struct disk *disk, struct error *err);
  */
 int disk_part(struct disk *disk, struct error *err);
 
-/** disk_allocated() - bytes that the writable layers take on the host. */
+/** disk_allocated() - bytes that the layers above the base take on the host; one that
+ * is shared with forks counts in full. */
 uint64_t disk_allocated(const struct disk *disk);

@@ -62,6 +62,19 @@ DefinitionBlock ("dsdt.aml", "DSDT", 2, "PFFS", "VMCTL", 1)
 			})
 		}
 
+		Device (VIO4)
+		{
+			Name (_HID, "LNRO0005")
+			Name (_UID, 4)
+			Name (_CCA, 1)
+			Name (_CRS, ResourceTemplate () {
+				Memory32Fixed (ReadWrite, PLATFORM_MMIO_4, PLATFORM_MMIO_SIZE)
+				Interrupt (ResourceConsumer, Level, ActiveHigh, Exclusive) {
+					PLATFORM_GSI_4
+				}
+			})
+		}
+
 		Device (COM1)
 		{
 			Name (_HID, EisaId ("PNP0501"))

@@ -5,6 +5,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#define PAGE	  4096ull
 #define HUGE_PAGE (2ull << 20)
 
 /* A mapping whose start is a multiple of HUGE_PAGE, or MAP_FAILED. */
@@ -28,7 +29,7 @@ int gmem_init(struct gmem *mem, uint64_t size, struct error *err)
 {
 	uint8_t *base;
 
-	if (!size || size % 4096 || size > 1ull << 46)
+	if (!size || size % PAGE || size > 1ull << 46)
 		return error_say(err, EINVAL, "a guest cannot have %llu bytes of memory",
 				 (unsigned long long)size);
 	base = map_aligned(size);
@@ -76,4 +77,12 @@ int gmem_write(const struct gmem *mem, uint64_t gpa, const void *data, uint64_t 
 		return -EFAULT;
 	memcpy(to, data, len);
 	return 0;
+}
+
+void gmem_release(void *at, uint64_t len)
+{
+	uint64_t skip = -(uintptr_t)at % PAGE;
+
+	if (len >= skip + PAGE)
+		madvise((uint8_t *)at + skip, (len - skip) / PAGE * PAGE, MADV_DONTNEED);
 }

@@ -42,3 +42,9 @@ void *gmem_ptr(const struct gmem *mem, uint64_t gpa, uint64_t len);
 
 /** gmem_write() - copy @len bytes to the guest. Return: 0 or -EFAULT. */
 int gmem_write(const struct gmem *mem, uint64_t gpa, const void *data, uint64_t len);
+
+/**
+ * gmem_release() - forget what is in the whole pages of @len bytes at @at, which are
+ * RAM. They cost nothing until they are used again, and read as zeros.
+ */
+void gmem_release(void *at, uint64_t len);

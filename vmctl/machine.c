@@ -15,8 +15,8 @@
 #define SLEEP_TYPE_SHIFT 2
 #define SLEEP_TYPE_MASK	 7
 
-static const unsigned window_gsi[MACHINE_WINDOWS] = {PLATFORM_GSI_0, PLATFORM_GSI_1,
-						     PLATFORM_GSI_2, PLATFORM_GSI_3};
+static const unsigned window_gsi[MACHINE_WINDOWS] = {
+    PLATFORM_GSI_0, PLATFORM_GSI_1, PLATFORM_GSI_2, PLATFORM_GSI_3, PLATFORM_GSI_4};
 
 static void set_line(void *opaque, unsigned gsi, bool high)
 {
@@ -140,10 +140,12 @@ static void init_devices(struct machine *m, const struct machine_config *config)
 	virtio_console_init(&m->console, &m->log, config->agent_fd, config->watch, &m->mem,
 			    line[2]);
 	virtio_rng_init(&m->rng, &m->mem, line[3]);
+	virtio_balloon_init(&m->balloon, &m->mem, line[4]);
 	m->window[0] = &m->blk[0].dev;
 	m->window[1] = &m->blk[1].dev;
 	m->window[2] = &m->console.dev;
 	m->window[3] = &m->rng.dev;
+	m->window[4] = &m->balloon.dev;
 }
 
 /*
@@ -191,7 +193,8 @@ int machine_init(struct machine *m, const struct machine_config *config, struct 
 	if (!r)
 		r = disk_open_image(&m->base, config->base, err);
 	if (!r)
-		r = disk_open_layered(&m->upper, config->upper, err);
+		r = disk_open_layered(&m->upper, config->upper, config->disk_mib << 20,
+				      err);
 	if (r < 0)
 		return r;
 	init_devices(m, config);

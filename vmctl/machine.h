@@ -15,6 +15,7 @@
 #include "vmctl/kvm.h"
 #include "vmctl/uart.h"
 #include "vmctl/vcpu.h"
+#include "vmctl/virtio_balloon.h"
 #include "vmctl/virtio_blk.h"
 #include "vmctl/virtio_console.h"
 #include "vmctl/virtio_rng.h"
@@ -22,7 +23,7 @@
 #include <pthread.h>
 
 #define MACHINE_MEMORY_MIN_MIB 128
-#define MACHINE_WINDOWS	       4
+#define MACHINE_WINDOWS	       5
 
 struct machine;
 
@@ -32,7 +33,8 @@ struct machine_config {
 	const char *upper; /* what the second disk begins as */
 	uint64_t memory_mib;
 	uint64_t vcpus;
-	int agent_fd; /* non-blocking stream; stays the caller's */
+	uint64_t disk_mib; /* of the second disk; no less than @upper has */
+	int agent_fd;	   /* non-blocking stream; stays the caller's */
 
 	/* In a vCPU thread: the VM has ended. May be called more than once. */
 	void (*dead)(struct machine *m, const char *reason);
@@ -53,6 +55,7 @@ struct machine {
 	struct virtio_blk blk[2];
 	struct virtio_console console;
 	struct virtio_rng rng;
+	struct virtio_balloon balloon;
 	struct virtio_device *window[MACHINE_WINDOWS]; /* by address */
 };
 

@@ -18,6 +18,9 @@
 #define MEMORY_MIB_MIN 128
 #define MEMORY_MIB_MAX (1 << 20)
 #define VCPUS_MAX      8
+#define DISK_MIB       4096 /* when the client does not say */
+#define DISK_MIB_MIN   64
+#define DISK_MIB_MAX   (64 << 10)
 #define LIST_MAX       256 /* VMs in one reply to `list` */
 
 /* A request on its way to its reply. */
@@ -79,7 +82,7 @@ static int check_name(struct call *call, const char *name)
 /* The fields of `create` that are values; the paths are start_vm()'s. */
 static int get_spec(struct call *call, struct vmproc_spec *spec)
 {
-	json_int_t memory, vcpus;
+	json_int_t memory, vcpus, disk = DISK_MIB;
 
 	spec->template = get_string(call, "template");
 	if (!spec->template)
@@ -87,10 +90,13 @@ static int get_spec(struct call *call, struct vmproc_spec *spec)
 	spec->name = get_string(call, "name");
 	if (!spec->name || check_name(call, spec->name) < 0 ||
 	    get_number(call, "memory_mib", MEMORY_MIB_MIN, MEMORY_MIB_MAX, &memory) < 0 ||
-	    get_number(call, "vcpus", 1, VCPUS_MAX, &vcpus) < 0)
+	    get_number(call, "vcpus", 1, VCPUS_MAX, &vcpus) < 0 ||
+	    (json_object_get(call->fields, "disk_mib") &&
+	     get_number(call, "disk_mib", DISK_MIB_MIN, DISK_MIB_MAX, &disk) < 0))
 		return call->err.code;
 	spec->memory_mib = (int)memory;
 	spec->vcpus = (int)vcpus;
+	spec->disk_mib = (int)disk;
 	return 0;
 }
 
@@ -239,7 +245,7 @@ static int ask(struct call *call, enum request_kind kind, const char *op)
 	if (vm->dead)
 		answer_of_dead(request);
 	else
-		r = request_ask(request, json_pack("{s:s}", "op", op), NULL, &call->err);
+		r = request_ask(request, json_pack("{s:s}", "op", op), NULL, 0, &call->err);
 	if (r < 0)
 		request_free(request);
 	return r;
@@ -255,14 +261,37 @@ static int op_resume(struct call *call)
 	return ask(call, REQUEST_PLAIN, "resume");
 }
 
+/* Return: what @call has as names, or NULL with call->err. */
+static json_t *get_names(struct call *call)
+{
+	json_t *names = json_object_get(call->fields, "names"), *name;
+	size_t i, count = json_array_size(names);
+
+	if (count < 1 || count > FORK_NAMES_MAX) {
+		error_say(&call->err, EINVAL, "names has to be an array of 1 to %d strings",
+			  FORK_NAMES_MAX);
+		return NULL;
+	}
+	json_array_foreach(names, i, name)
+	{
+		if (!json_is_string(name)) {
+			error_say(&call->err, EINVAL, "names has to be of strings");
+			return NULL;
+		}
+		if (check_name(call, json_string_value(name)) < 0)
+			return NULL;
+	}
+	return names;
+}
+
 static int op_fork(struct call *call)
 {
 	struct vmproc *vm = get_vm(call);
-	const char *name = vm ? get_string(call, "name") : NULL;
+	json_t *names = vm ? get_names(call) : NULL;
 
-	if (!name || check_name(call, name) < 0)
+	if (!names)
 		return call->err.code;
-	return fork_begin(call->client, call->seq, vm, name, &call->err);
+	return fork_begin(call->client, call->seq, vm, names, &call->err);
 }
 
 static int op_stat(struct call *call)
@@ -364,7 +393,7 @@ static void answer_error(struct request *request, const json_t *message,
 	request_fail(request, &err);
 }
 
-int ops_answer(struct vmproc *vm, const json_t *message)
+int ops_answer(struct vmproc *vm, json_t *message)
 {
 	json_int_t seq = json_integer_value(json_object_get(message, "seq"));
 	const char *sentence = json_string_value(json_object_get(message, "error"));

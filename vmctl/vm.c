@@ -5,6 +5,7 @@
 #include "util/loop.h"
 #include "vmctl/machine.h"
 #include "vmctl/vm_fork.h"
+#include "vmctl/vm_stat.h"
 
 #include <errno.h>
 #include <jansson.h>
@@ -15,7 +16,6 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/prctl.h>
-#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
@@ -48,11 +48,11 @@ static void say(json_t *message)
 }
 
 /* The log goes along: nobody can ask for it any more. */
-_Noreturn static void end(const char *reason)
+_Noreturn static void end(const char *reason, int errnum)
 {
 	conlog_text(&vm.machine.log, vm.log_text);
-	say(json_pack("{s:s, s:s, s:s}", "event", "dead", "reason", reason, "log",
-		      vm.log_text));
+	say(json_pack("{s:s, s:s, s:i, s:s}", "event", "dead", "reason", reason, "errno",
+		      errnum, "log", vm.log_text));
 	_exit(0);
 }
 
@@ -75,35 +75,13 @@ static void on_death(struct loop_source *source, uint32_t revents)
 	(void)source;
 	(void)revents;
 	pthread_mutex_lock(&vm.death_lock);
-	end(vm.reason);
+	end(vm.reason, EIO);
 }
 
 static json_t *log_answer(void)
 {
 	conlog_text(&vm.machine.log, vm.log_text);
 	return json_pack("{s:s}", "log", vm.log_text);
-}
-
-static json_int_t resident_bytes(void)
-{
-	size_t len;
-	cleanup_free char *text = io_read_file("/proc/self/statm", 4096, &len, NULL);
-	const char *resident = text ? strchr(text, ' ') : NULL;
-
-	return resident ? strtoll(resident, NULL, 10) * sysconf(_SC_PAGESIZE) : 0;
-}
-
-static json_t *stat_answer(void)
-{
-	struct rusage usage;
-	json_int_t usec;
-
-	getrusage(RUSAGE_SELF, &usage);
-	usec = (json_int_t)(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) * 1000000 +
-	       usage.ru_utime.tv_usec + usage.ru_stime.tv_usec;
-	return json_pack("{s:I, s:I, s:I}", "cpu_usec", usec, "memory_bytes",
-			 resident_bytes(), "disk_bytes",
-			 (json_int_t)disk_allocated(&vm.machine.upper));
 }
 
 static void send_answer(json_t *reply, json_t *seq)
@@ -121,8 +99,8 @@ static json_t *parked(bool park)
 	return json_object();
 }
 
-/* @fds came with the request; they are -1 if none did. */
-static void answer(const json_t *request, const int *fds)
+/* @fds came with the request. */
+static void answer(json_t *request, struct vm_fork_fds *fds)
 {
 	const char *op = json_string_value(json_object_get(request, "op"));
 	json_t *reply;
@@ -134,7 +112,7 @@ static void answer(const json_t *request, const int *fds)
 	if (op && strcmp(op, "log") == 0)
 		reply = log_answer();
 	else if (op && strcmp(op, "stat") == 0)
-		reply = stat_answer();
+		reply = vm_stat(&vm.machine);
 	else if (op && strcmp(op, "park") == 0)
 		reply = parked(true);
 	else if (op && strcmp(op, "resume") == 0)
@@ -145,24 +123,26 @@ static void answer(const json_t *request, const int *fds)
 	send_answer(reply, json_object_get(request, "seq"));
 }
 
-/* The descriptors that came with @msg: VM_FORK_FDS, or none. */
-static void take_fds(struct msghdr *msg, int *fds)
+/* The descriptors that came with @msg: fewer than were sent, if there is no room. */
+static void take_fds(struct msghdr *msg, struct vm_fork_fds *fds)
 {
 	const struct cmsghdr *cmsg = CMSG_FIRSTHDR(msg);
 
-	if (cmsg && cmsg->cmsg_level == SOL_SOCKET && cmsg->cmsg_type == SCM_RIGHTS &&
-	    cmsg->cmsg_len == CMSG_LEN(VM_FORK_FDS * sizeof(int)))
-		memcpy(fds, CMSG_DATA(cmsg), VM_FORK_FDS * sizeof(int));
+	fds->count = 0;
+	if (!cmsg || cmsg->cmsg_level != SOL_SOCKET || cmsg->cmsg_type != SCM_RIGHTS)
+		return;
+	fds->count = (unsigned)((cmsg->cmsg_len - CMSG_LEN(0)) / sizeof(int));
+	memcpy(fds->fd, CMSG_DATA(cmsg), fds->count * sizeof(int));
 }
 
 /*
  * One message from the broker, whose end ends us.
  * Return: an object to json_decref(), or NULL when there is none now.
  */
-static json_t *receive(int flags, int *fds)
+static json_t *receive(int flags, struct vm_fork_fds *fds)
 {
 	static char text[VM_MESSAGE_MAX];
-	alignas(struct cmsghdr) char ancillary[CMSG_SPACE(VM_FORK_FDS * sizeof(int))];
+	alignas(struct cmsghdr) char ancillary[CMSG_SPACE(sizeof(fds->fd))];
 	struct iovec iov = {.iov_base = text, .iov_len = sizeof(text)};
 	struct msghdr msg = {
 	    .msg_iov = &iov,
@@ -185,13 +165,13 @@ static json_t *receive(int flags, int *fds)
 
 static void on_control(struct loop_source *source, uint32_t revents)
 {
-	int fds[VM_FORK_FDS] = {-1, -1};
-	json_t *request = receive(MSG_DONTWAIT, fds);
+	struct vm_fork_fds fds;
+	json_t *request = receive(MSG_DONTWAIT, &fds);
 
 	(void)source;
 	(void)revents;
 	if (request)
-		answer(request, fds);
+		answer(request, &fds);
 	json_decref(request);
 }
 
@@ -223,13 +203,22 @@ static void on_agent(struct loop_source *source, uint32_t revents)
 	struct error err;
 
 	if (machine_agent_ready(&vm.machine, &err) < 0)
-		end(err.text);
+		end(err.text, EIO);
 	/* The broker closes this descriptor and the control socket together. */
 	if (revents & (EPOLLHUP | EPOLLERR)) {
 		pthread_mutex_lock(&vm.machine.lock);
 		loop_del(&vm.loop, source);
 		pthread_mutex_unlock(&vm.machine.lock);
 	}
+}
+
+/* Between the orders of one fork; the vCPUs are parked. */
+static void hold(bool on)
+{
+	if (on)
+		loop_mod(&vm.loop, &vm.agent, 0);
+	else
+		on_watch(&vm.machine.console);
 }
 
 static int watch_children(void)
@@ -274,17 +263,19 @@ static int build(const json_t *start, struct error *err)
 	    .dead = set_reason,
 	    .watch = on_watch,
 	};
-	json_int_t memory_mib, vcpus;
+	json_int_t memory_mib, vcpus, disk_mib;
 	const char *op, *name;
 
-	if (json_unpack((json_t *)start, "{s:s, s:s, s:s, s:s, s:s, s:s, s:I, s:I}", "op",
-			&op, "name", &name, "kernel", &config.kernel, "initramfs",
+	if (json_unpack((json_t *)start, "{s:s, s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:I}",
+			"op", &op, "name", &name, "kernel", &config.kernel, "initramfs",
 			&config.initramfs, "base", &config.base, "upper", &config.upper,
-			"memory_mib", &memory_mib, "vcpus", &vcpus) < 0 ||
-	    strcmp(op, "start") != 0 || memory_mib < 0 || vcpus < 0)
+			"memory_mib", &memory_mib, "vcpus", &vcpus, "disk_mib",
+			&disk_mib) < 0 ||
+	    strcmp(op, "start") != 0 || memory_mib < 0 || vcpus < 0 || disk_mib < 0)
 		return error_say(err, EPROTO, "the start message lacks something");
 	config.memory_mib = (uint64_t)memory_mib;
 	config.vcpus = (uint64_t)vcpus;
+	config.disk_mib = (uint64_t)disk_mib;
 	prctl(PR_SET_NAME, name);
 	return machine_init(&vm.machine, &config, err);
 }
@@ -312,12 +303,13 @@ static int part(struct error *err)
 
 static int begin(struct error *err)
 {
-	int fds[VM_FORK_FDS];
-	json_t *start = receive(0, fds);
+	static const struct vm_fork_ops fork_ops = {.answer = send_answer, .hold = hold};
+	struct vm_fork_fds none;
+	json_t *start = receive(0, &none);
 	int r = watch_all(err);
 
 	make_room();
-	vm_fork_init(&vm.fork, &vm.machine, &vm.loop, send_answer);
+	vm_fork_init(&vm.fork, &vm.machine, &vm.loop, &fork_ops);
 	if (!r)
 		r = build(start, err);
 	json_decref(start);
@@ -340,5 +332,5 @@ int vm_main(int argc, char **argv)
 		else
 			r = part(&err); /* nothing else ends the loop */
 	}
-	end(err.text);
+	end(err.text, -err.code);
 }

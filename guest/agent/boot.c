@@ -7,6 +7,10 @@
  * We move the mounts there and change root, and stay the same process; what we
  * still need of the initramfs (the REPL's source) is copied to the new /run.
  *
+ * The ext4 is made small, so that one image fits disks of all sizes; we let it grow
+ * to the size of its disk. Its blocks are discarded as they become free, since the
+ * host gives their room back.
+ *
  * The overlay is volatile: it skips syncing its upper layer. The second disk does
  * not outlive this boot, so a sync could save nothing, and would cost a lot.
  */
@@ -21,12 +25,14 @@
 #include <fcntl.h>
 #include <ftw.h>
 #include <limits.h>
+#include <linux/fs.h>
 #include <net/if.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 #include <time.h>
 
 #define PORT_NAME   "pffs.agent"
@@ -34,6 +40,9 @@
 #define REPL_MAX    (1u << 20)
 #define WAIT_TRIES  2000 /* of 5 ms each, for a device to appear */
 #define WAIT_NSECS  5000000
+#define UPPER_DISK  "/dev/vdb"
+#define UPPER	    "/upper"
+#define RESIZE_FS   _IOW('f', 16, uint64_t) /* EXT4_IOC_RESIZE_FS of fs/ext4/ext4.h */
 #define LOG_CONSOLE "/dev/hvc0"
 #define NEW_ROOT    "/newroot"
 #define SMALL_MOUNT (MS_NOSUID | MS_NODEV)
@@ -52,12 +61,12 @@ static const struct mount_entry early[] = {
 
 static const struct mount_entry disks[] = {
     {"/dev/vda", "/lower", "erofs", MS_RDONLY, NULL},
-    {"/dev/vdb", "/upper", "ext4", MS_NOATIME, "discard"},
+    {UPPER_DISK, UPPER, "ext4", MS_NOATIME, "discard"},
 };
 
-static const struct mount_entry root = {
-    "overlay", NEW_ROOT, "overlay", MS_NOATIME,
-    "lowerdir=/lower,upperdir=/upper/upper,workdir=/upper/work,volatile"};
+static const struct mount_entry root = {"overlay", NEW_ROOT, "overlay", MS_NOATIME,
+					"lowerdir=/lower,upperdir=" UPPER
+					"/upper,workdir=" UPPER "/work,volatile"};
 
 static const struct mount_entry late[] = {
     {"run", "/run", "tmpfs", SMALL_MOUNT, "mode=0755"},
@@ -125,14 +134,32 @@ static int remove_one(const char *path, const struct stat *st, int type, struct 
 	return 0;
 }
 
+static int grow_upper(struct error *err)
+{
+	cleanup_close int disk = open(UPPER_DISK, O_RDONLY | O_CLOEXEC);
+	cleanup_close int fs = open(UPPER, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	struct statfs st;
+	uint64_t size;
+
+	if (disk < 0 || fs < 0 || fstatfs(fs, &st) < 0 ||
+	    ioctl(disk, BLKGETSIZE64, &size) < 0)
+		return error_set(err, errno, "cannot look at the size of " UPPER_DISK);
+	size /= (uint64_t)st.f_bsize;
+	if (ioctl(fs, RESIZE_FS, &size) < 0)
+		return error_set(err, errno, "cannot grow the file system on " UPPER_DISK);
+	return 0;
+}
+
 static int make_root(struct error *err)
 {
 	int r = MOUNT_ALL(disks, err);
 
+	if (r == 0)
+		r = grow_upper(err);
 	if (r < 0)
 		return r;
-	mkdir("/upper/upper", 0755);
-	mkdir("/upper/work", 0755);
+	mkdir(UPPER "/upper", 0755);
+	mkdir(UPPER "/work", 0755);
 	return mount_one(&root, err);
 }
 
@@ -204,7 +231,7 @@ int boot_system(struct error *err)
 		return err->code;
 	r = wait_for("/dev/vda", err);
 	if (r == 0)
-		r = wait_for("/dev/vdb", err);
+		r = wait_for(UPPER_DISK, err);
 	if (r == 0)
 		open_log();
 	if (r == 0)

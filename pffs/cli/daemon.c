@@ -232,6 +232,7 @@ static int serve(struct daemon *d)
 	    .images = d->options->images,
 	    .memory_mib = d->options->memory_mib,
 	    .vcpus = d->options->vcpus,
+	    .disk_mib = d->options->disk_mib,
 	    .ready_limit_ms = READY_LIMIT_MS,
 	};
 	int r;

@@ -12,7 +12,7 @@ struct daemon_options {
 	const char *socket; /* vmctl's */
 	const char *images;
 	const char *engine; /* for a vmctl of our own: kvm, emulated or auto */
-	unsigned memory_mib, vcpus;
+	unsigned memory_mib, vcpus, disk_mib;
 	bool allow_other;
 };
 

@@ -32,6 +32,7 @@ static const char help[] =
     "  --engine ENGINE     for a vmctl of its own: kvm, emulated or auto (auto)\n"
     "  --memory-mib N      memory of each sandbox, 128 or more (512)\n"
     "  --vcpus N           virtual CPUs of each sandbox, 1 to 8 (1)\n"
+    "  --disk-mib N        disk of each sandbox, 64 to 65536 (4096)\n"
     "  --allow-other       let other users in, by the modes of the directories\n"
     "  --foreground        stay in the foreground, log to standard error\n";
 
@@ -67,6 +68,8 @@ static int take_option(struct mount_options *o, int option)
 		return parse_unsigned(optarg, 128, 1u << 20, &o->daemon.memory_mib);
 	case 'c':
 		return parse_unsigned(optarg, 1, 8, &o->daemon.vcpus);
+	case 'd':
+		return parse_unsigned(optarg, 64, 64u << 10, &o->daemon.disk_mib);
 	case 'o':
 		o->daemon.allow_other = true;
 		return 0;
@@ -87,6 +90,7 @@ static int parse(int argc, char **argv, struct mount_options *o)
 	    {"engine", required_argument, NULL, 'e'},
 	    {"memory-mib", required_argument, NULL, 'm'},
 	    {"vcpus", required_argument, NULL, 'c'},
+	    {"disk-mib", required_argument, NULL, 'd'},
 	    {"allow-other", no_argument, NULL, 'o'},
 	    {"foreground", no_argument, NULL, 'f'},
 	    {"help", no_argument, NULL, 'h'},
@@ -275,9 +279,11 @@ static int go(struct mount_options *o)
 
 int cmd_mount(int argc, char **argv)
 {
-	struct mount_options o = {
-	    .daemon = {
-		.images = paths_images(), .engine = "auto", .memory_mib = 512, .vcpus = 1}};
+	struct mount_options o = {.daemon = {.images = paths_images(),
+					     .engine = "auto",
+					     .memory_mib = 512,
+					     .vcpus = 1,
+					     .disk_mib = 4096}};
 	int r = parse(argc, argv, &o);
 
 	if (r != 0) {

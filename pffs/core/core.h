@@ -17,6 +17,7 @@ struct core_options {
 	const char *images;	 /* the images directory */
 	unsigned memory_mib;	 /* of each sandbox */
 	unsigned vcpus;		 /* of each sandbox */
+	unsigned disk_mib;	 /* of each sandbox */
 	uint64_t ready_limit_ms; /* how long a guest may take until it answers */
 };
 

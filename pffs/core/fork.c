@@ -110,7 +110,7 @@ static void answered(void *ctx, json_t *reply, const struct error *failed)
 	int pid = 0;
 
 	if (reply)
-		json_unpack(reply, "{s:I, s?i}", "vm", &vm, "pid", &pid);
+		json_unpack(reply, "{s:[{s:I, s?i}]}", "vms", "vm", &vm, "pid", &pid);
 	if (failed)
 		err = *failed;
 	if (vm && parent->state == SANDBOX_READY)
@@ -124,24 +124,36 @@ static void answered(void *ctx, json_t *reply, const struct error *failed)
 	} else {
 		finish(fork, NULL, &err);
 	}
+	guest_resume(parent);
 	fork_next(parent);
 	sandbox_unref(parent);
 }
 
+static struct fork *first(const struct sandbox *parent)
+{
+	return list_empty(&parent->forks)
+		   ? NULL
+		   : container_of(parent->forks.next, struct fork, link);
+}
+
+bool fork_in_flight(const struct sandbox *parent)
+{
+	const struct fork *fork = first(parent);
+
+	return fork && fork->asked;
+}
+
 void fork_next(struct sandbox *parent)
 {
-	struct fork *fork;
+	struct fork *fork = first(parent);
 
-	if (list_empty(&parent->forks) || parent->state != SANDBOX_READY ||
+	if (!fork || fork->asked || parent->state != SANDBOX_READY ||
 	    parent->channel.out.len)
-		return;
-	fork = container_of(parent->forks.next, struct fork, link);
-	if (fork->asked)
 		return;
 	fork->asked = true;
 	vmm_request(&parent->core->vmm,
-		    json_pack("{s:s, s:I, s:s}", "op", "fork", "vm", (json_int_t)parent->vm,
-			      "name", fork->name),
+		    json_pack("{s:s, s:I, s:[s]}", "op", "fork", "vm",
+			      (json_int_t)parent->vm, "names", fork->name),
 		    answered, fork);
 }
 

@@ -28,7 +28,7 @@ static void pump_stdin(struct feed *feed)
 	struct sandbox *sb = run ? run->sandbox : NULL;
 	uint8_t piece[16384];
 
-	if (!sb || sb->current != run || feed->ended)
+	if (!sb || sb->current != run || feed->ended || fork_in_flight(sb))
 		return;
 	while (feed->window && feed->sent < feed->bytes.size) {
 		size_t room = feed->window < sizeof(piece) ? feed->window : sizeof(piece);
@@ -174,8 +174,15 @@ void guest_next(struct sandbox *sb)
 {
 	struct run *run = first_queued(sb);
 
-	if (run && sb->state == SANDBOX_READY && !sb->current)
+	if (run && sb->state == SANDBOX_READY && !sb->current && !fork_in_flight(sb))
 		start_run(sb, run);
+}
+
+void guest_resume(struct sandbox *sb)
+{
+	if (sb->current)
+		pump_stdin(sb->current->feed);
+	guest_next(sb);
 }
 
 void guest_wake(struct sandbox *sb)
@@ -200,11 +207,9 @@ static void handle_awake(struct sandbox *sb)
 	sb->state = SANDBOX_READY;
 	loop_timer_cancel(&sb->limit);
 	sandbox_event(sb, "ready", NULL);
-	if (sb->current) {
+	if (sb->current)
 		arm_deadline(sb, sb->current);
-		pump_stdin(sb->current->feed);
-	}
-	guest_next(sb);
+	guest_resume(sb);
 	fork_settled(sb);
 	fork_next(sb);
 }

@@ -15,6 +15,9 @@ void guest_wake(struct sandbox *sb);
 /** guest_next() - start the next run of the queue when the machine is free. */
 void guest_next(struct sandbox *sb);
 
+/** guest_resume() - go on with what waited: stdin, or the next run. */
+void guest_resume(struct sandbox *sb);
+
 /**
  * guest_ctl() - a verb of the `ctl` file: interrupt, kill or reset.
  * Return: 0, -EINVAL for an unknown verb, -EBUSY while the machine starts,

@@ -54,10 +54,12 @@ struct run *run_new(struct sandbox *sandbox, enum agent_language language, uint3
 
 static int copy_streams(struct run *to, const struct run *from)
 {
-	int r = stream_copy(&to->code, &from->code);
+	int r = stream_copy(&to->code, &from->code, 0);
 
 	for (int i = 0; i < RUN_STREAMS && r == 0; i++)
-		r = stream_copy(&to->streams[i], &from->streams[i]);
+		r = stream_copy(&to->streams[i], &from->streams[i], 0);
+	if (r == 0)
+		r = stream_copy(&to->feed->bytes, &from->feed->bytes, from->feed->sent);
 	return r;
 }
 
@@ -74,8 +76,6 @@ struct run *run_fork(const struct run *run, struct sandbox *sandbox)
 	feed->window = run->feed->window;
 	feed->ended = run->feed->ended;
 	copy->state = run->state;
-	copy->timed_out = run->timed_out;
-	copy->killed = run->killed;
 	memcpy(copy->interpreter, run->interpreter, sizeof(copy->interpreter));
 	copy->created = run->created;
 	copy->started = run->started;

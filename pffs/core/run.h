@@ -65,7 +65,8 @@ struct run *run_new(struct sandbox *sandbox, enum agent_language language, uint3
 
 /**
  * run_fork() - the copy of a run for a fork of its sandbox: what it has put out so
- * far, and a stdin of its own that nobody writes to yet.
+ * far, and a stdin of its own with what waits for the guest, which nobody writes to yet.
+ * A limit that has passed passes once more, since its signal may be the parent's alone.
  * Return: a run with one reference, or NULL without memory or spool space.
  */
 struct run *run_fork(const struct run *run, struct sandbox *sandbox);

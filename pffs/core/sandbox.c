@@ -265,10 +265,11 @@ static void request_vm(struct sandbox *sb)
 	const struct core *core = sb->core;
 
 	vmm_request(&sb->core->vmm,
-		    json_pack("{s:s, s:s, s:s, s:i, s:i}", "op", "create", "name", sb->name,
+		    json_pack("{s:s, s:s, s:s, s:i, s:i, s:i}", "op", "create", "name", sb->name,
 			      "template", core->templates.names[sb->template], "memory_mib",
 			      (int)core->options.memory_mib, "vcpus",
-			      (int)core->options.vcpus),
+			      (int)core->options.vcpus, "disk_mib",
+			      (int)core->options.disk_mib),
 		    vm_created, sandbox_ref(sb));
 }
 

@@ -84,18 +84,17 @@ ssize_t stream_read(const struct stream *s, uint64_t offset, void *to, size_t le
 	return n < 0 ? -errno : n;
 }
 
-int stream_copy(struct stream *to, const struct stream *from)
+int stream_copy(struct stream *to, const struct stream *from, uint64_t offset)
 {
 	uint8_t piece[65536];
-	uint64_t at = 0;
 	ssize_t n;
 
-	while ((n = stream_read(from, at, piece, sizeof(piece))) > 0) {
+	while ((n = stream_read(from, offset, piece, sizeof(piece))) > 0) {
 		int r = stream_append(to, piece, (size_t)n);
 
 		if (r < 0)
 			return r;
-		at += (uint64_t)n;
+		offset += (uint64_t)n;
 	}
 	return (int)n;
 }

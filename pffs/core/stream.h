@@ -40,8 +40,8 @@ int stream_append(struct stream *s, const void *data, size_t len);
  */
 ssize_t stream_read(const struct stream *s, uint64_t offset, void *to, size_t len);
 
-/** stream_copy() - append all of @from to @to. Return: 0 or -errno. */
-int stream_copy(struct stream *to, const struct stream *from);
+/** stream_copy() - append @from, from @offset on, to @to. Return: 0 or -errno. */
+int stream_copy(struct stream *to, const struct stream *from, uint64_t offset);
 
 /** stream_seal() - no more will come: move all but little to the spool file. */
 void stream_seal(struct stream *s);

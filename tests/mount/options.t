@@ -17,7 +17,7 @@ up() {
 	within 5 cat "$mine/host" > "$scratch/host" 2>&1
 }
 socket=$scratch/vmctl.sock
-"$build/pffs/pffs" mount --foreground --memory-mib 200 --vcpus 2 --socket "$socket" \
+"$build/pffs/pffs" mount --foreground --memory-mib 200 --vcpus 2 --disk-mib 65536 --socket "$socket" \
 	"$mine" > "$scratch/log" 2>&1 &
 second=$!
 ok "a mount in a directory it makes, with a vmctl it starts" wait_for 120 up || done_testing
@@ -25,6 +25,10 @@ own_vmctl=$(pgrep -P "$second" -x vmctl)
 within 30 mkdir "$mine/demo"
 echo 'nproc; awk "/MemTotal/ { print (\$2 < 204800 && \$2 > 102400) }" /proc/meminfo' > "$mine/demo/bash"
 is "$(cat "$mine/demo/stdout")" $'2\n1' "--vcpus and --memory-mib reach the machine"
+echo 'df --output=size -B G / | tail -n 1' > "$mine/demo/bash"
+like "$(cat "$mine/demo/stdout")" '^ *6[34]G' "and so does --disk-mib"
+disk=$(PFFS_TEST_SOCKET=$socket vmctl stat "$(value "$mine/demo/status" vm)" | sed -n 's/^disk_bytes //p')
+ok "a disk costs what is written to it: $disk bytes of 64 GiB" [ "$disk" -lt $((8 << 20)) ]
 like "$(pffs mount "$mine" 2>&1)" 'mounted already' "a second mount there is refused"
 ok "kill -9 of pffs" kill -KILL "$second"
 wait "$second" 2> "$scratch/ignored"
@@ -47,7 +51,8 @@ ok "which ends, with its machines, when told to" wait_for 60 vmctl_gone
 like "$(pffs umount "$mine" 2>&1)" 'nothing is mounted' "a second umount says that nothing is there"
 not_ok "and fails" pffs umount "$mine" 2> "$scratch/ignored"
 
-for bad in "--memory-mib 1" "--memory-mib x" "--vcpus 0" "--vcpus 9" "--nonsense" ""; do
+for bad in "--memory-mib 1" "--memory-mib x" "--vcpus 0" "--vcpus 9" \
+	"--disk-mib 63" "--disk-mib 65537" "--nonsense" ""; do
 	# shellcheck disable=SC2086 # words
 	pffs mount $bad ${bad:+"$mine"} > "$scratch/out" 2>&1
 	is "$?" 2 "pffs mount $bad: exit 2"

@@ -29,6 +29,7 @@ def test_session(server):
     assert stat["uptime_s"] >= 0 and stat["version"]
     stat = client.request("stat", vm=vm)
     assert stat["cpu_usec"] == 5 and stat["memory_bytes"] == 4096 and stat["name"] == "echo-one"
+    assert stat["memory_private"] == 1024 and stat["memory_shared"] == 512
     assert client.request("list", after=vm)["vms"] == []
     assert client.request("log", vm=vm)["log"] == "boot log"
     done = client.request("destroy", vm=vm)
@@ -92,6 +93,7 @@ def test_bad_requests(server):
     for wrong in ({"template": 5}, {"template": "../x"}, {"template": ""}, {"name": ""},
                   {"name": "a b"}, {"name": "x" * 129}, {"memory_mib": 127},
                   {"memory_mib": "256"}, {"vcpus": 0}, {"vcpus": 9}, {"vcpus": 1.5},
+                  {"disk_mib": 63}, {"disk_mib": 65537}, {"disk_mib": "4096"}, {"disk_mib": None},
                   {"template": None}, {"name": None}, {"memory_mib": None}):
         reply = client.create(**wrong)
         assert reply["errno"] == 22 and reply["error"], (wrong, reply)

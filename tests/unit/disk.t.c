@@ -5,6 +5,7 @@
 #include "vmctl/disk.h"
 #include "tests/unit/tap.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <unistd.h>
@@ -130,7 +131,7 @@ static void test_layered(void)
 	struct error err = {0};
 	unsigned bad = 0;
 
-	is_int(disk_open_layered(&disk, path, &err), 0, "a layered disk %s", err.text);
+	is_int(disk_open_layered(&disk, path, 0, &err), 0, "a layered disk %s", err.text);
 	is_int(disk.size, SIZE, "has the size of its base");
 	ok(!disk_read_only(&disk), "and is writable");
 	is_int(disk_allocated(&disk), 0, "nothing is written yet");
@@ -152,8 +153,9 @@ static struct disk twin_of(const struct disk *disk)
 	size_t map = (SIZE + DISK_CLUSTER - 1) / DISK_CLUSTER * sizeof(*disk->map);
 	struct disk twin = *disk;
 
-	for (unsigned i = 0; i < disk->layers; i++)
-		twin.fd[i] = dup(disk->fd[i]);
+	for (unsigned i = 0; i <= DISK_LAYERS_MAX; i++)
+		if (disk->fd[i] >= 0)
+			twin.fd[i] = dup(disk->fd[i]);
 	twin.map = malloc(map);
 	twin.scratch = malloc(DISK_CLUSTER);
 	memcpy(twin.map, disk->map, map);
@@ -168,7 +170,7 @@ static void test_fork(const uint8_t *base)
 	unsigned bad = 0;
 
 	memcpy(models[0], base, SIZE);
-	disk_open_layered(&disk, path, &err);
+	disk_open_layered(&disk, path, 0, &err);
 	for (unsigned i = 0; i < 500; i++)
 		bad += random_step(&disk);
 	is_int(disk_seal(&disk, &err), 0, "a disk is sealed %s", err.text);
@@ -188,25 +190,141 @@ static void test_fork(const uint8_t *base)
 	disk_close(&disk);
 }
 
-/* More generations than there can be layers. */
+static unsigned open_files(void)
+{
+	DIR *dir = opendir("/proc/self/fd");
+	unsigned n = 0;
+
+	while (dir && readdir(dir))
+		n++;
+	closedir(dir);
+	return n;
+}
+
+/* A layer that holds nothing any more is not kept, so a small disk has few. */
 static void test_generations(const uint8_t *base)
 {
 	struct disk disk;
 	struct error err = {0};
-	unsigned bad = 0, layers;
+	unsigned bad = 0, most = 0, files = open_files();
 
 	memcpy(model, base, SIZE);
-	disk_open_layered(&disk, path, &err);
+	disk_open_layered(&disk, path, 0, &err);
 	disk_seal(&disk, &err);
 	is_int(disk.layers, 2, "a disk without writes needs no new top");
 	for (unsigned i = 0; i < 3 * DISK_LAYERS_MAX; i++) {
 		bad += random_step(&disk) + random_step(&disk);
 		bad += disk_seal(&disk, &err) < 0;
+		most = disk.layers > most ? disk.layers : most;
 	}
 	is_int(bad, 0, "%d generations %s", 3 * DISK_LAYERS_MAX, err.text);
-	layers = disk.layers;
 	is_model(&disk, "after them");
-	ok(layers == DISK_LAYERS_MAX, "%u layers, no more than there can be", layers);
+	ok(most <= SIZE / DISK_CLUSTER + 3, "%u layers for %u clusters", most,
+	   (unsigned)(SIZE / DISK_CLUSTER) + 1);
+	is_int(open_files() - files, disk.layers, "and a file for each");
+	memset(model, 0, SIZE);
+	disk_zero(&disk, 0, SIZE);
+	is_int(disk.layers, 2, "a discard of all of it leaves base and top");
+	disk_close(&disk);
+	is_int(open_files(), files, "closed, it leaves no file");
+}
+
+#define MANY   1024 /* clusters */
+#define ROUNDS 1000
+
+/* One cluster of @disk is written: it gets a number that no other has. */
+static void stamp(struct disk *disk, uint32_t *stamps, uint32_t number)
+{
+	unsigned cluster = below(MANY);
+	struct iovec iov = {&number, sizeof(number)};
+	struct iov_cursor cur = iov_at(&iov, 1);
+
+	if (disk_write(disk, cluster * DISK_CLUSTER, &cur, sizeof(number)) == 0)
+		stamps[cluster] = number;
+}
+
+static unsigned wrong_stamps(struct disk *disk, const uint32_t *stamps)
+{
+	unsigned bad = 0;
+
+	for (unsigned i = 0; i < MANY; i++) {
+		uint32_t number;
+		struct iovec iov = {&number, sizeof(number)};
+		struct iov_cursor cur = iov_at(&iov, 1);
+
+		bad += disk_read(disk, i * DISK_CLUSTER, &cur, sizeof(number)) < 0 ||
+		       number != stamps[i];
+	}
+	return bad;
+}
+
+/* Seal @disk. Return: how many clusters were folded for that. */
+static unsigned folded(struct disk *disk, struct error *err)
+{
+	unsigned top = disk->top, held = disk->held[top];
+
+	if (disk_seal(disk, err) < 0)
+		return MANY;
+	return disk->held[top] - held;
+}
+
+/* More generations than there can be layers, of a disk that could have more. */
+static void test_fold(void)
+{
+	static uint32_t stamps[MANY];
+	struct disk disk;
+	struct error err = {0};
+	unsigned folds = 0, worst = 0, most = 0, files = open_files();
+
+	disk_open_layered(&disk, path, MANY * DISK_CLUSTER, &err);
+	disk_zero(&disk, 0, MANY * DISK_CLUSTER);
+	for (unsigned i = 1; i <= ROUNDS; i++) {
+		unsigned n;
+
+		for (unsigned k = 0; k < 8; k++)
+			stamp(&disk, stamps, 8 * i + k);
+		n = folded(&disk, &err);
+		folds += n > 0;
+		worst = n > worst ? n : worst;
+		most = disk.layers > most ? disk.layers : most;
+	}
+	is_int(wrong_stamps(&disk, stamps), 0, "%d seals: it is what was written %s",
+	       ROUNDS, err.text);
+	ok(folds && worst <= MANY / (DISK_LAYERS_MAX - 2),
+	   "%u folds of %u clusters at most", folds, worst);
+	is_int(most, DISK_LAYERS_MAX, "no more layers than there can be");
+	is_int(open_files() - files, disk.layers, "and a file for each");
+	disk_close(&disk);
+}
+
+/* A disk that is larger than what it begins as. */
+static void test_larger(const uint8_t *base)
+{
+	struct disk disk;
+	struct error err = {0};
+	uint64_t size = 64ull << 30, end = size - DISK_CLUSTER;
+
+	memcpy(model, base, SIZE);
+	ok(disk_open_layered(&disk, path, SIZE - DISK_SECTOR, &err) == -EINVAL,
+	   "a disk cannot be smaller than its image: %s", err.text);
+	is_int(disk_open_layered(&disk, path, size, &err), 0, "but larger");
+	is_int(disk.size, (int64_t)size, "of 64 GiB");
+	is_model(&disk, "larger");
+	memset(bytes, 0xaa, DISK_CLUSTER);
+	is_int(do_read(&disk, SIZE, DISK_CLUSTER), 0, "across the end of its image");
+	ok(!bytes[0] && !memcmp(bytes, bytes + 1, DISK_CLUSTER - 1), "there are zeros");
+	memset(bytes, 0x55, DISK_CLUSTER);
+	do_write(&disk, SIZE, DISK_SECTOR);
+	is_int(do_write(&disk, end, DISK_CLUSTER), 0, "its last cluster can be written");
+	is_model(&disk, "written behind the end of its image");
+	memset(bytes, 0, DISK_CLUSTER);
+	do_read(&disk, end, DISK_CLUSTER);
+	ok(bytes[0] == 0x55 && !memcmp(bytes, bytes + 1, DISK_CLUSTER - 1),
+	   "and is what was written");
+	ok(disk_allocated(&disk) <= 4 * DISK_CLUSTER, "it costs %" PRIu64 " bytes",
+	   disk_allocated(&disk));
+	is_int(disk_zero(&disk, 0, size), 0, "all of it can be discarded");
+	is_int(disk_allocated(&disk), 0, "which gives all room back");
 	disk_close(&disk);
 }
 
@@ -216,7 +334,7 @@ static void test_sparse(void)
 	struct disk disk;
 	struct error err;
 
-	disk_open_layered(&disk, path, &err);
+	disk_open_layered(&disk, path, 0, &err);
 	memset(bytes, 1, DISK_CLUSTER);
 	do_write(&disk, 2 * DISK_CLUSTER, 4096); /* a hole of the base */
 	ok(disk_allocated(&disk) <= 8192, "4 KiB in a hole cost %" PRIu64 " bytes",
@@ -269,7 +387,7 @@ static void test_refusals(void)
 	struct error err;
 
 	ok(disk_open_image(&disk, "/nonexistent/image", &err) < 0, "no file: %s", err.text);
-	ok(disk_open_layered(&disk, "/dev/null", &err) < 0, "no bytes: %s", err.text);
+	ok(disk_open_layered(&disk, "/dev/null", 0, &err) < 0, "no bytes: %s", err.text);
 }
 
 int main(void)
@@ -281,7 +399,7 @@ int main(void)
 	make_base();
 	memcpy(base, model, SIZE);
 	test_image();
-	if (disk_open_layered(&disk, path, &err) == 0) {
+	if (disk_open_layered(&disk, path, 0, &err) == 0) {
 		test_limits(&disk, "layered");
 		test_write_limits(&disk);
 		disk_close(&disk);
@@ -290,6 +408,8 @@ int main(void)
 	test_layered();
 	test_fork(base);
 	test_generations(base);
+	test_fold();
+	test_larger(base);
 	test_refusals();
 	unlink(path);
 	return done_testing();

@@ -1,0 +1,65 @@
+/*
+ * Theory of operation
+ *
+ * Forks share memory copy-on-write, so what a process has resident says little of
+ * what it costs. /proc/self/smaps_rollup (proc(5)) adds up, over all mappings, the
+ * pages that nobody else maps, and the proportional share of the others: a page that
+ * n processes map counts a n-th in each. So the sums over all VMs are what they all
+ * take, and ending a VM gives back its private part at least.
+ */
+#include "vmctl/vm_stat.h"
+
+#include "util/cleanup.h"
+#include "util/io.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+
+#define ROLLUP_MAX 4096 /* it takes less than 1 KiB */
+
+/* The bytes in the line "KEY:  N kB" of @text; @key includes the colon. */
+static json_int_t field(const char *text, const char *key)
+{
+	size_t len = strlen(key);
+
+	for (const char *line = text; line; line = strchr(line, '\n')) {
+		line += *line == '\n';
+		if (strncmp(line, key, len) == 0)
+			return strtoll(line + len, NULL, 10) << 10;
+	}
+	return 0;
+}
+
+static json_t *memory(void)
+{
+	size_t len;
+	cleanup_free char *text =
+	    io_read_file("/proc/self/smaps_rollup", ROLLUP_MAX, &len, NULL);
+	json_int_t private, pss;
+
+	private = field(text, "Private_Clean:") + field(text, "Private_Dirty:");
+	pss = field(text, "Pss:");
+	return json_pack("{s:I, s:I, s:I}", "memory_bytes", field(text, "Rss:"),
+			 "memory_private", private, "memory_shared",
+			 pss > private ? pss - private : 0);
+}
+
+static json_int_t cpu_usec(void)
+{
+	struct rusage usage;
+
+	getrusage(RUSAGE_SELF, &usage);
+	return (json_int_t)(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) * 1000000 +
+	       usage.ru_utime.tv_usec + usage.ru_stime.tv_usec;
+}
+
+json_t *vm_stat(const struct machine *m)
+{
+	json_t *stat = memory();
+
+	json_object_set_new(stat, "cpu_usec", json_integer(cpu_usec()));
+	json_object_set_new(stat, "disk_bytes",
+			    json_integer((json_int_t)disk_allocated(&m->upper)));
+	return stat;
+}

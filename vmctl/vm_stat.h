@@ -1,0 +1,16 @@
+/*
+ * What a VM costs its host, as its process sees it.
+ */
+#pragma once
+
+#include "vmctl/machine.h"
+
+#include <jansson.h>
+
+/**
+ * vm_stat() - the numbers of `stat`: cpu_usec, memory_bytes, memory_private,
+ * memory_shared, disk_bytes. What the kernel does not tell is 0.
+ *
+ * Return: an object for json_decref(), or NULL without memory.
+ */
+json_t *vm_stat(const struct machine *m);
