@@ -116,7 +116,8 @@ static void succeed(struct fork *fork)
 
 static struct fork *fork_new(struct sandbox *parent, const struct fork_order *order)
 {
-	struct fork *fork = calloc(1, sizeof(*fork) + order->count * sizeof(struct sandbox *));
+	struct fork *fork =
+	    calloc(1, sizeof(*fork) + order->count * sizeof(struct sandbox *));
 
 	if (!fork)
 		return NULL;

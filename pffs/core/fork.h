@@ -26,7 +26,7 @@ typedef void fork_done_fn(void *ctx, struct sandbox *const *children,
 			  const struct error *err);
 
 struct fork_order {
-	folder_t folder; /* where the children's names belong */
+	folder_t folder;	  /* where the children's names belong */
 	const char *const *names; /* NULL: numbers that were not used yet */
 	size_t count;		  /* 1 to FORK_MAX */
 	uid_t uid;

@@ -64,8 +64,8 @@ void sandbox_event(struct sandbox *sb, const char *event, json_t *fields)
 		json_decref(fields);
 		return;
 	}
-	all = json_pack("{s:s, s:s, s:s}", "event", event, "sandbox", sb->name, "id",
-			sb->id);
+	all =
+	    json_pack("{s:s, s:s, s:s}", "event", event, "sandbox", sb->name, "id", sb->id);
 	if (fields)
 		json_object_update(all, fields);
 	json_decref(fields);
@@ -200,9 +200,9 @@ void sandbox_discard_vm(struct core *core, uint32_t vm)
 
 void sandbox_event_ended(struct sandbox *sb, const struct run *run)
 {
-	sandbox_event(sb, "run_ended",
-		      json_pack("{s:i, s:i}", "run", (int)run->number, "exit",
-				run->exit_code));
+	sandbox_event(
+	    sb, "run_ended",
+	    json_pack("{s:i, s:i}", "run", (int)run->number, "exit", run->exit_code));
 }
 
 void sandbox_end_run(struct sandbox *sb, struct run *run, int exit_code)

@@ -183,9 +183,10 @@ static void frozen(void *ctx, json_t *reply, const struct error *failed)
 static int check_freeze(struct sandbox *sb, const char *name, struct error *err)
 {
 	if (!core_name_ok(name))
-		return error_say(err, EINVAL,
-				 "a template's name is 1 to 64 of A-Z a-z 0-9 . _ - and does "
-				 "not start with a dot");
+		return error_say(
+		    err, EINVAL,
+		    "a template's name is 1 to 64 of A-Z a-z 0-9 . _ - and does "
+		    "not start with a dot");
 	if (templates_find(&sb->core->templates, name) >= 0)
 		return error_say(err, EEXIST, "there is a template %s already", name);
 	if (sb->state == SANDBOX_DEAD)
@@ -193,10 +194,11 @@ static int check_freeze(struct sandbox *sb, const char *name, struct error *err)
 	if (sb->state != SANDBOX_READY)
 		return error_say(err, EBUSY, "%s is %s", sb->name, sandbox_state_name(sb));
 	if (sandbox_is_busy(sb))
-		return error_say(err, EBUSY,
-				 "%s has runs that have not ended, or forks: a template is "
-				 "made of a sandbox without, for example of a new fork of it",
-				 sb->name);
+		return error_say(
+		    err, EBUSY,
+		    "%s has runs that have not ended, or forks: a template is "
+		    "made of a sandbox without, for example of a new fork of it",
+		    sb->name);
 	return 0;
 }
 

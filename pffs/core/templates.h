@@ -15,7 +15,8 @@
 
 struct sandbox;
 
-struct template {
+struct template
+{
 	char *name;
 	struct sandbox *machine; /* see template.h; NULL until it is needed */
 	bool made;		 /* of a sandbox: there is no image */

@@ -64,7 +64,8 @@ static void render_readme(const struct node *node, FILE *out)
 	    "the\n"
 	    "newest operation failed, demo/events what happens. When mkdir fails, see "
 	    "./error.\n"
-	    "Fork it while it runs, memory and all: mkdir demo/forks/x; x is a sandbox like\n"
+	    "Fork it while it runs, memory and all: mkdir demo/forks/x; x is a sandbox "
+	    "like\n"
 	    "demo. Many at once: echo 5 > demo/forks/.n, or echo a b c > demo/forks/.n\n"
 	    "mv demo/forks/x x keeps it, mv demo templates/NAME makes a template of one.\n"
 	    "Another template: mkdir templates/python-datasci/forks/demo2 (np, pd, plt "
@@ -125,8 +126,7 @@ static void print_template_file(const struct node *node, const char *suffix, FIL
 
 static void render_info(const struct node *node, FILE *out)
 {
-	const struct template *template =
-	    &node->fs->core->templates.list[node->template];
+	const struct template *template = &node->fs->core->templates.list[node->template];
 
 	if (!template->made) {
 		print_template_file(node, "info", out);

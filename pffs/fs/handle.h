@@ -29,7 +29,7 @@ struct handle {
 	uint64_t cursor;   /* the event that comes next */
 	char *text;	   /* what a read copies from */
 	size_t text_len;
-	size_t text_pos; /* how much of it a stream's reads have taken */
+	size_t text_pos;	   /* how much of it a stream's reads have taken */
 	struct question *question; /* to vmctl, whose answer is not there yet */
 };
 

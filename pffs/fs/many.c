@@ -67,12 +67,14 @@ static int parse(char *text, const char **names, struct fork_order *order,
 		names[order->count++] = name;
 	}
 	if (order->count == 1 && strspn(names[0], "0123456789") == strlen(names[0])) {
-		order->count = strlen(names[0]) <= 4 ? (size_t)atoi(names[0]) : FORK_MAX + 1;
+		order->count =
+		    strlen(names[0]) <= 4 ? (size_t)atoi(names[0]) : FORK_MAX + 1;
 		return 0;
 	}
 	order->names = names;
-	return order->count ? 0
-			    : error_say(err, EINVAL, "write a count, or names for the forks");
+	return order->count
+		   ? 0
+		   : error_say(err, EINVAL, "write a count, or names for the forks");
 }
 
 static int check_text(const char *data, size_t len, struct error *err)

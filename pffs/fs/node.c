@@ -213,8 +213,8 @@ static void list_named(const struct node *dir,
 	} else if (dir->kind == KIND_TEMPLATES) {
 		child.kind = KIND_TEMPLATE;
 		templates_scan(&core->templates);
-		for (child.template = 0; child.template < core->templates.count;
-		     child.template ++)
+		for (child.template = 0;
+		     child.template <core->templates.count; child.template ++)
 			if (templates_has(&core->templates, child.template))
 				emit(ctx, core->templates.list[child.template].name,
 				     &child);

@@ -29,18 +29,17 @@ static void keep_answer(struct handle *h, const struct usage *usage)
 {
 	const struct sandbox *sb = h->node.sb;
 	char *text;
-	int len = asprintf(&text,
-			   "cpu_usec %llu\n"
-			   "memory_private %llu\n"
-			   "memory_shared %llu\n"
-			   "disk_bytes %llu\n"
-			   "forks %u\n"
-			   "runs %u\n",
-			   (unsigned long long)usage->cpu_usec,
-			   (unsigned long long)usage->memory_private,
-			   (unsigned long long)usage->memory_shared,
-			   (unsigned long long)usage->disk_bytes, count_forks(sb),
-			   sb->last_number);
+	int len = asprintf(
+	    &text,
+	    "cpu_usec %llu\n"
+	    "memory_private %llu\n"
+	    "memory_shared %llu\n"
+	    "disk_bytes %llu\n"
+	    "forks %u\n"
+	    "runs %u\n",
+	    (unsigned long long)usage->cpu_usec, (unsigned long long)usage->memory_private,
+	    (unsigned long long)usage->memory_shared, (unsigned long long)usage->disk_bytes,
+	    count_forks(sb), sb->last_number);
 
 	if (len >= 0)
 		handle_text(h, text, (size_t)len);

@@ -112,7 +112,8 @@ static void shared_bytes_are_a_past_that_does_not_change(void)
 	is_int(stream_share(&c, &b), 0, "and again");
 	append(&a, 50000);
 	append(&b, 70000);
-	ok(a.size == 150000 && b.size == 170000 && c.size == 100000, "each grows by itself");
+	ok(a.size == 150000 && b.size == 170000 && c.size == 100000,
+	   "each grows by itself");
 	ok(all_right(&a, 0) && all_right(&b, 99999) && all_right(&c, 5), "from what was");
 	stream_fini(&a);
 	is_int(stream_share(&a, &b), 0, "one that has grown is shared");
