@@ -2,23 +2,41 @@
 
 #include "vmctl/client.h"
 #include "vmctl/request.h"
+#include "vmctl/vm_fork.h"
 #include "vmctl/vmproc.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <unistd.h>
+
+struct fork {
+	struct request *request;
+	struct link children; /* struct vmproc, by its sibling, in order of @names */
+	json_t *names;
+	int *fds;	       /* VMPROC_FDS per name; -1 when they have been sent */
+	unsigned count;	       /* of names */
+	unsigned asked;	       /* names that the parent's process has been told */
+	unsigned started;      /* children whose guests run */
+	json_t *pids;	       /* what the parent's process says, in order of names */
+	json_int_t agent_out;  /* where the streams part; -1 while unknown */
+	json_int_t pause_usec; /* how long the parent has stood still */
+	bool done;
+};
 
 static json_int_t number_in(const json_t *message, const char *key)
 {
-	return json_integer_value(json_object_get(message, key));
+	json_int_t value = json_integer_value(json_object_get(message, key));
+
+	return value > 0 ? value : 0;
 }
 
-static struct request *find_fork(struct vmproc *parent)
+static struct fork *find_fork(struct vmproc *parent)
 {
 	struct request *request;
 
 	list_for_each (request, &parent->requests, struct request, vm_link)
 		if (request->kind == REQUEST_FORK)
-			return request;
+			return request->fork;
 	return NULL;
 }
 
@@ -39,138 +57,282 @@ static int check_parent(const struct client *client, struct vmproc *parent,
 	return 0;
 }
 
-/* The reply comes where the streams part: behind what the parent has said. */
-static void finish(struct request *request)
+static void fail(struct fork *fork, const struct error *err)
 {
-	struct vmproc *child = request->child;
-	struct client *client = request->client;
-
-	request->child = NULL;
-	child->making = NULL;
-	child->seen = true;
-	reply(client, request->seq,
-	      json_pack("{s:I, s:i, s:I}", "vm", (json_int_t)child->channel.id, "pid",
-			(int)child->pid, "pause_usec",
-			number_in(request->answer, "pause_usec")));
-	channel_attach(&child->channel, client, NULL);
-	request_free(request);
+	request_fail(fork->request, err);
 }
 
-static void step(struct request *request)
+static json_t *describe(const struct vmproc *child)
 {
-	const struct channel *channel = &request->vm->channel;
+	return json_pack("{s:I, s:i}", "vm", (json_int_t)child->channel.id, "pid",
+			 (int)child->pid);
+}
+
+/* The reply comes where the streams part: behind what the parent has said. */
+static void finish(struct fork *fork)
+{
+	struct client *client = fork->request->client;
+	json_t *vms = json_array();
+	struct vmproc *child;
+
+	list_for_each (child, &fork->children, struct vmproc, sibling)
+		json_array_append_new(vms, describe(child));
+	reply(client, fork->request->seq,
+	      json_pack("{s:o, s:I}", "vms", vms, "pause_usec", fork->pause_usec));
+	list_for_each (child, &fork->children, struct vmproc, sibling) {
+		list_del(&child->sibling);
+		child->making = NULL;
+		child->seen = true;
+		channel_attach(&child->channel, client, NULL);
+	}
+	fork->done = true;
+	request_free(fork->request);
+}
+
+/* The children said themselves who they are. */
+static bool pids_match(const struct fork *fork)
+{
+	struct vmproc *child;
+	size_t i = 0;
+
+	list_for_each (child, &fork->children, struct vmproc, sibling)
+		if (json_integer_value(json_array_get(fork->pids, i++)) != child->pid)
+			return false;
+	return true;
+}
+
+static void step(struct fork *fork)
+{
+	const struct channel *channel = &fork->request->vm->channel;
 	struct error err;
 
-	if (!request->answer || !request->child->started ||
+	if (json_array_size(fork->pids) < fork->count || fork->started < fork->count ||
 	    channel->relayed != channel->limit)
 		return;
-	if (number_in(request->answer, "pid") == request->child->pid) {
-		finish(request);
+	if (pids_match(fork)) {
+		finish(fork);
 		return;
 	}
 	error_say(&err, EPROTO, "VM %u does not know its own fork", channel->id);
-	request_fail(request, &err);
+	fail(fork, &err);
 }
 
 static void on_cut(struct channel *channel)
 {
-	struct request *request = find_fork(container_of(channel, struct vmproc, channel));
+	struct fork *fork = find_fork(container_of(channel, struct vmproc, channel));
 
-	if (request)
-		step(request);
+	if (fork)
+		step(fork);
 }
 
-/* Return: 0, or -errno with @err filled; the request then still has to be freed. */
-static int ask(struct request *request, const char *name, const int *fds, struct error *err)
+static void close_fds(int *fds, unsigned count)
 {
-	uint64_t agent_in = channel_hold(&request->vm->channel);
-
-	return request_ask(request,
-			   json_pack("{s:s, s:s, s:I}", "op", "fork", "name", name,
-				     "agent_in", (json_int_t)agent_in),
-			   fds, err);
-}
-
-int fork_begin(struct client *client, json_t *seq, struct vmproc *parent, const char *name,
-	       struct error *err)
-{
-	int fds[VMPROC_FDS], r = check_parent(client, parent, err);
-	struct request *request;
-	struct vmproc *child;
-
-	if (r < 0)
-		return r;
-	child = vmproc_prepare(parent, name, fds, err);
-	if (!child)
-		return err->code;
-	request = request_new(client, seq, parent, REQUEST_FORK);
-	if (request) {
-		request->child = child;
-		child->making = request;
-		r = ask(request, name, fds, err);
-		if (r < 0)
-			request_free(request);
-	} else {
-		vmproc_destroy(child);
-		r = error_set(err, ENOMEM, "cannot fork a VM");
+	for (unsigned i = 0; i < count; i++) {
+		if (fds[i] >= 0)
+			close(fds[i]);
+		fds[i] = -1;
 	}
-	for (int i = 0; i < VMPROC_FDS; i++)
-		close(fds[i]);
+}
+
+/* As many of the names that are left as one message takes. */
+static int ask(struct fork *fork, uint64_t agent_in, struct error *err)
+{
+	unsigned left = fork->count - fork->asked;
+	unsigned count = left < VM_FORK_BATCH ? left : VM_FORK_BATCH;
+	int *fds = fork->fds + (size_t)fork->asked * VMPROC_FDS, r;
+	json_t *names = json_array();
+
+	for (unsigned i = 0; i < count; i++)
+		json_array_append(names, json_array_get(fork->names, fork->asked + i));
+	fork->asked += count;
+	r = request_ask(fork->request,
+			json_pack("{s:s, s:o, s:I, s:b}", "op", "fork", "names", names,
+				  "agent_in", (json_int_t)agent_in, "more", count < left),
+			fds, count * VMPROC_FDS, err);
+	close_fds(fds, count * VMPROC_FDS);
 	return r;
 }
 
-int fork_answer(struct request *request, const json_t *message)
+/* Whatever is short is short like memory: with less of other VMs it is there. */
+static int shortage(int errnum)
+{
+	return errnum == EAGAIN || errnum == EMFILE || errnum == ENFILE ? ENOMEM : errnum;
+}
+
+static int prepare(struct fork *fork, struct error *err)
+{
+	struct vmproc *parent = fork->request->vm;
+	json_t *name;
+	size_t i;
+
+	json_array_foreach(fork->names, i, name)
+	{
+		struct vmproc *child = vmproc_prepare(parent, json_string_value(name),
+						      fork->fds + i * VMPROC_FDS, err);
+
+		if (!child)
+			return err->code = -shortage(-err->code);
+		child->making = fork;
+		list_add_before(&fork->children, &child->sibling);
+	}
+	return 0;
+}
+
+static struct fork *fork_new(struct client *client, json_t *seq, struct vmproc *parent,
+			     json_t *names)
+{
+	struct fork *fork = calloc(1, sizeof(*fork));
+	size_t fds = json_array_size(names) * VMPROC_FDS;
+
+	if (!fork)
+		return NULL;
+	*fork = (struct fork){
+	    .request = request_new(client, seq, parent, REQUEST_FORK),
+	    .names = json_incref(names),
+	    .fds = malloc(fds * sizeof(*fork->fds)),
+	    .count = (unsigned)json_array_size(names),
+	    .pids = json_array(),
+	    .agent_out = -1,
+	};
+	list_init(&fork->children);
+	for (size_t i = 0; i < fds && fork->fds; i++)
+		fork->fds[i] = -1;
+	if (fork->request)
+		fork->request->fork = fork;
+	return fork;
+}
+
+static void fork_free(struct fork *fork)
+{
+	if (fork->fds)
+		close_fds(fork->fds, fork->count * VMPROC_FDS);
+	free(fork->fds);
+	json_decref(fork->names);
+	json_decref(fork->pids);
+	free(fork);
+}
+
+int fork_begin(struct client *client, json_t *seq, struct vmproc *parent, json_t *names,
+	       struct error *err)
+{
+	int r = check_parent(client, parent, err);
+	struct fork *fork = r < 0 ? NULL : fork_new(client, seq, parent, names);
+
+	if (r < 0)
+		return r;
+	if (!fork || !fork->fds || !fork->pids || !fork->request)
+		r = error_set(err, ENOMEM, "cannot fork a VM");
+	if (!r)
+		r = prepare(fork, err);
+	if (!r)
+		r = ask(fork, channel_hold(&parent->channel), err);
+	if (r < 0 && fork && fork->request)
+		request_free(fork->request);
+	else if (r < 0 && fork)
+		fork_free(fork);
+	return r;
+}
+
+/* Take the answer to the last question. Return: whether it can be true. */
+static bool take_answer(struct fork *fork, json_t *message)
+{
+	json_t *pids = json_object_get(message, "pids"), *out;
+
+	out = json_object_get(message, "agent_out");
+	if (!json_is_integer(out) || json_integer_value(out) < 0 ||
+	    json_array_size(fork->pids) + json_array_size(pids) != fork->asked)
+		return false;
+	if (fork->agent_out >= 0 && fork->agent_out != json_integer_value(out))
+		return false;
+	fork->agent_out = json_integer_value(out);
+	fork->pause_usec = number_in(message, "pause_usec");
+	return json_array_extend(fork->pids, pids) == 0;
+}
+
+int fork_answer(struct request *request, json_t *message)
 {
 	struct channel *channel = &request->vm->channel;
-	json_int_t count = number_in(message, "agent_out");
+	struct fork *fork = request->fork;
+	bool first = fork->agent_out < 0;
 	struct error err;
 
-	if (request->answer)
+	if (!take_answer(fork, message)) {
+		error_say(&err, EPROTO, "VM %u has lost count of its output", channel->id);
+		fail(fork, &err);
 		return -EPROTO;
-	request->answer = json_incref((json_t *)message);
-	if (count >= 0 && channel_cut(channel, (uint64_t)count, on_cut) == 0)
+	}
+	if (fork->asked < fork->count && ask(fork, channel->fed, &err) < 0) {
+		fail(fork, &err);
+		return 0;
+	}
+	if (!first) {
+		step(fork);
+		return 0;
+	}
+	if (channel_cut(channel, (uint64_t)fork->agent_out, on_cut) == 0)
 		return 0;
 	error_say(&err, EPROTO, "VM %u has lost count of its output", channel->id);
-	request_fail(request, &err);
+	fail(fork, &err);
 	return -EPROTO;
 }
 
-void fork_started(struct request *request)
+void fork_started(struct vmproc *child)
 {
-	step(request);
+	struct fork *fork = child->making;
+
+	fork->started++;
+	request_wait(fork->request);
+	step(fork);
 }
 
 void fork_child_dead(struct vmproc *child)
 {
-	struct request *request = child->making;
+	struct fork *fork = child->making;
 	struct error err;
 
 	child->making = NULL;
-	request->child = NULL;
-	error_say(&err, EIO, "the fork did not live: %s", child->reason);
-	request_fail(request, &err);
+	list_del(&child->sibling);
+	error_say(&err, child->errnum ? shortage(child->errnum) : EIO,
+		  "the fork %s did not live: %s", child->name, child->reason);
+	fail(fork, &err);
 }
 
 void fork_interrupt(struct vmproc *parent)
 {
-	struct request *request = find_fork(parent);
+	struct fork *fork = find_fork(parent);
 	struct error err;
 
-	if (!request)
+	if (!fork)
 		return;
 	error_say(&err, EAGAIN, "another client has attached VM %u", parent->channel.id);
-	request_fail(request, &err);
+	fail(fork, &err);
+}
+
+/* The process may still wait for its guest, or for the rest of the names. */
+static void cancel(struct vmproc *parent)
+{
+	json_t *message = json_pack("{s:s, s:[], s:I}", "op", "fork", "names", "seq",
+				    (json_int_t)++parent->last_seq);
+
+	if (message)
+		vmproc_ask(parent, message, NULL, 0, NULL);
+	json_decref(message);
 }
 
 void fork_end(struct request *request)
 {
-	struct vmproc *child = request->child;
+	struct fork *fork = request->fork;
+	struct vmproc *child;
 
-	request->child = NULL;
-	if (child) {
+	if (!fork)
+		return;
+	if (fork->asked && !fork->done)
+		cancel(request->vm);
+	list_for_each (child, &fork->children, struct vmproc, sibling) {
+		list_del(&child->sibling);
 		child->making = NULL;
 		vmproc_destroy(child);
 	}
-	json_decref(request->answer);
 	channel_release(&request->vm->channel);
+	fork_free(fork);
 }

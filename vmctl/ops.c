@@ -100,18 +100,6 @@ static int get_spec(struct call *call, struct vmproc_spec *spec)
 	return 0;
 }
 
-/* The emulated host has the disks that it was started with. */
-static void explain_missing(struct call *call, const char *name)
-{
-	if (call->err.code == -ENOENT &&
-	    strcmp(call->broker->config.engine, "emulated") == 0)
-		error_say(
-		    &call->err, ENOENT,
-		    "there is no template %s: build it with guest/images/build %s, then "
-		    "start vmctl again, since its emulated host got its disks at the start",
-		    name, name);
-}
-
 /* Return: the VM, or NULL with call->err. */
 static struct vmproc *start_vm(struct call *call, struct vmproc_spec *spec)
 {
@@ -122,10 +110,8 @@ static struct vmproc *start_vm(struct call *call, struct vmproc_spec *spec)
 	cleanup_free char *upper = images_path(images, "upper.ext4", NULL);
 	struct vmproc *vm = NULL;
 
-	if (!base) {
-		explain_missing(call, spec->template);
+	if (!base)
 		return NULL;
-	}
 	if (!kernel || !initramfs || !upper) {
 		error_set(&call->err, ENOMEM, "cannot make a VM");
 		return NULL;
@@ -245,7 +231,7 @@ static int ask(struct call *call, enum request_kind kind, const char *op)
 	if (vm->dead)
 		answer_of_dead(request);
 	else
-		r = request_ask(request, json_pack("{s:s}", "op", op), NULL, &call->err);
+		r = request_ask(request, json_pack("{s:s}", "op", op), NULL, 0, &call->err);
 	if (r < 0)
 		request_free(request);
 	return r;
@@ -261,14 +247,37 @@ static int op_resume(struct call *call)
 	return ask(call, REQUEST_PLAIN, "resume");
 }
 
+/* Return: what @call has as names, or NULL with call->err. */
+static json_t *get_names(struct call *call)
+{
+	json_t *names = json_object_get(call->fields, "names"), *name;
+	size_t i, count = json_array_size(names);
+
+	if (count < 1 || count > FORK_NAMES_MAX) {
+		error_say(&call->err, EINVAL, "names has to be an array of 1 to %d strings",
+			  FORK_NAMES_MAX);
+		return NULL;
+	}
+	json_array_foreach(names, i, name)
+	{
+		if (!json_is_string(name)) {
+			error_say(&call->err, EINVAL, "names has to be of strings");
+			return NULL;
+		}
+		if (check_name(call, json_string_value(name)) < 0)
+			return NULL;
+	}
+	return names;
+}
+
 static int op_fork(struct call *call)
 {
 	struct vmproc *vm = get_vm(call);
-	const char *name = vm ? get_string(call, "name") : NULL;
+	json_t *names = vm ? get_names(call) : NULL;
 
-	if (!name || check_name(call, name) < 0)
+	if (!names)
 		return call->err.code;
-	return fork_begin(call->client, call->seq, vm, name, &call->err);
+	return fork_begin(call->client, call->seq, vm, names, &call->err);
 }
 
 static int op_stat(struct call *call)
@@ -301,6 +310,16 @@ static int op_kill(struct call *call)
 	return 0;
 }
 
+/* The word of the emulated host's relay, which waits for no reply. */
+static int op_disks(struct call *call)
+{
+	const struct broker_config *config = &call->broker->config;
+
+	if (config->take_disks)
+		config->take_disks(config->images, json_object_get(call->fields, "units"));
+	return 0;
+}
+
 static const struct {
 	const char *name;
 	int (*fn)(struct call *call);
@@ -308,7 +327,7 @@ static const struct {
     {"create", op_create}, {"destroy", op_destroy}, {"attach", op_attach},
     {"list", op_list},	   {"stat", op_stat},	    {"log", op_log},
     {"kill", op_kill},	   {"fork", op_fork},	    {"park", op_park},
-    {"resume", op_resume},
+    {"resume", op_resume}, {"disks", op_disks},
 };
 
 static int dispatch(struct call *call)
@@ -370,7 +389,7 @@ static void answer_error(struct request *request, const json_t *message,
 	request_fail(request, &err);
 }
 
-int ops_answer(struct vmproc *vm, const json_t *message)
+int ops_answer(struct vmproc *vm, json_t *message)
 {
 	json_int_t seq = json_integer_value(json_object_get(message, "seq"));
 	const char *sentence = json_string_value(json_object_get(message, "error"));

@@ -29,7 +29,7 @@ int ops_request(struct client *client, const uint8_t *payload, size_t len);
 void ops_forget(struct client *client);
 
 /** ops_answer() - a VM process has answered. Return: 0, or -EPROTO for nonsense. */
-int ops_answer(struct vmproc *vm, const json_t *message);
+int ops_answer(struct vmproc *vm, json_t *message);
 
 /** ops_vm_dead() - tell of the end of @vm; the owner of its channel comes later. */
 void ops_vm_dead(struct vmproc *vm);

@@ -74,18 +74,23 @@ struct request *request_new(struct client *client, json_t *seq, struct vmproc *v
 	return request;
 }
 
-int request_ask(struct request *request, json_t *question, const int *fds,
+void request_wait(struct request *request)
+{
+	loop_timer_set(&request->vm->broker->loop, &request->deadline, REQUEST_DEADLINE_MS);
+}
+
+int request_ask(struct request *request, json_t *question, const int *fds, unsigned count,
 		struct error *err)
 {
 	struct vmproc *vm = request->vm;
 	json_t *seq = json_integer((json_int_t)++vm->last_seq);
 	int r = json_object_set_new(question, "seq", seq) < 0
 		    ? error_set(err, ENOMEM, "cannot ask the VM's process")
-		    : vmproc_ask(vm, question, fds, err);
+		    : vmproc_ask(vm, question, fds, count, err);
 
 	json_decref(question);
 	request->vm_seq = vm->last_seq;
-	loop_timer_set(&vm->broker->loop, &request->deadline, REQUEST_DEADLINE_MS);
+	request_wait(request);
 	return r;
 }
 

@@ -13,6 +13,7 @@
 #define REQUEST_DEADLINE_MS 10000 /* for an answer of a VM process */
 
 struct client;
+struct fork;
 struct vmproc;
 
 enum request_kind {
@@ -32,9 +33,7 @@ struct request {
 	uint64_t vm_seq; /* of the question to the VM process */
 	json_t *seq;	 /* of the client's request */
 
-	/* Of a fork. */
-	struct vmproc *child; /* being made; NULL once it is, or cannot be */
-	json_t *answer;	      /* what the VM process said, or NULL */
+	struct fork *fork; /* of a REQUEST_FORK */
 };
 
 /**
@@ -55,11 +54,14 @@ struct request *request_new(struct client *client, json_t *seq, struct vmproc *v
  * request_ask() - put a request that waits to the VM process.
  * @question: an object with "op" at least, which is consumed; NULL when memory ran
  *            out.
- * @fds:      VMPROC_FDS descriptors to go along, which stay the caller's, or NULL.
+ * @fds:      @count descriptors to go along, which stay the caller's.
  * Return: 0, or -errno with @err; the request then still has to be freed.
  */
-int request_ask(struct request *request, json_t *question, const int *fds,
+int request_ask(struct request *request, json_t *question, const int *fds, unsigned count,
 		struct error *err);
+
+/** request_wait() - let the deadline of a request that waits begin anew. */
+void request_wait(struct request *request);
 
 /** request_find() - the request of @vm with this question's number, or NULL. */
 struct request *request_find(struct vmproc *vm, uint64_t vm_seq);

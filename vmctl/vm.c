@@ -48,11 +48,11 @@ static void say(json_t *message)
 }
 
 /* The log goes along: nobody can ask for it any more. */
-_Noreturn static void end(const char *reason)
+_Noreturn static void end(const char *reason, int errnum)
 {
 	conlog_text(&vm.machine.log, vm.log_text);
-	say(json_pack("{s:s, s:s, s:s}", "event", "dead", "reason", reason, "log",
-		      vm.log_text));
+	say(json_pack("{s:s, s:s, s:i, s:s}", "event", "dead", "reason", reason, "errno",
+		      errnum, "log", vm.log_text));
 	_exit(0);
 }
 
@@ -75,7 +75,7 @@ static void on_death(struct loop_source *source, uint32_t revents)
 	(void)source;
 	(void)revents;
 	pthread_mutex_lock(&vm.death_lock);
-	end(vm.reason);
+	end(vm.reason, EIO);
 }
 
 static json_t *log_answer(void)
@@ -99,8 +99,8 @@ static json_t *parked(bool park)
 	return json_object();
 }
 
-/* @fds came with the request; they are -1 if none did. */
-static void answer(const json_t *request, const int *fds)
+/* @fds came with the request. */
+static void answer(json_t *request, struct vm_fork_fds *fds)
 {
 	const char *op = json_string_value(json_object_get(request, "op"));
 	json_t *reply;
@@ -123,24 +123,26 @@ static void answer(const json_t *request, const int *fds)
 	send_answer(reply, json_object_get(request, "seq"));
 }
 
-/* The descriptors that came with @msg: VM_FORK_FDS, or none. */
-static void take_fds(struct msghdr *msg, int *fds)
+/* The descriptors that came with @msg: fewer than were sent, if there is no room. */
+static void take_fds(struct msghdr *msg, struct vm_fork_fds *fds)
 {
 	const struct cmsghdr *cmsg = CMSG_FIRSTHDR(msg);
 
-	if (cmsg && cmsg->cmsg_level == SOL_SOCKET && cmsg->cmsg_type == SCM_RIGHTS &&
-	    cmsg->cmsg_len == CMSG_LEN(VM_FORK_FDS * sizeof(int)))
-		memcpy(fds, CMSG_DATA(cmsg), VM_FORK_FDS * sizeof(int));
+	fds->count = 0;
+	if (!cmsg || cmsg->cmsg_level != SOL_SOCKET || cmsg->cmsg_type != SCM_RIGHTS)
+		return;
+	fds->count = (unsigned)((cmsg->cmsg_len - CMSG_LEN(0)) / sizeof(int));
+	memcpy(fds->fd, CMSG_DATA(cmsg), fds->count * sizeof(int));
 }
 
 /*
  * One message from the broker, whose end ends us.
  * Return: an object to json_decref(), or NULL when there is none now.
  */
-static json_t *receive(int flags, int *fds)
+static json_t *receive(int flags, struct vm_fork_fds *fds)
 {
 	static char text[VM_MESSAGE_MAX];
-	alignas(struct cmsghdr) char ancillary[CMSG_SPACE(VM_FORK_FDS * sizeof(int))];
+	alignas(struct cmsghdr) char ancillary[CMSG_SPACE(sizeof(fds->fd))];
 	struct iovec iov = {.iov_base = text, .iov_len = sizeof(text)};
 	struct msghdr msg = {
 	    .msg_iov = &iov,
@@ -163,13 +165,13 @@ static json_t *receive(int flags, int *fds)
 
 static void on_control(struct loop_source *source, uint32_t revents)
 {
-	int fds[VM_FORK_FDS] = {-1, -1};
-	json_t *request = receive(MSG_DONTWAIT, fds);
+	struct vm_fork_fds fds;
+	json_t *request = receive(MSG_DONTWAIT, &fds);
 
 	(void)source;
 	(void)revents;
 	if (request)
-		answer(request, fds);
+		answer(request, &fds);
 	json_decref(request);
 }
 
@@ -201,13 +203,22 @@ static void on_agent(struct loop_source *source, uint32_t revents)
 	struct error err;
 
 	if (machine_agent_ready(&vm.machine, &err) < 0)
-		end(err.text);
+		end(err.text, EIO);
 	/* The broker closes this descriptor and the control socket together. */
 	if (revents & (EPOLLHUP | EPOLLERR)) {
 		pthread_mutex_lock(&vm.machine.lock);
 		loop_del(&vm.loop, source);
 		pthread_mutex_unlock(&vm.machine.lock);
 	}
+}
+
+/* Between the orders of one fork; the vCPUs are parked. */
+static void hold(bool on)
+{
+	if (on)
+		loop_mod(&vm.loop, &vm.agent, 0);
+	else
+		on_watch(&vm.machine.console);
 }
 
 static int watch_children(void)
@@ -292,12 +303,13 @@ static int part(struct error *err)
 
 static int begin(struct error *err)
 {
-	int fds[VM_FORK_FDS];
-	json_t *start = receive(0, fds);
+	static const struct vm_fork_ops fork_ops = {.answer = send_answer, .hold = hold};
+	struct vm_fork_fds none;
+	json_t *start = receive(0, &none);
 	int r = watch_all(err);
 
 	make_room();
-	vm_fork_init(&vm.fork, &vm.machine, &vm.loop, send_answer);
+	vm_fork_init(&vm.fork, &vm.machine, &vm.loop, &fork_ops);
 	if (!r)
 		r = build(start, err);
 	json_decref(start);
@@ -320,5 +332,5 @@ int vm_main(int argc, char **argv)
 		else
 			r = part(&err); /* nothing else ends the loop */
 	}
-	end(err.text);
+	end(err.text, -err.code);
 }

@@ -3,7 +3,9 @@
 #include "util/io.h"
 
 #include <errno.h>
-#include <stdio.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <sys/eventfd.h>
 #include <sys/prctl.h>
 #include <unistd.h>
 
@@ -12,32 +14,82 @@
 static void on_look(struct loop_timer *timer);
 
 void vm_fork_init(struct vm_fork *fork, struct machine *machine, struct loop *loop,
-		  void (*answer)(json_t *reply, json_t *seq))
+		  const struct vm_fork_ops *ops)
 {
 	*fork = (struct vm_fork){
 	    .machine = machine,
 	    .loop = loop,
-	    .answer = answer,
-	    .fds = {-1, -1},
+	    .ops = ops,
+	    .gate = -1,
 	};
 	loop_timer_init(&fork->look, on_look);
 }
 
+static bool stands_still(const struct vm_fork *fork)
+{
+	return fork->parked || fork->held;
+}
+
+static void stand_still(struct vm_fork *fork)
+{
+	if (!stands_still(fork))
+		vcpus_park(&fork->machine->vcpus);
+}
+
+static void run_on(struct vm_fork *fork)
+{
+	if (stands_still(fork))
+		return;
+	fork->saved = false;
+	vcpus_resume(&fork->machine->vcpus);
+}
+
+/* Let the children begin that there are. */
+static void open_gate(struct vm_fork *fork)
+{
+	uint64_t one = 1;
+
+	if (fork->gate < 0)
+		return;
+	if (write(fork->gate, &one, sizeof(one)) < 0)
+		abort(); /* an eventfd takes it */
+	close(fork->gate);
+	fork->gate = -1;
+}
+
+/* Between two orders for one fork nothing may move but the orders. */
+static void hold(struct vm_fork *fork, bool more)
+{
+	if (fork->held != more)
+		fork->ops->hold(more);
+	fork->held = more;
+	loop_timer_cancel(&fork->look);
+	if (more)
+		loop_timer_set(fork->loop, &fork->look, VM_FORK_HOLD_MS);
+	else
+		open_gate(fork);
+}
+
+static void close_fds(struct vm_fork_fds *fds)
+{
+	for (unsigned i = 0; i < fds->count; i++)
+		if (fds->fd[i] >= 0)
+			close(fds->fd[i]);
+	fds->count = 0;
+}
+
 /*
- * The order is done with; the descriptors are the child's alone. The answer goes out
- * first: without a child, their end would look like that of one.
+ * The order is done with; what is left of the descriptors is of children that there
+ * are not. The answer goes out first: their end looks like that of a child.
  */
 static void finish(struct vm_fork *fork, json_t *reply)
 {
-	json_t *seq = fork->seq;
+	json_t *order = fork->order;
 
-	fork->seq = NULL;
-	fork->answer(reply, seq);
-	json_decref(seq);
-	for (int i = 0; i < VM_FORK_FDS; i++) {
-		close(fork->fds[i]);
-		fork->fds[i] = -1;
-	}
+	fork->order = NULL;
+	fork->ops->answer(reply, json_object_get(order, "seq"));
+	json_decref(order);
+	close_fds(&fork->fds);
 }
 
 static void fail(struct vm_fork *fork, const struct error *err)
@@ -45,48 +97,93 @@ static void fail(struct vm_fork *fork, const struct error *err)
 	finish(fork, json_pack("{s:s, s:i}", "error", err->text, "errno", -err->code));
 }
 
-/* With the vCPUs parked. Return: as fork(2), or -errno with @err filled. */
-static pid_t split(struct vm_fork *order, struct error *err)
+/* Whatever is short is short like memory: it may be there later. */
+static int no_room(struct error *err, int errnum)
 {
-	int r = machine_seal(order->machine, order->saved ? NULL : &order->state, err);
-	pid_t pid;
+	error_set(err, errnum, "cannot fork the VM's process");
+	if (errnum == EAGAIN)
+		err->code = -ENOMEM;
+	return err->code;
+}
+
+/*
+ * With the vCPUs parked: make child @i.
+ * Return: 1, 0 in the child, or -errno with @err filled.
+ */
+static int make_child(struct vm_fork *order, unsigned i, json_t *pids, struct error *err)
+{
+	int *fds = order->fds.fd + (size_t)i * VM_FORK_FDS;
+	pid_t pid = fork();
+
+	if (pid < 0)
+		return no_room(err, errno);
+	if (pid == 0) {
+		order->child = true;
+		order->child_index = i;
+		return 0;
+	}
+	json_array_append_new(pids, json_integer(pid));
+	for (int k = 0; k < VM_FORK_FDS; k++) {
+		close(fds[k]);
+		fds[k] = -1;
+	}
+	return 1;
+}
+
+/* Return: as make_child(). */
+static int make_children(struct vm_fork *fork, json_t *pids, struct error *err)
+{
+	size_t count = json_array_size(json_object_get(fork->order, "names"));
+	int r = machine_seal(fork->machine, fork->saved ? NULL : &fork->state, err);
 
 	if (r < 0)
 		return r;
-	order->saved = true;
-	pid = fork();
-	if (pid < 0)
-		return error_set(err, errno, "cannot fork the VM's process");
-	return pid;
+	fork->saved = true;
+	if (fork->gate < 0 && count > 1)
+		fork->gate = eventfd(0, EFD_CLOEXEC);
+	if (fork->gate < 0 && count > 1)
+		return error_set(err, errno, "cannot make an eventfd");
+	r = 1;
+	for (unsigned i = 0; i < count && r > 0; i++)
+		r = make_child(fork, i, pids, err);
+	return r;
+}
+
+/* The counts are taken before the vCPUs run on. */
+static json_t *success(const struct vm_fork *fork, json_t *pids)
+{
+	uint64_t pause = (io_monotonic_ns() - fork->still_ns) / 1000;
+
+	return json_pack("{s:O, s:I, s:I}", "pids", pids, "agent_out",
+			 (json_int_t)fork->machine->console.bytes_out, "pause_usec",
+			 (json_int_t)pause);
 }
 
 static void fork_now(struct vm_fork *fork)
 {
-	const struct virtio_console *console = &fork->machine->console;
-	uint64_t start = io_monotonic_ns(), pause, agent_out;
+	bool more = json_is_true(json_object_get(fork->order, "more"));
+	json_t *pids = json_array(), *reply = NULL;
 	struct error err;
-	pid_t pid;
+	int r;
 
-	if (!fork->parked)
-		vcpus_park(&fork->machine->vcpus);
-	pid = split(fork, &err);
-	if (pid == 0) {
-		fork->child = true;
+	loop_timer_cancel(&fork->look);
+	if (!fork->held)
+		fork->still_ns = io_monotonic_ns();
+	stand_still(fork);
+	r = make_children(fork, pids, &err);
+	if (r == 0) {
 		loop_stop(fork->loop);
 		return;
 	}
-	agent_out = console->bytes_out;
-	pause = (io_monotonic_ns() - start) / 1000;
-	if (!fork->parked) {
-		fork->saved = false;
-		vcpus_resume(&fork->machine->vcpus);
-	}
-	if (pid < 0)
-		fail(fork, &err);
+	if (r > 0)
+		reply = success(fork, pids);
+	hold(fork, more && r > 0);
+	run_on(fork);
+	if (r > 0)
+		finish(fork, reply);
 	else
-		finish(fork,
-		       json_pack("{s:i, s:I, s:I}", "pid", (int)pid, "agent_out",
-				 (json_int_t)agent_out, "pause_usec", (json_int_t)pause));
+		fail(fork, &err);
+	json_decref(pids);
 }
 
 /* Devices move bytes in the threads of vCPUs as well. */
@@ -119,57 +216,84 @@ static void look(struct vm_fork *fork)
 	}
 }
 
+/* Also when the rest of the orders does not come. */
 static void on_look(struct loop_timer *timer)
 {
-	look(container_of(timer, struct vm_fork, look));
+	struct vm_fork *fork = container_of(timer, struct vm_fork, look);
+
+	if (fork->order) {
+		look(fork);
+	} else {
+		hold(fork, false);
+		run_on(fork);
+	}
 }
 
-static int check_order(const struct vm_fork *fork, json_t *request, const int *fds,
-		       const char **name, json_int_t *agent_in, json_t **seq,
+/* The broker has given up what it ordered. */
+static void cancel(struct vm_fork *fork, json_t *seq)
+{
+	struct error err;
+
+	if (fork->order) {
+		error_say(&err, ECANCELED, "the fork was cancelled");
+		fail(fork, &err);
+	}
+	hold(fork, false);
+	run_on(fork);
+	fork->ops->answer(json_object(), seq);
+}
+
+static int check_order(const struct vm_fork *fork, json_t *request,
+		       const struct vm_fork_fds *fds, json_int_t *agent_in,
 		       struct error *err)
 {
-	if (fork->seq)
+	size_t count = json_array_size(json_object_get(request, "names"));
+	json_t *seq, *names;
+
+	if (fork->order)
 		return error_say(err, EAGAIN, "the VM is being forked: try again");
-	if (json_unpack(request, "{s:s, s:I, s:o}", "name", name, "agent_in", agent_in,
-			"seq", seq) < 0 ||
-	    *agent_in < 0 || fds[0] < 0 || fds[1] < 0)
+	if (json_unpack(request, "{s:I, s:o, s:o}", "agent_in", agent_in, "seq", &seq,
+			"names", &names) < 0 ||
+	    *agent_in < 0 || count > VM_FORK_BATCH || fds->count > count * VM_FORK_FDS)
 		return error_say(err, EINVAL, "an order to fork lacks something");
+	if (fds->count < count * VM_FORK_FDS)
+		return error_say(err, ENOMEM,
+				 "the VM's process has no room for the descriptors of %zu "
+				 "forks",
+				 count);
 	return 0;
 }
 
-static void close_all(const int *fds)
+void vm_fork_order(struct vm_fork *fork, json_t *request, struct vm_fork_fds *fds)
 {
-	for (int i = 0; i < VM_FORK_FDS; i++)
-		if (fds[i] >= 0)
-			close(fds[i]);
-}
-
-void vm_fork_order(struct vm_fork *fork, const json_t *request, const int fds[VM_FORK_FDS])
-{
-	const char *name = "";
+	json_t *names = json_object_get(request, "names");
 	json_int_t agent_in = 0;
 	struct error err;
-	json_t *seq = NULL;
 
-	if (check_order(fork, (json_t *)request, fds, &name, &agent_in, &seq, &err) < 0) {
-		close_all(fds);
-		fork->answer(json_pack("{s:s, s:i}", "error", err.text, "errno", -err.code),
-			     json_object_get(request, "seq"));
+	if (json_is_array(names) && !json_array_size(names)) {
+		close_fds(fds);
+		cancel(fork, json_object_get(request, "seq"));
 		return;
 	}
-	fork->seq = json_incref(seq);
+	if (check_order(fork, request, fds, &agent_in, &err) < 0) {
+		fork->ops->answer(
+		    json_pack("{s:s, s:i}", "error", err.text, "errno", -err.code),
+		    json_object_get(request, "seq"));
+		close_fds(fds);
+		hold(fork, false);
+		run_on(fork);
+		return;
+	}
+	fork->order = json_incref(request);
 	fork->agent_in = (uint64_t)agent_in;
 	fork->until_ns = io_monotonic_ns() + VM_FORK_PATIENCE_MS * 1000000ull;
-	for (int i = 0; i < VM_FORK_FDS; i++)
-		fork->fds[i] = fds[i];
-	snprintf(fork->name, sizeof(fork->name), "%s", name);
+	fork->fds = *fds;
 	look(fork);
 }
 
 void vm_fork_park(struct vm_fork *fork)
 {
-	if (!fork->parked)
-		vcpus_park(&fork->machine->vcpus);
+	stand_still(fork);
 	fork->parked = true;
 }
 
@@ -177,23 +301,43 @@ void vm_fork_resume(struct vm_fork *fork)
 {
 	if (!fork->parked)
 		return;
-	fork->parked = fork->saved = false;
-	vcpus_resume(&fork->machine->vcpus);
+	fork->parked = false;
+	run_on(fork);
+}
+
+/* Nobody else is needed to open the gate: the broker's end is that of the child. */
+static void wait_at_gate(struct vm_fork *fork, int control_fd)
+{
+	struct pollfd fds[] = {
+	    {.fd = fork->gate, .events = POLLIN},
+	    {.fd = control_fd, .events = POLLRDHUP},
+	};
+
+	if (fork->gate < 0)
+		return;
+	while (poll(fds, 2, -1) < 0)
+		;
+	if (fds[1].revents)
+		_exit(0);
+	close(fork->gate);
+	fork->gate = -1;
 }
 
 void vm_fork_take_fds(struct vm_fork *fork, int control_fd, int agent_fd)
 {
-	int control = fork->fds[0], agent = fork->fds[1];
+	const int *mine = fork->fds.fd + (size_t)fork->child_index * VM_FORK_FDS;
+	json_t *names = json_object_get(fork->order, "names");
+	const char *name = json_string_value(json_array_get(names, fork->child_index));
 
 	setsid();
-	dup2(control, control_fd);
-	dup2(agent, agent_fd);
-	close_all(fork->fds);
-	prctl(PR_SET_NAME, fork->name);
-	json_decref(fork->seq);
-	fork->seq = NULL;
-	fork->child = fork->parked = fork->saved = false;
-	fork->fds[0] = fork->fds[1] = -1;
+	dup2(mine[0], control_fd);
+	dup2(mine[1], agent_fd);
+	close_fds(&fork->fds);
+	prctl(PR_SET_NAME, name ? name : "");
+	json_decref(fork->order);
+	fork->order = NULL;
+	fork->child = fork->parked = fork->held = fork->saved = false;
+	wait_at_gate(fork, control_fd);
 }
 
 int vm_fork_part(struct vm_fork *fork, int agent_fd, struct error *err)

@@ -3,12 +3,21 @@
  *
  * Theory of operation
  *
- * {"op":"fork","seq":N,"name":,"agent_in":TOTAL} comes with two descriptors, the
- * child's control socket and its agent stream. The process waits until the guest
- * has taken TOTAL bytes from its agent's stream, for VM_FORK_PATIENCE_MS at most,
- * so that no frame is cut. Then it parks the vCPUs, saves their state, seals the
- * disk and calls fork(2). The answer is {"seq":N,"pid":,"agent_out":COUNT,
- * "pause_usec":}: the child goes on behind byte COUNT of what the guest said.
+ * {"op":"fork","seq":N,"names":[...],"agent_in":TOTAL,"more":BOOL} comes with two
+ * descriptors for each of at most VM_FORK_BATCH names, the child's control socket and
+ * its agent stream. The process waits until the guest has taken TOTAL bytes from its
+ * agent's stream, for VM_FORK_PATIENCE_MS at most, so that no frame is cut. Then it
+ * parks the vCPUs, saves their state, seals the disk and calls fork(2) for each name.
+ * The answer is {"seq":N,"pids":[...],"agent_out":COUNT,"pause_usec":}: the children
+ * go on behind byte COUNT of what the guest said. Several children wait at a gate until
+ * the last of them is made: otherwise they would take the processors while their parent
+ * stands still, which is what it all is about.
+ *
+ * After an order with "more" the VM stands still until the next one, with the streams
+ * of its agent, so that the children of all orders are of one moment. It runs on after
+ * an order without, after a failure, when an order without names cancels the rest, or
+ * when nothing comes for VM_FORK_HOLD_MS. After a failure the broker ends those of the
+ * children that there are.
  *
  * {"op":"park"} keeps the vCPUs parked until {"op":"resume"}. A parked VM can be
  * forked too, and what KVM knows of it is read for its first child alone.
@@ -29,34 +38,49 @@
 #include <stdint.h>
 
 #define VM_FORK_PATIENCE_MS 1000
+#define VM_FORK_HOLD_MS	    20000
 #define VM_FORK_FDS	    2
+#define VM_FORK_BATCH	    126 /* names in an order; Linux passes 253 descriptors */
+
+struct vm_fork_fds {
+	unsigned count;
+	int fd[VM_FORK_BATCH * VM_FORK_FDS]; /* control and agent of each child */
+};
+
+struct vm_fork_ops {
+	void (*answer)(json_t *reply, json_t *seq); /* takes over @reply */
+	void (*hold)(bool on);			    /* stop the agent's stream, or not */
+};
 
 struct vm_fork {
 	struct machine *machine;
 	struct loop *loop;
-	void (*answer)(json_t *reply, json_t *seq); /* takes over @reply */
-	struct loop_timer look; /* armed while a fork waits for the guest */
+	const struct vm_fork_ops *ops;
+	struct loop_timer look; /* armed while a fork waits for its guest, or @held */
 	struct kvm_state state; /* of the machine, while @saved */
 	bool parked;		/* until it is told to resume */
+	bool held;		/* until the rest of a fork has been ordered */
 	bool saved;
-	bool child; /* this process is the new one; vm_fork_part() is due */
+	bool child;	      /* this process is the new one; vm_fork_part() is due */
+	unsigned child_index; /* which one of the order */
+	uint64_t still_ns;    /* since when it stands still, for a fork */
+	int gate;	      /* an eventfd: the children may begin; or -1 */
 
-	/* The order that waits; @seq is NULL when none does. */
-	json_t *seq;
+	/* The order that waits; @order is NULL when none does. */
+	json_t *order;
 	uint64_t agent_in, until_ns;
-	int fds[VM_FORK_FDS]; /* control, agent */
-	char name[16];	      /* of the child's process */
+	struct vm_fork_fds fds; /* -1 where they are a child's */
 };
 
 /** vm_fork_init() - nothing is to be forked yet. */
 void vm_fork_init(struct vm_fork *fork, struct machine *machine, struct loop *loop,
-		  void (*answer)(json_t *reply, json_t *seq));
+		  const struct vm_fork_ops *ops);
 
 /**
  * vm_fork_order() - handle the request to fork, which is answered later.
- * @fds: the two descriptors; taken over in any case; -1 where one was missing.
+ * @fds: what came with it; taken over in any case.
  */
-void vm_fork_order(struct vm_fork *fork, const json_t *request, const int fds[VM_FORK_FDS]);
+void vm_fork_order(struct vm_fork *fork, json_t *request, struct vm_fork_fds *fds);
 
 /** vm_fork_park() - park the vCPUs until vm_fork_resume(). */
 void vm_fork_park(struct vm_fork *fork);

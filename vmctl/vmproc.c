@@ -7,6 +7,7 @@
 #include "vmctl/fork.h"
 #include "vmctl/ops.h"
 #include "vmctl/spawn.h"
+#include "vmctl/vm_fork.h"
 
 #include <ctype.h>
 #include <errno.h>
@@ -23,6 +24,8 @@
 
 /* A log of 64 KiB, when JSON has escaped every byte of it, and some more. */
 #define MESSAGE_MAX (512u << 10)
+#define ERRNUM_MAX  4096
+#define FDS_MAX	    (VM_FORK_BATCH * VMPROC_FDS)
 
 static void vmproc_free(struct vmproc *vm)
 {
@@ -148,17 +151,20 @@ static void on_event(struct vmproc *vm, const json_t *message, const char *event
 {
 	const char *reason = json_string_value(json_object_get(message, "reason"));
 	const char *log = json_string_value(json_object_get(message, "log"));
+	json_int_t errnum = json_integer_value(json_object_get(message, "errno"));
 
 	if (strcmp(event, "started") == 0 && !vm->started) {
 		vm->started = true;
 		if (vm->making)
-			fork_started(vm->making);
+			fork_started(vm);
 	}
 	if (strcmp(event, "child") == 0)
 		on_child(vm, message);
 	if (strcmp(event, "dead") != 0)
 		return;
 	set_reason(vm, reason ? reason : "it did not say why it ended");
+	if (errnum > 0 && errnum < ERRNUM_MAX)
+		vm->errnum = (int)errnum;
 	if (log && !vm->log)
 		vm->log = strdup(log);
 	vmproc_end(vm);
@@ -188,6 +194,12 @@ static ssize_t receive(int fd, char *text, size_t room, pid_t *pid)
 	return n;
 }
 
+/* A fork's last words may be its first, and its process gone when they are read. */
+static bool is_last(const char *event)
+{
+	return event && strcmp(event, "dead") == 0;
+}
+
 /* Take one message. Return: false when there is none now. */
 static bool take_message(struct vmproc *vm)
 {
@@ -199,13 +211,15 @@ static bool take_message(struct vmproc *vm)
 
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))
 		return errno == EINTR;
-	if (n <= 0 || (!vm->pid && meet(vm, sender) < 0)) {
+	if (n <= 0) {
 		vmproc_end(vm);
 		return false;
 	}
 	message = json_loadb(text, (size_t)n, JSON_REJECT_DUPLICATES, NULL);
 	event = json_string_value(json_object_get(message, "event"));
-	if (event) {
+	if (!vm->pid && meet(vm, sender) < 0 && !is_last(event)) {
+		vmproc_end(vm);
+	} else if (event) {
 		on_event(vm, message, event);
 	} else if (!json_is_object(message) || ops_answer(vm, message) < 0) {
 		set_reason(vm, "its process broke the rules of its control channel");
@@ -271,13 +285,13 @@ void vmproc_destroy(struct vmproc *vm)
 		vmproc_end(vm);
 }
 
-static void add_fds(struct msghdr *msg, char *ancillary, size_t room, const int *fds)
+static void add_fds(struct msghdr *msg, char *ancillary, const int *fds, unsigned count)
 {
-	size_t size = VMPROC_FDS * sizeof(*fds);
+	size_t size = count * sizeof(*fds);
 	struct cmsghdr *cmsg;
 
 	msg->msg_control = ancillary;
-	msg->msg_controllen = room;
+	msg->msg_controllen = CMSG_SPACE(size);
 	cmsg = CMSG_FIRSTHDR(msg);
 	cmsg->cmsg_level = SOL_SOCKET;
 	cmsg->cmsg_type = SCM_RIGHTS;
@@ -285,10 +299,11 @@ static void add_fds(struct msghdr *msg, char *ancillary, size_t room, const int 
 	memcpy(CMSG_DATA(cmsg), fds, size);
 }
 
-int vmproc_ask(struct vmproc *vm, json_t *message, const int *fds, struct error *err)
+int vmproc_ask(struct vmproc *vm, json_t *message, const int *fds, unsigned count,
+	       struct error *err)
 {
 	cleanup_free char *text = json_dumps(message, JSON_COMPACT);
-	alignas(struct cmsghdr) char ancillary[CMSG_SPACE(VMPROC_FDS * sizeof(int))];
+	alignas(struct cmsghdr) char ancillary[CMSG_SPACE(FDS_MAX * sizeof(int))];
 	struct iovec iov = {.iov_base = text};
 	struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
 
@@ -297,8 +312,8 @@ int vmproc_ask(struct vmproc *vm, json_t *message, const int *fds, struct error 
 	if (vm->control_fd < 0)
 		return error_say(err, ESRCH, "the VM is ending");
 	iov.iov_len = strlen(text);
-	if (fds)
-		add_fds(&msg, ancillary, sizeof(ancillary), fds);
+	if (count)
+		add_fds(&msg, ancillary, fds, count);
 	if (sendmsg(vm->control_fd, &msg, MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
 		return error_set(err, errno, "cannot ask the VM's process");
 	return 0;
@@ -311,7 +326,7 @@ static int send_start(struct vmproc *vm, const struct vmproc_spec *spec, struct 
 				  "initramfs", spec->initramfs, "base", spec->base, "upper",
 				  spec->upper, "memory_mib", spec->memory_mib, "vcpus",
 				  spec->vcpus, "disk_mib", spec->disk_mib);
-	int r = start ? vmproc_ask(vm, start, NULL, err)
+	int r = start ? vmproc_ask(vm, start, NULL, 0, err)
 		      : error_set(err, ENOMEM, "cannot make a VM");
 
 	json_decref(start);
@@ -350,11 +365,13 @@ static int make_sockets(struct vmproc *vm, int theirs[VMPROC_FDS], struct error 
 	return r;
 }
 
-static void close_fds(const int fds[VMPROC_FDS])
+static void close_fds(int fds[VMPROC_FDS])
 {
-	for (int i = 0; i < VMPROC_FDS; i++)
+	for (int i = 0; i < VMPROC_FDS; i++) {
 		if (fds[i] >= 0)
 			close(fds[i]);
+		fds[i] = -1;
+	}
 }
 
 static int vmproc_exec(struct vmproc *vm, struct error *err)

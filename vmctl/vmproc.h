@@ -41,6 +41,7 @@
 #define VMPROC_FDS	2 /* a VM's control and agent sockets */
 
 struct broker;
+struct fork;
 
 /* What a VM is made of. The strings are the caller's. */
 struct vmproc_spec {
@@ -55,14 +56,16 @@ struct vmproc {
 	struct channel channel;		    /* its id is the VM's */
 	struct loop_source control, exited; /* the sources of control_fd and pidfd */
 	struct loop_timer grace;	    /* fires when the process has to be killed */
-	struct link requests;	/* struct request, by its vm_link: wait for an answer */
-	uint64_t last_seq;	/* of the questions to the process */
-	int control_fd;		/* -1 once closed */
-	pid_t pid;		/* 0 while it is not known */
-	int pidfd;		/* of a fork's process, or -1 */
-	uint32_t parent;	/* the VM it was forked from, or 0 */
-	struct request *making; /* the fork that makes it, or NULL */
+	struct link requests; /* struct request, by its vm_link: wait for an answer */
+	uint64_t last_seq;    /* of the questions to the process */
+	int control_fd;	      /* -1 once closed */
+	pid_t pid;	      /* 0 while it is not known */
+	int pidfd;	      /* of a fork's process, or -1 */
+	uint32_t parent;      /* the VM it was forked from, or 0 */
+	struct fork *making;  /* what makes it, or NULL */
+	struct link sibling;  /* while @making: among those that it makes */
 	int memory_mib, vcpus;
+	int errnum;	 /* what the process said with its reason, or 0 */
 	int status;	 /* while @gone: what is known of its status */
 	bool seen;	 /* clients know it */
 	bool started;	 /* its guest runs */
@@ -83,7 +86,8 @@ int vmproc_start(struct broker *broker, const struct vmproc_spec *spec, struct v
 
 /**
  * vmproc_prepare() - a VM whose process a fork of @parent will be.
- * @fds: set to the ends of its sockets that its process gets; the caller's.
+ * @fds: set to the ends of its sockets that its process gets; the caller's. After a
+ *       failure they are -1.
  *
  * Return: the VM, or NULL with @err.
  */
@@ -92,10 +96,11 @@ struct vmproc *vmproc_prepare(struct vmproc *parent, const char *name, int fds[V
 
 /**
  * vmproc_ask() - send @message to the process.
- * @fds: VMPROC_FDS descriptors to go along, or NULL.
+ * @fds: @count descriptors to go along, VM_FORK_BATCH * VMPROC_FDS at most.
  * Return: 0 or -errno with @err.
  */
-int vmproc_ask(struct vmproc *vm, json_t *message, const int *fds, struct error *err);
+int vmproc_ask(struct vmproc *vm, json_t *message, const int *fds, unsigned count,
+	       struct error *err);
 
 /** vmproc_signal() - signal the process. Return: 0 or -errno. */
 int vmproc_signal(struct vmproc *vm, int signal);

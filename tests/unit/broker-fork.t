@@ -2,6 +2,7 @@
 """The broker forks VMs, with fake-vm as VM process."""
 import json
 import os
+import resource
 import signal
 import struct
 import sys
@@ -13,13 +14,26 @@ from broker_kit import CONTROL, CREDIT, DATA, WINDOW, gone, main  # noqa: E402
 
 
 def fork(client, vm, name="child"):
-    return client.request("fork", vm=vm, name=name)
+    """Fork once. Return: the reply's only VM, with the pause, or the error."""
+    reply = client.request("fork", vm=vm, names=[name])
+    if "error" in reply:
+        return reply
+    (child,) = reply["vms"]
+    return {**child, "pause_usec": reply["pause_usec"]}
 
 
 def echo(client, vm, data):
     before = len(client.data.get(vm, b""))
     client.send(DATA, data, vm)
     return client.wait_data(vm, before + len(data))[before:]
+
+
+def settle(server, fds, children):
+    """Wait until what failed has left nothing."""
+    deadline = time.monotonic() + 5
+    while (server.fds(), len(server.children())) != (fds, len(children)):
+        assert time.monotonic() < deadline, (fds, server.fds(), children, server.children())
+        time.sleep(0.02)
 
 
 def test_fork(server):
@@ -58,7 +72,7 @@ def test_cut(server):
     client.quiet(0.3)
     client.seq += 1
     client.send(CONTROL, json.dumps(
-        {"op": "fork", "seq": client.seq, "vm": vm, "name": "x"}).encode())
+        {"op": "fork", "seq": client.seq, "vm": vm, "names": ["x"]}).encode())
     client.quiet(0.3)
     assert client.seq not in client.replies, "a stream that stands still cannot be cut"
     while client.seq not in client.replies:
@@ -66,7 +80,7 @@ def test_cut(server):
         if done:
             client.send(CREDIT, struct.pack("<I", done), vm)
         client.take()
-    child = client.replies.pop(client.seq)["vm"]
+    child = client.replies.pop(client.seq)["vms"][0]["vm"]
     assert client.order[0] == ("data", vm)
     assert ("data", child) not in client.order, "the child said something before the reply"
     client.wait_data(child, WINDOW)
@@ -79,7 +93,7 @@ def test_input(server):
     client.seq += 1
     client.send(DATA, b"before", vm)
     client.send(CONTROL, json.dumps(
-        {"op": "fork", "seq": client.seq, "vm": vm, "name": "x"}).encode())
+        {"op": "fork", "seq": client.seq, "vm": vm, "names": ["x"]}).encode())
     client.send(DATA, b"after", vm)
     assert fork(client, vm)["errno"] == 11, "one fork at a time"
     child = client.reply(client.seq - 1)
@@ -96,7 +110,7 @@ def test_failures(server):
     vm = client.create()["vm"]
     fds, children = server.fds(), server.children()
     for name, errnum, sentence in (
-            ("refused", 12, "no room"), ("stillborn", 5, "KVM has no room"),
+            ("refused", 12, "no room"), ("stillborn", 12, "KVM has no room"),
             ("mute", 5, "without saying why"), ("lost", 71, "own fork"),
             ("miscount", 71, "lost count"), ("late", 110, "did not answer"),
             ("eager", 110, "did not answer")):
@@ -112,9 +126,93 @@ def test_failures(server):
             vm = client.create()["vm"]
         assert echo(client, vm, b"alive") == b"alive", name
     assert [v["vm"] for v in client.request("list")["vms"]] == [vm]
-    time.sleep(0.3)
-    assert server.fds() == fds, (fds, server.fds())
-    assert len(server.children()) == len(children)
+    settle(server, fds, children)
+
+
+def fork_many(client, vm, names):
+    return client.request("fork", vm=vm, names=names)
+
+
+def test_bulk(server):
+    "hundreds of forks by one request, in the order of their names"
+    client = server.client()
+    made = client.create()
+    vm = made["vm"]
+    echo(client, vm, b"past")
+    names = [f"child{n}" for n in range(300)]
+    reply = fork_many(client, vm, names)
+    assert "error" not in reply, reply
+    ids = [child["vm"] for child in reply["vms"]]
+    assert ids == list(range(vm + 1, vm + 301)) and reply["pause_usec"] == 1
+    listed = client.request("list", after=vm)["vms"] + client.request("list", after=ids[255])["vms"]
+    assert [v["name"] for v in listed] == names
+    assert [v["pid"] for v in listed] == [child["pid"] for child in reply["vms"]]
+    for child in ids:
+        client.send(DATA, b"%d" % child, child)
+    for child in ids:
+        assert client.wait_data(child, len(str(child))) == b"%d" % child
+    assert echo(client, vm, b"alive") == b"alive"
+    client.request("kill", vm=vm, signal=9)
+    client.wait_event("dead", vm)
+    for child in reply["vms"][:200]:
+        assert "error" not in client.request("destroy", vm=child["vm"])
+        assert gone(child["pid"])
+
+
+def test_bulk_cut(server):
+    "many children of a parent that is talking"
+    client = server.client()
+    vm = client.create("flood")["vm"]
+    client.wait_data(vm, WINDOW)
+    client.quiet(0.3)
+    client.seq += 1
+    client.send(CONTROL, json.dumps({"op": "fork", "seq": client.seq, "vm": vm,
+                                     "names": ["x"] * 130}).encode())
+    while client.seq not in client.replies:
+        done = len(client.data.pop(vm, b""))
+        if done:
+            client.send(CREDIT, struct.pack("<I", done), vm)
+        client.take()
+    reply = client.replies.pop(client.seq)
+    assert len(reply["vms"]) == 130, reply
+    assert all(kind == "data" and who == vm for kind, who in client.order)
+    for child in reply["vms"]:
+        client.wait_data(child["vm"], 1)
+
+
+def test_bulk_failures(server):
+    "all of the forks, or none"
+    client = server.client()
+    vm = client.create()["vm"]
+    fds, children = server.fds(), server.children()
+    for count, at, name, errnum, sentence in (
+            (5, 2, "refused", 12, "no room"), (5, 4, "stillborn", 12, "stillborn did not live: KVM"),
+            (200, 199, "refused", 12, "no room"), (200, 3, "stillborn", 12, "KVM has no room"),
+            (200, 180, "mute", 5, "without saying why"), (130, 100, "lost", 71, "own fork")):
+        names = ["child"] * count
+        names[at] = name
+        reply = fork_many(client, vm, names)
+        assert reply["errno"] == errnum and sentence in reply["error"], (name, reply)
+        assert echo(client, vm, b"alive") == b"alive", name
+    assert [v["vm"] for v in client.request("list")["vms"]] == [vm]
+    reply = fork_many(client, vm, ["child"] * 127 + ["fickle"])
+    assert reply["errno"] == 71 and "lost count" in reply["error"], reply
+    assert "broke the rules" in client.wait_event("dead", vm)["reason"]
+    client.request("destroy", vm=vm)
+    client.create()
+    settle(server, fds, children)
+
+
+def test_no_descriptors(server):
+    "a broker without descriptors makes no fork, and goes on"
+    client = server.client()
+    vm = client.create()["vm"]
+    resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE, (server.fds() + 30, 4096))
+    reply = fork_many(client, vm, ["child"] * 20)
+    assert reply["errno"] == 12 and "Too many open files" in reply["error"], reply
+    assert echo(client, vm, b"alive") == b"alive"
+    reply = fork_many(client, vm, ["child"] * 3)
+    assert len(reply["vms"]) == 3, reply
 
 
 def test_bad_requests(server):
@@ -122,7 +220,9 @@ def test_bad_requests(server):
     client, other = server.client(), server.client()
     vm = client.create()["vm"]
     assert fork(client, 999)["errno"] == 2
-    assert client.request("fork", vm=vm)["errno"] == 22
+    for names in (None, "a", [], [5], ["a", None], ["a", "b c"], ["a"] * 1001):
+        assert client.request("fork", vm=vm, names=names)["errno"] == 22, names
+    assert client.request("fork", vm=vm, name="a")["errno"] == 22
     assert fork(client, vm, "a b")["errno"] == 22
     assert fork(client, vm, "x" * 200)["errno"] == 22
     reply = fork(other, vm)
@@ -133,7 +233,7 @@ def test_bad_requests(server):
     client.request("kill", vm=vm, signal=int(signal.SIGKILL))
     client.wait_event("dead", vm)
     for op in ("fork", "park", "resume"):
-        reply = client.request(op, vm=vm, name="x")
+        reply = client.request(op, vm=vm, names=["x"])
         assert reply["errno"] == 5 and "signal 9" in reply["error"], (op, reply)
 
 
@@ -169,7 +269,7 @@ def test_gone_client(server):
     "a client that leaves during a fork leaves nothing half made"
     client, other = server.client(), server.client()
     vm = client.create()["vm"]
-    client.send(CONTROL, json.dumps({"op": "fork", "seq": 99, "vm": vm, "name": "late"}).encode())
+    client.send(CONTROL, json.dumps({"op": "fork", "seq": 99, "vm": vm, "names": ["late"]}).encode())
     time.sleep(0.2)
     client.close()
     time.sleep(0.2)

@@ -23,7 +23,7 @@ VMCTL = os.environ.get("VMCTL", os.path.join(HERE, "../../vmctl/vmctl"))
 IMAGES = os.environ.get("PFFS_IMAGES", "/var/cache/pffs")
 ENGINE = os.environ.get("PFFS_ENGINE", "auto")
 WAKE, RUN, CODE = 1, 2, 3
-READY, STARTED, STDOUT, STDERR, EXIT = range(64, 69)
+READY, STARTED, STDOUT, STDERR, EXIT, STDIN_TAKEN, RESET_DONE, AWAKE = range(64, 72)
 HEADER = struct.Struct("<IIBBH")
 PATIENCE = 180
 kit.PATIENCE = PATIENCE
@@ -50,6 +50,7 @@ class Guest:
         self.last = 0
         self.epoch = 0
         self.ready = False
+        self.awake = 0
 
     def take(self):
         data = self.client.data.pop(self.vm, b"")
@@ -67,9 +68,11 @@ class Guest:
             self.frame(kind, stream, payload)
 
     def frame(self, kind, stream, payload):
-        assert READY <= kind <= 70, (kind, "the stream is out of step")
+        assert READY <= kind <= AWAKE, (kind, "the stream is out of step")
         if kind == READY:
             self.ready = True
+        elif kind == AWAKE:
+            self.awake += 1
         elif kind == STDOUT:
             self.runs[stream].out += payload
         elif kind == STDERR:
@@ -98,6 +101,8 @@ class Guest:
         name, ident = b"host%d" % self.vm, b"sbx_" + b"%032x" % self.vm
         self.send(WAKE, 0, struct.pack("<HQ", epoch, time.time_ns()) + os.urandom(64) +
                   struct.pack("<I", len(name)) + name + struct.pack("<I", len(ident)) + ident)
+        wakes = self.awake + 1
+        self.wait(lambda: self.awake == wakes)
 
     def begin(self, code, language=1):
         self.last += 1
@@ -114,12 +119,15 @@ class Guest:
         return run.out.decode()
 
     def fork(self, name="child"):
+        return self.fork_many([name])[0]
+
+    def fork_many(self, names):
         """All that came before the reply is the parent's past."""
         self.client.seq += 1
         seq = self.client.seq
         start = time.monotonic()
         self.client.send(kit.CONTROL, json.dumps(
-            {"op": "fork", "seq": seq, "vm": self.vm, "name": name}).encode())
+            {"op": "fork", "seq": seq, "vm": self.vm, "names": names}).encode())
         # a frame at a time: what stands behind the reply is not looked at yet
         while seq not in self.client.replies:
             self.client.take()
@@ -127,7 +135,10 @@ class Guest:
         assert "error" not in reply, reply
         reply["seconds"] = time.monotonic() - start
         self.take()
-        child = Guest(self.client, reply["vm"], reply["pid"])
+        return [self.twin(vm, reply) for vm in reply["vms"]]
+
+    def twin(self, vm, reply):
+        child = Guest(self.client, vm["vm"], vm["pid"])
         child.partial, child.last, child.epoch = self.partial, self.last, self.epoch
         child.runs = {number: run.copy() for number, run in self.runs.items()}
         child.ready = self.ready
@@ -271,6 +282,25 @@ def test_many(server):
     assert parent.run("print(x)") == "7\n"
 
 
+def test_bulk(server):
+    "100 children at once of a talking guest: one pause, and all are whole"
+    parent = server.boot(memory_mib=256)
+    parent.run("x = 7; data = list(range(10000))")
+    run = parent.begin("import time\nfor i in range(40): print(i, flush=True); time.sleep(0.05)")
+    parent.wait(lambda: len(run.out) > 20)
+    children = parent.fork_many(["child%d" % n for n in range(100)])
+    print("# reply after", round(children[0].reply["seconds"] * 1000), "ms, pause",
+          children[0].reply["pause_usec"], "us", flush=True)
+    assert len({child.pid for child in children}) == 100
+    assert len({bytes(child.runs[child.last].out) for child in children}) == 1
+    for number, guest in enumerate([parent] + children):
+        its = guest.runs[guest.last]
+        guest.wait(lambda: its.status is not None)
+        assert its.status == (0, 0) and counts(its) == list(range(40)), (guest.vm, its.out[-100:])
+        if number % 10 == 0:
+            assert guest.run("x += %d; print(x, sum(data))" % number) == "%d 49995000\n" % (7 + number)
+
+
 def test_orphans(server):
     "children live on when their parent is killed; their end is noticed"
     parent = server.boot()
@@ -282,7 +312,7 @@ def test_orphans(server):
         event = server.client.wait_event("dead", victim.vm)
         assert "signal 9" in event["reason"], event
         assert survivor.run("x += 1; print(x)") == "6\n"
-        reply = server.client.request("fork", vm=victim.vm, name="late")
+        reply = server.client.request("fork", vm=victim.vm, names=["late"])
         assert reply["errno"] == 5 and "signal 9" in reply["error"], reply
     server.client.events.clear()
     server.client.request("kill", vm=grandchild.vm, signal=int(signal.SIGKILL))
