@@ -29,24 +29,6 @@
 #define EFER_LME (1ull << 8)
 #define EFER_LMA (1ull << 10)
 
-/*
- * When it is needed first, and so never in a fork: each leaf is an exit to the host
- * of this host, if it has one, and all of them take longer than the rest of a VM.
- */
-static int get_cpuid(struct kvm_vm *kvm, struct error *err)
-{
-	if (kvm->cpuid)
-		return 0;
-	kvm->cpuid =
-	    calloc(1, sizeof(*kvm->cpuid) + CPUID_ENTRIES * sizeof(kvm->cpuid->entries[0]));
-	if (!kvm->cpuid)
-		return error_say(err, ENOMEM, "no memory for the CPUID leaves");
-	kvm->cpuid->nent = CPUID_ENTRIES;
-	if (ioctl(kvm->dev_fd, KVM_GET_SUPPORTED_CPUID, kvm->cpuid) < 0)
-		return error_set(err, errno, "KVM does not tell its CPUID leaves");
-	return 0;
-}
-
 static int add_slot(int vm_fd, unsigned slot, uint64_t gpa, void *at, uint64_t size,
 		    struct error *err)
 {
@@ -112,6 +94,24 @@ int kvm_vm_init(struct kvm_vm *kvm, const struct gmem *mem, struct error *err)
 	return furnish(kvm, mem, err);
 }
 
+/*
+ * KVM asks the CPU for every leaf, which takes most of a millisecond where this
+ * machine is itself a guest. So this is not done for a VM whose state is restored.
+ */
+static int get_cpuid(struct kvm_vm *kvm, struct error *err)
+{
+	if (kvm->cpuid)
+		return 0;
+	kvm->cpuid =
+	    calloc(1, sizeof(*kvm->cpuid) + CPUID_ENTRIES * sizeof(kvm->cpuid->entries[0]));
+	if (!kvm->cpuid)
+		return error_say(err, ENOMEM, "no memory for the CPUID leaves");
+	kvm->cpuid->nent = CPUID_ENTRIES;
+	if (ioctl(kvm->dev_fd, KVM_GET_SUPPORTED_CPUID, kvm->cpuid) < 0)
+		return error_set(err, errno, "KVM does not tell its CPUID leaves");
+	return 0;
+}
+
 static int set_cpuid(const struct kvm_vm *kvm, int fd, unsigned index, unsigned count)
 {
 	size_t entry = sizeof(kvm->cpuid->entries[0]);
@@ -167,11 +167,8 @@ int kvm_vcpu_init(struct kvm_vm *kvm, unsigned index, unsigned count, struct kvm
 		  struct error *err)
 {
 	cleanup_close int fd = kvm_vcpu_make(kvm, index, run, err);
-	int r;
+	int r = fd < 0 ? fd : get_cpuid(kvm, err);
 
-	if (fd < 0)
-		return fd;
-	r = get_cpuid(kvm, err);
 	if (r < 0)
 		return r;
 	r = set_cpuid(kvm, fd, index, count);

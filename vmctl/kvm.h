@@ -14,7 +14,7 @@
 struct kvm_vm {
 	int dev_fd, vm_fd;
 	size_t run_size;	  /* bytes of the mapping of struct kvm_run */
-	struct kvm_cpuid2 *cpuid; /* what this host supports, once it was needed */
+	struct kvm_cpuid2 *cpuid; /* what this host supports; NULL until it is asked */
 };
 
 /**
