@@ -40,4 +40,36 @@ echo 'cat /etc/made' >first/bash
 is "$(cat first/stdout)" "from files
 from customise" "of what the recipe says"
 is "$(cat first/exit)" 0 "and runs"
+
+freeze() {
+	within "$wait_limit" "$build/pffs/pffs" template freeze "$@" 2>&1
+}
+
+python first <<'CODE'
+table = {n: n * n for n in range(1000)}
+open("/root/ready", "w").write("yes")
+CODE
+sandboxes+=(templates/warm-by-test/forks/x templates/warm-by-test)
+is "$(freeze first warm-by-test)" "" "pffs template freeze makes a template of a sandbox"
+ok "of which sandboxes are made" within "$wait_limit" mkdir templates/warm-by-test/forks/x
+echo 'print(table[31], open("/root/ready").read())' >templates/warm-by-test/forks/x/exec
+is "$(cat templates/warm-by-test/forks/x/stdout)" "961 yes" "with its memory and its files"
+echo 'print(len(table))' >first/exec
+is "$(cat first/stdout)" 1000 "the sandbox itself goes on"
+is "$(ls first/forks)" "" "and no fork of it is left"
+is "$(freeze "$PWD/first" default)" \
+	"pffs: cannot make a template of the sandbox: there is a template default already" \
+	"a name that is taken is refused with a sentence"
+is "$(freeze first .bad | cut -d : -f 1,2)" "pffs: cannot make a template of the sandbox" \
+	"so is a bad one"
+is "$(ls first/forks)" "" "and leaves no fork"
+is "$(freeze ./nothing x)" "pffs: there is no sandbox ./nothing: No such file or directory" \
+	"a sandbox that is not there is told"
+is "$(freeze templates x)" "pffs: templates is not the directory of a sandbox" \
+	"and what is no sandbox"
+
+ok "pffs template rm removes an image" pffs template rm "$name"
+not_ok "for good" has_image
+echo 'cat /etc/made | wc -l' >first/bash
+is "$(cat first/stdout)" 2 "what was made of it lives on"
 done_testing
