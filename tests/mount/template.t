@@ -70,6 +70,8 @@ is "$(freeze templates x)" "pffs: templates is not the directory of a sandbox" \
 
 ok "pffs template rm removes an image" pffs template rm "$name"
 not_ok "for good" has_image
+is "$(ls templates | grep "$name")" "" "the mount does not show it any more"
+fails_with ENOENT "or find it" stat "templates/$name"
 echo 'cat /etc/made | wc -l' >first/bash
 is "$(cat first/stdout)" 2 "what was made of it lives on"
 done_testing
