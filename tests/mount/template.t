@@ -68,6 +68,27 @@ is "$(freeze ./nothing x)" "pffs: there is no sandbox ./nothing: No such file or
 is "$(freeze templates x)" "pffs: templates is not the directory of a sandbox" \
 	"and what is no sandbox"
 
+# among MOUNT...: freeze `first` by its name, where these are the only mounts of pffs.
+among() {
+	unshare -m bash -c '
+		sed -n "s/^[^ ]* \([^ ]*\) fuse\.pffs .*/\1/p" /proc/self/mounts |
+			while read -r other; do
+				case " $* " in *" $other "*) ;; *) umount -l "$other" ;; esac
+			done
+		[ $# != 2 ] || mount --bind "$1" "$2"
+		cd / && exec timeout 60 "$0/pffs/pffs" template freeze first by-name' \
+		"$build" "$@" 2>&1
+}
+
+mkdir "$scratch/second"
+sandboxes+=(templates/by-name)
+is "$(among)" "pffs: nothing is mounted: give the path of the sandbox's directory" \
+	"a name alone needs a mount"
+is "$(among "$PFFS_TEST_MOUNT" "$scratch/second")" \
+	"pffs: there are several mounts: give the path of the sandbox's directory" "but one"
+is "$(among "$PFFS_TEST_MOUNT")" "" "then it is found"
+ok "and frozen" test -d templates/by-name
+
 ok "pffs template rm removes an image" pffs template rm "$name"
 not_ok "for good" has_image
 is "$(ls templates | grep "$name")" "" "the mount does not show it any more"
