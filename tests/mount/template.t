@@ -41,6 +41,25 @@ is "$(cat first/stdout)" "from files
 from customise" "of what the recipe says"
 is "$(cat first/exit)" 0 "and runs"
 
+# How large the template's disk is, as a sandbox sees it.
+disk_size() {
+	echo 'echo $(($(cat /sys/block/vda/size) * 512))' >"$1/bash"
+	cat "$1/stdout"
+}
+
+# Another image of that name, put there as a build does: whole.
+image=$images/templates/$name.erofs
+size=$(stat -c %s "$image")
+cp "$image" "$image.new"
+truncate -s +1M "$image.new"
+mv "$image.new" "$image"
+sandbox "templates/$name/forks/second"
+is "$(disk_size "templates/$name/forks/second")" $((size + 1048576)) \
+	"a sandbox has the image that replaced another one"
+is "$(disk_size first)" "$size" "the one that was there keeps its own"
+ok "a sandbox can leave the template's forks" mv "templates/$name/forks/second" made-second
+sandboxes+=(made-second)
+
 freeze() {
 	within "$wait_limit" "$build/pffs/pffs" template freeze "$@" 2>&1
 }
