@@ -21,6 +21,7 @@
 #include "util/list.h"
 #include "util/loop.h"
 
+#include <jansson.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -32,6 +33,8 @@ struct broker_config {
 	const char *images;	/* directory of kernel, initramfs, templates */
 	const char *engine;	/* "kvm" or "emulated", as `stat` reports it */
 	const char *vm_program; /* what to execute as `vmctl vm` */
+	/* The templates are disks with these numbers; NULL: they are files. */
+	void (*take_disks)(const char *images, const json_t *units);
 };
 
 struct broker {

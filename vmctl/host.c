@@ -3,6 +3,7 @@
 #include "util/cleanup.h"
 #include "util/io.h"
 #include "util/loop.h"
+#include "vmctl/host_disks.h"
 #include "vmctl/host_qemu.h"
 #include "vmctl/host_relay.h"
 #include "vmctl/serve.h"
@@ -21,6 +22,8 @@
 struct host {
 	struct loop loop;
 	struct qemu qemu;
+	struct qmp qmp;
+	struct disks disks;
 	struct relay relay;
 	struct loop_source signals, console;
 	struct loop_timer deadline;
@@ -132,6 +135,36 @@ static void on_lost(struct relay *relay)
 	loop_timer_set(&host->loop, &host->deadline, 1000);
 }
 
+static void on_monitor_lost(struct qmp *qmp, const char *how)
+{
+	host_lost(container_of(qmp, struct host, qmp), how);
+}
+
+static void on_settled(struct disks *disks)
+{
+	relay_go_on(&container_of(disks, struct host, disks)->relay);
+}
+
+/* A request passes when the broker knows all templates that there are. */
+static bool may_pass(struct relay *relay, struct relay_port *port)
+{
+	struct host *host = container_of(relay, struct host, relay);
+	json_t *request;
+	char *text;
+
+	if (!disks_settle(&host->disks))
+		return false;
+	if (port->told == host->disks.generation)
+		return true;
+	request = disks_describe(&host->disks);
+	text = json_dumps(request, JSON_COMPACT);
+	if (text && link_put(&port->out, 0, LINK_CONTROL, text, strlen(text)) == 0)
+		port->told = host->disks.generation;
+	free(text);
+	json_decref(request);
+	return true;
+}
+
 static int take_signals(struct host *host, int *fd, struct error *err)
 {
 	sigset_t signals;
@@ -148,19 +181,30 @@ static int take_signals(struct host *host, int *fd, struct error *err)
 	return 0;
 }
 
-static int host_run(struct host *host, int listen_fd, struct error *err)
+static int host_run(struct host *host, const char *images, int listen_fd, struct error *err)
 {
-	int r = relay_init(&host->relay, &host->loop, listen_fd, host->qemu.ports, on_up,
-			   on_lost, err);
+	static const struct relay_ops ops = {on_up, on_lost, may_pass};
+	int r;
 
+	disks_init(&host->disks, &host->qmp, images, on_settled);
+	r = qmp_init(&host->qmp, &host->loop, host->qemu.monitor, on_monitor_lost);
+	if (r < 0)
+		error_set(err, -r, "cannot talk to QEMU");
+	else
+		r = relay_init(&host->relay, &host->loop, listen_fd, host->qemu.ports, &ops,
+			       err);
 	if (r == 0)
 		r = loop_add(&host->loop, &host->console, host->qemu.console, EPOLLIN,
 			     on_console);
 	loop_timer_set(&host->loop, &host->deadline, UP_DEADLINE_MS);
-	if (r == 0)
+	if (r == 0) {
+		disks_settle(&host->disks);
 		r = loop_run(&host->loop);
+		relay_fini(&host->relay);
+	}
 	loop_timer_cancel(&host->deadline);
-	relay_fini(&host->relay);
+	qmp_fini(&host->qmp);
+	disks_fini(&host->disks);
 	if (r == 0 && host->err.code) {
 		*err = host->err;
 		r = err->code;
@@ -181,7 +225,7 @@ int host_serve(const struct serve_options *options, int listen_fd, struct error 
 	if (r == 0)
 		r = qemu_start(&host.qemu, options->images, options->host_memory_mib, err);
 	if (r == 0) {
-		r = host_run(&host, listener, err);
+		r = host_run(&host, options->images, listener, err);
 		qemu_stop(&host.qemu);
 	}
 	buf_fini(&host.said);

@@ -6,24 +6,23 @@
  *
  * The outer side (host.c) starts QEMU and relays clients to it (host_relay.h).
  * QEMU holds one end of a socket pair for each of HOST_PORTS virtio-serial ports,
- * named HOST_PORT_NAME and a number, and shows the templates and the upper disk
- * as read-only virtio-blk disks. A disk's serial number has room for 20 bytes, so
- * it is an index: "t0" is the first name of HOST_TEMPLATES on the kernel's command
- * line, and so on; HOST_UPPER is the upper disk.
+ * named HOST_PORT_NAME and a number, and shows the upper disk and the templates as
+ * read-only SCSI disks, whose units are numbered; host_disks.h tells how
+ * templates come and go.
  *
- * The inner side (host_init.c) is PID 1 there, and runs the broker with the ports
- * as clients. Whichever side ends, the other one sees it: the end of QEMU ends
- * the outer vmctl, and the end of the outer vmctl hangs up the ports.
+ * The inner side (host_init.c) is PID 1 there, links the disks into an images
+ * directory (host_links.h), and runs the broker with the ports as clients. Whichever side
+ * ends, the other one sees it: the end of QEMU ends the outer vmctl, and the end of the
+ * outer vmctl hangs up the ports.
  */
 #pragma once
 
 #include "util/error.h"
 
-#define HOST_PORTS	   4
-#define HOST_PORT_NAME	   "pffs.link."
-#define HOST_TEMPLATES	   "pffs.templates="
-#define HOST_TEMPLATES_MAX 24 /* slots on QEMU's PCI bus, and room for names */
-#define HOST_UPPER	   "upper"
+#define HOST_PORTS	4
+#define HOST_PORT_NAME	"pffs.link."
+#define HOST_SCSI	"scsi" /* QEMU's id of the controller of the disks */
+#define HOST_UPPER_UNIT 0      /* the upper disk; the templates follow */
 
 struct serve_options;
 

@@ -5,10 +5,10 @@
  *
  * The initramfs holds vmctl, its libraries, the modules with their list, and in
  * IMAGES the kernel and the initramfs of the guests. Init mounts what a system
- * needs, loads the modules, waits for the ports and disks that QEMU shows,
- * completes IMAGES by links to the disks, and is then the broker, with the ports
- * as its clients. Whatever goes wrong is said on the console and ends the
- * machine; QEMU's end tells the outer vmctl.
+ * needs, loads the modules, waits for the ports and the upper disk that QEMU shows,
+ * links that into IMAGES, and is then the broker, with the ports as its clients. The
+ * templates follow when the outer vmctl tells of them (host_links.h). Whatever goes wrong
+ * is said on the console and ends the machine; QEMU's end tells the outer vmctl.
  */
 #include "util/cleanup.h"
 #include "util/io.h"
@@ -16,7 +16,7 @@
 #include "vmctl/broker.h"
 #include "vmctl/client.h"
 #include "vmctl/host.h"
-#include "vmctl/images.h"
+#include "vmctl/host_links.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -31,10 +31,11 @@
 #include <time.h>
 #include <unistd.h>
 
-#define IMAGES		"/images"
-#define MODULES		"/modules/list"
-#define DEVICE_WAIT_MS	20000
-#define DEVICE_PAUSE_NS 2000000
+#define IMAGES	      "/images"
+#define MODULES	      "/modules/list"
+#define PORTS	      "/sys/class/virtio-ports"
+#define PORT_WAIT_MS  20000
+#define PORT_PAUSE_NS 2000000
 
 static int mount_all(struct error *err)
 {
@@ -83,105 +84,45 @@ static char *read_line(const char *path)
 	return text;
 }
 
-/*
- * Look in folder @class for the device whose @attribute says @value.
- * Return: its name, to free(), or NULL while it is not there.
- */
-static char *find_device(const char *class, const char *attribute, const char *value)
+/* The path of the port that has this name, to free(), or NULL while there is none. */
+static char *find_port(const char *wanted)
 {
-	cleanup_closedir DIR *dir = opendir(class);
-	struct dirent *entry;
+	cleanup_closedir DIR *dir = opendir(PORTS);
+	const struct dirent *entry;
+	char *port = NULL;
 
-	while (dir && (entry = readdir(dir))) {
-		cleanup_free char *path = NULL, *line = NULL;
+	while (dir && !port && (entry = readdir(dir))) {
+		cleanup_free char *path = NULL, *name = NULL;
 
-		if (asprintf(&path, "%s/%s/%s", class, entry->d_name, attribute) < 0)
+		if (entry->d_name[0] == '.' ||
+		    asprintf(&path, PORTS "/%s/name", entry->d_name) < 0)
+			continue;
+		name = read_line(path);
+		if (name && strcmp(name, wanted) == 0 &&
+		    asprintf(&port, "/dev/%s", entry->d_name) < 0)
 			return NULL;
-		line = entry->d_name[0] == '.' ? NULL : read_line(path);
-		if (line && strcmp(line, value) == 0)
-			return strdup(entry->d_name);
 	}
-	return NULL;
+	return port;
 }
 
-/* Wait for a device: drivers find them in their own time. Return: /dev/NAME. */
-static char *wait_device(const char *class, const char *attribute, const char *value,
-			 struct error *err)
-{
-	uint64_t until = io_monotonic_ns() + DEVICE_WAIT_MS * 1000000ull;
-	const struct timespec pause = {.tv_nsec = DEVICE_PAUSE_NS};
-	char *path = NULL;
-
-	while (!path && io_monotonic_ns() < until) {
-		cleanup_free char *name = find_device(class, attribute, value);
-
-		if (!name)
-			nanosleep(&pause, NULL);
-		else if (asprintf(&path, "/dev/%s", name) < 0)
-			break;
-	}
-	if (!path)
-		error_say(err, ENODEV, "there is no device with %s %s in %s", attribute,
-			  value, class);
-	return path;
-}
-
-static int link_disk(const char *serial, const char *path, struct error *err)
-{
-	cleanup_free char *disk = wait_device("/sys/block", "serial", serial, err);
-
-	if (!disk)
-		return err->code;
-	if (symlink(disk, path) < 0)
-		return error_set(err, errno, "cannot make %s", path);
-	return 0;
-}
-
-/* The value of HOST_TEMPLATES on the kernel's command line, to free(). */
-static char *template_names(void)
-{
-	cleanup_free char *cmdline = read_line("/proc/cmdline");
-	const char *at = cmdline ? strstr(cmdline, HOST_TEMPLATES) : NULL;
-
-	if (!at)
-		return strdup("");
-	at += strlen(HOST_TEMPLATES);
-	return strndup(at, strcspn(at, " "));
-}
-
-static int link_images(struct error *err)
-{
-	cleanup_free char *names = template_names();
-	char *rest = names, *name;
-	int r = link_disk(HOST_UPPER, IMAGES "/upper.ext4", err);
-
-	mkdir(IMAGES "/templates", 0755);
-	for (int i = 0; r == 0 && rest && (name = strsep(&rest, ",")) && *name; i++) {
-		cleanup_free char *path =
-		    images_path(IMAGES "/templates", name, IMAGES_SUFFIX);
-		char serial[20];
-
-		snprintf(serial, sizeof(serial), "t%d", i);
-		r = path ? link_disk(serial, path, err)
-			 : error_set(err, ENOMEM, "cannot link templates");
-	}
-	return r;
-}
-
-/* A port hangs up until the driver has heard that it is connected. */
+/*
+ * Drivers find ports in their own time, and a port hangs up until the driver has
+ * heard that it is connected.
+ */
 static int open_port(int number, struct error *err)
 {
-	uint64_t until = io_monotonic_ns() + DEVICE_WAIT_MS * 1000000ull;
-	const struct timespec pause = {.tv_nsec = DEVICE_PAUSE_NS};
+	uint64_t until = io_monotonic_ns() + PORT_WAIT_MS * 1000000ull;
+	const struct timespec pause = {.tv_nsec = PORT_PAUSE_NS};
 	cleanup_free char *path = NULL;
 	cleanup_close int fd = -1;
 	struct pollfd state;
 	char name[32];
 
 	snprintf(name, sizeof(name), HOST_PORT_NAME "%d", number);
-	path = wait_device("/sys/class/virtio-ports", "name", name, err);
+	while (!(path = find_port(name)) && io_monotonic_ns() < until)
+		nanosleep(&pause, NULL);
 	if (!path)
-		return err->code;
+		return error_say(err, ENODEV, "there is no port %s", name);
 	fd = open(path, O_RDWR | O_NONBLOCK | O_CLOEXEC);
 	if (fd < 0)
 		return error_set(err, errno, "cannot open %s", path);
@@ -212,6 +153,7 @@ static int host_init(struct error *err)
 	    .images = IMAGES,
 	    .engine = "emulated",
 	    .vm_program = "/proc/self/exe",
+	    .take_disks = links_take,
 	};
 	struct broker broker;
 	int r = mount_all(err);
@@ -220,7 +162,7 @@ static int host_init(struct error *err)
 	if (r == 0)
 		r = modules_load(MODULES, err);
 	if (r == 0)
-		r = link_images(err);
+		r = links_init(IMAGES, err);
 	if (r == 0)
 		r = access("/dev/kvm", R_OK | W_OK) < 0
 			? error_set(err, errno, "cannot use /dev/kvm")

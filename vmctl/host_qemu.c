@@ -7,9 +7,9 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <jansson.h>
 #include <signal.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,7 +20,6 @@
 
 #define QEMU	       "qemu-system-x86_64"
 #define ARGS_MAX       256
-#define CMDLINE_MAX    1900 /* the kernel takes 2047 bytes */
 #define MEMORY_MIN_MIB 2048
 #define MEMORY_MAX_MIB 12288
 
@@ -34,7 +33,8 @@
 	QEMU " -name pffs-host -accel tcg -smp 1 -cpu " CPU " "                            \
 	     "-machine q35,usb=off,sata=off,smbus=off,vmport=off "                         \
 	     "-nodefaults -no-user-config -no-reboot -display none "                       \
-	     "-serial stdio -device virtio-rng-pci -device virtio-serial-pci"
+	     "-serial stdio -device virtio-rng-pci -device virtio-serial-pci "             \
+	     "-device virtio-scsi-pci,id=" HOST_SCSI " -mon chardev=monitor,mode=control"
 
 /* `mitigations=off`: everything that this machine runs is the user's already. */
 #define KERNEL_OPTIONS                                                                     \
@@ -87,10 +87,10 @@ static char *escape_commas(const char *text)
 	return escaped;
 }
 
-static void add_disk(struct args *args, const char *dir, const char *name,
-		     const char *suffix, const char *serial)
+/* Templates are added later, by host_disks.c. */
+static void add_upper_disk(struct args *args, const char *images)
 {
-	cleanup_free char *path = images_path(dir, name, suffix);
+	cleanup_free char *path = images_path(images, "upper.ext4", NULL);
 	cleanup_free char *file = path ? escape_commas(path) : NULL;
 
 	if (!file) {
@@ -98,38 +98,10 @@ static void add_disk(struct args *args, const char *dir, const char *name,
 		return;
 	}
 	add(args, "-drive");
-	add(args, "if=none,id=%s,format=raw,readonly=on,file=%s", serial, file);
+	add(args, "if=none,id=upper,format=raw,readonly=on,file=%s", file);
 	add(args, "-device");
-	add(args, "virtio-blk-pci,drive=%s,serial=%s", serial, serial);
-}
-
-/* Add the disks, and their names to the kernel's command line. */
-static void add_disks(struct args *args, const char *images, char *cmdline)
-{
-	cleanup_free char *folder = images_path(images, "templates", NULL);
-	json_t *names = images_templates(images), *name;
-	size_t i, used = strlen(cmdline);
-
-	add_disk(args, images, "upper.ext4", NULL, HOST_UPPER);
-	used += (size_t)snprintf(cmdline + used, CMDLINE_MAX - used, " " HOST_TEMPLATES);
-	json_array_foreach(names, i, name)
-	{
-		const char *text = json_string_value(name);
-		char serial[20];
-
-		if (i == HOST_TEMPLATES_MAX || used + strlen(text) + 2 > CMDLINE_MAX) {
-			fprintf(stderr,
-				"vmctl: the emulated host has room for %zu templates: "
-				"%s and later ones are left out\n",
-				i, text);
-			break;
-		}
-		snprintf(serial, sizeof(serial), "t%zu", i);
-		add_disk(args, folder, text, IMAGES_SUFFIX, serial);
-		used += (size_t)snprintf(cmdline + used, CMDLINE_MAX - used, "%s%s",
-					 i ? "," : "", text);
-	}
-	json_decref(names);
+	add(args, "scsi-hd,bus=" HOST_SCSI ".0,scsi-id=0,lun=%d,drive=upper",
+	    HOST_UPPER_UNIT);
 }
 
 /* Half of the machine's memory: the guests' comes out of it. */
@@ -148,7 +120,7 @@ static int choose_memory(int given)
 
 static void make_args(struct args *args, const char *images, int memory_mib)
 {
-	char cmdline[CMDLINE_MAX + 32] = KERNEL_OPTIONS, words[] = QEMU_OPTIONS;
+	char words[] = QEMU_OPTIONS;
 	char *rest = words, *word;
 
 	while ((word = strsep(&rest, " ")))
@@ -162,13 +134,15 @@ static void make_args(struct args *args, const char *images, int memory_mib)
 		add(args, "virtserialport,chardev=link%d,nr=%d,name=" HOST_PORT_NAME "%d",
 		    i, i + 1, i);
 	}
-	add_disks(args, images, cmdline);
+	add(args, "-chardev");
+	add(args, "socket,id=monitor,fd=%d", SPAWN_FIRST_FD + HOST_PORTS);
+	add_upper_disk(args, images);
 	add(args, "-kernel");
 	add(args, "%s/kernel", images);
 	add(args, "-initrd");
 	add(args, "%s/host-initramfs", images);
 	add(args, "-append");
-	add(args, "%s -- host", cmdline);
+	add(args, KERNEL_OPTIONS " -- host");
 }
 
 static int check_images(const char *images, struct error *err)
@@ -195,15 +169,15 @@ static int check_images(const char *images, struct error *err)
 	return 0;
 }
 
-/* Connect pair @i: one end is ours, the other one becomes QEMU's. */
-static int make_port(struct qemu *qemu, int *theirs, int i, struct error *err)
+/* One end of a connection is ours, the other one becomes QEMU's. */
+static int connect_to(int *ours, int *theirs, struct error *err)
 {
 	int pair[2];
 
 	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
 		return error_set(err, errno, "cannot make a port of the emulated host");
-	qemu->ports[i] = pair[0];
-	theirs[i] = pair[1];
+	*ours = pair[0];
+	*theirs = pair[1];
 	return io_set_nonblock(pair[0], true);
 }
 
@@ -211,14 +185,16 @@ static int run(struct qemu *qemu, struct args *args, int *theirs, struct error *
 {
 	struct spawn_options options = {
 	    .fds = theirs,
-	    .count = HOST_PORTS,
+	    .count = HOST_PORTS + 1,
 	    .with_parent = true,
 	};
 	cleanup_close int said = -1;
 	int console[2], r = 0;
 
 	for (int i = 0; i < HOST_PORTS && r == 0; i++)
-		r = make_port(qemu, theirs, i, err);
+		r = connect_to(&qemu->ports[i], &theirs[i], err);
+	if (r == 0)
+		r = connect_to(&qemu->monitor, &theirs[HOST_PORTS], err);
 	if (r < 0)
 		return r;
 	if (pipe2(console, O_CLOEXEC | O_NONBLOCK) < 0)
@@ -237,18 +213,20 @@ static int run(struct qemu *qemu, struct args *args, int *theirs, struct error *
 int qemu_start(struct qemu *qemu, const char *images, int memory_mib, struct error *err)
 {
 	struct args args = {0};
-	int theirs[HOST_PORTS], r = check_images(images, err);
+	int theirs[HOST_PORTS + 1], r = check_images(images, err);
 
-	*qemu = (struct qemu){.pid = -1, .console = -1};
+	*qemu = (struct qemu){.pid = -1, .monitor = -1, .console = -1};
 	for (int i = 0; i < HOST_PORTS; i++)
-		theirs[i] = qemu->ports[i] = -1;
+		qemu->ports[i] = -1;
+	for (int i = 0; i <= HOST_PORTS; i++)
+		theirs[i] = -1;
 	if (r < 0)
 		return r;
 	make_args(&args, images, memory_mib);
 	r = args.failed ? error_set(err, ENOMEM, "cannot start the emulated host")
 			: run(qemu, &args, theirs, err);
 	args_fini(&args);
-	for (int i = 0; i < HOST_PORTS; i++)
+	for (int i = 0; i <= HOST_PORTS; i++)
 		if (theirs[i] >= 0)
 			close(theirs[i]);
 	if (r < 0)
@@ -267,6 +245,8 @@ void qemu_stop(struct qemu *qemu)
 	for (int i = 0; i < HOST_PORTS; i++)
 		if (qemu->ports[i] >= 0)
 			close(qemu->ports[i]);
+	if (qemu->monitor >= 0)
+		close(qemu->monitor);
 	if (qemu->console >= 0)
 		close(qemu->console);
 }

@@ -11,6 +11,7 @@
 struct qemu {
 	pid_t pid;
 	int ports[HOST_PORTS]; /* our ends of the ports, non-blocking */
+	int monitor;	       /* our end of QEMU's, which speaks QMP, non-blocking */
 	int console;	       /* what QEMU and the host's serial port say */
 };
 

@@ -16,6 +16,7 @@ struct relay_client {
 	struct loop_source source;
 	struct relay_port *port; /* NULL: not bound yet */
 	struct buf in, out;
+	bool held; /* the first frame of `in` may not pass yet */
 };
 
 static void watch_port(struct relay_port *port)
@@ -35,7 +36,8 @@ static void watch_client(struct relay_client *client)
 	const struct relay_port *port = client->port;
 	uint32_t events = 0;
 
-	if (port ? port->out.len < RELAY_BUSY : client->in.len < RELAY_PIECE)
+	if (port ? port->out.len < RELAY_BUSY && !client->held
+		 : client->in.len < RELAY_PIECE)
 		events |= EPOLLIN;
 	if (client->out.len)
 		events |= EPOLLOUT;
@@ -68,7 +70,7 @@ static void drop_client(struct relay_client *client)
 	port->client = NULL;
 	port->open = false;
 	if (link_put(&port->out, 0, LINK_BYE, NULL, 0) < 0)
-		port->relay->on_lost(port->relay);
+		port->relay->ops->on_lost(port->relay);
 	watch_port(port);
 	loop_timer_set(port->relay->loop, &port->relay->bind, 0);
 }
@@ -77,18 +79,38 @@ static void drop_client(struct relay_client *client)
 static int forward(struct relay_client *client)
 {
 	struct relay_port *port = client->port;
+	struct relay *relay = client->relay;
 	struct link_frame frame;
 	int r;
 
+	client->held = false;
 	while ((r = link_next(&client->in, &frame, NULL)) > 0) {
 		size_t size = link_frame_size(&frame);
 
+		client->held =
+		    frame.type == LINK_CONTROL && !relay->ops->may_pass(relay, port);
+		if (client->held)
+			break;
 		if (buf_append(&port->out, buf_peek(&client->in), size) < 0)
 			return -ENOMEM;
 		buf_consume(&client->in, size);
 	}
 	watch_port(port);
-	return r;
+	return r < 0 ? r : 0;
+}
+
+void relay_go_on(struct relay *relay)
+{
+	struct relay_client *client;
+
+	list_for_each (client, &relay->clients, struct relay_client, link) {
+		if (!client->held)
+			continue;
+		if (forward(client) < 0)
+			drop_client(client);
+		else
+			watch_client(client);
+	}
 }
 
 /* Answer a client in the broker's place, and end it. */
@@ -138,6 +160,7 @@ static void bind_client(struct relay_client *client)
 		client->port = port;
 		port->client = client;
 		port->open = false;
+		port->told = 0;
 		memcpy(port->nonce, hello.nonce, LINK_NONCE);
 		if (forward(client) < 0)
 			drop_client(client);
@@ -200,9 +223,9 @@ static void relay_is_up(struct relay *relay, struct relay_port *port)
 {
 	port->open = false;
 	if (link_put(&port->out, 0, LINK_BYE, NULL, 0) < 0)
-		relay->on_lost(relay);
+		relay->ops->on_lost(relay);
 	relay->up = true;
-	relay->on_up(relay);
+	relay->ops->on_up(relay);
 	loop_timer_set(relay->loop, &relay->bind, 0);
 }
 
@@ -240,7 +263,7 @@ static void read_port(struct relay_port *port)
 	if (n == -EAGAIN)
 		return;
 	if (n <= 0) {
-		port->relay->on_lost(port->relay);
+		port->relay->ops->on_lost(port->relay);
 		return;
 	}
 	while ((r = link_next(&port->in, &frame, NULL)) > 0) {
@@ -250,7 +273,7 @@ static void read_port(struct relay_port *port)
 		buf_consume(&port->in, link_frame_size(&frame));
 	}
 	if (r < 0)
-		port->relay->on_lost(port->relay);
+		port->relay->ops->on_lost(port->relay);
 	else if (port->client)
 		watch_client(port->client);
 }
@@ -260,7 +283,7 @@ static void on_port(struct loop_source *source, uint32_t revents)
 	struct relay_port *port = container_of(source, struct relay_port, source);
 
 	if (revents & EPOLLOUT && buf_flush(&port->out, source->fd) < 0)
-		port->relay->on_lost(port->relay);
+		port->relay->ops->on_lost(port->relay);
 	if (revents & EPOLLOUT && port->client)
 		watch_client(port->client);
 	if (revents & (EPOLLIN | EPOLLHUP | EPOLLERR))
@@ -298,12 +321,11 @@ static int init_port(struct relay *relay, struct relay_port *port, int fd)
 }
 
 int relay_init(struct relay *relay, struct loop *loop, int listen_fd, const int *ports,
-	       void (*on_up)(struct relay *relay), void (*on_lost)(struct relay *relay),
-	       struct error *err)
+	       const struct relay_ops *ops, struct error *err)
 {
 	int r = 0;
 
-	*relay = (struct relay){.loop = loop, .on_up = on_up, .on_lost = on_lost};
+	*relay = (struct relay){.loop = loop, .ops = ops};
 	list_init(&relay->clients);
 	loop_timer_init(&relay->bind, on_bind);
 	for (int i = 0; i < HOST_PORTS && r == 0; i++)

@@ -15,7 +15,9 @@
  * not take its bytes makes the other one wait.
  *
  * The relay takes connections at once but binds no client before the broker in
- * the host has answered a LINK_HELLO of the relay's own.
+ * the host has answered a LINK_HELLO of the relay's own. Before each request of a
+ * client its owner may tell the broker something on the same port, or hold the
+ * client's frames back.
  */
 #pragma once
 
@@ -31,6 +33,7 @@
 #define RELAY_BUSY    (512u << 10)
 #define RELAY_WAITING 64 /* clients without a port */
 
+struct relay;
 struct relay_client;
 
 struct relay_port {
@@ -40,6 +43,19 @@ struct relay_port {
 	struct buf in, out;
 	uint8_t nonce[LINK_NONCE]; /* that begins the session */
 	bool open;		   /* it has begun */
+	unsigned told;		   /* may_pass()'s; 0 when a session begins */
+};
+
+struct relay_ops {
+	/* Called once, when the broker on the other side answers. */
+	void (*on_up)(struct relay *relay);
+	/* Called when a port has ended. It may not free the relay. */
+	void (*on_lost)(struct relay *relay);
+	/*
+	 * Called before a control frame goes to @port. It may put frames of its own
+	 * into port->out. Return: false to hold the frame until relay_go_on().
+	 */
+	bool (*may_pass)(struct relay *relay, struct relay_port *port);
 };
 
 struct relay {
@@ -50,20 +66,20 @@ struct relay {
 	struct loop_timer bind; /* fires when a waiting client may be bound */
 	int waiting;		/* clients without a port */
 	bool up;		/* the broker has answered */
-	void (*on_up)(struct relay *relay);
-	void (*on_lost)(struct relay *relay);
+	const struct relay_ops *ops;
 };
 
 /**
  * relay_init() - relay the clients of @listen_fd to @ports.
- * @on_up:   called once, when the broker on the other side answers.
- * @on_lost: called when a port has ended. It may not free the relay.
+ * @ops: not copied.
  *
  * The descriptors stay the caller's. Return: 0 or -errno with @err filled.
  */
 int relay_init(struct relay *relay, struct loop *loop, int listen_fd, const int *ports,
-	       void (*on_up)(struct relay *relay), void (*on_lost)(struct relay *relay),
-	       struct error *err);
+	       const struct relay_ops *ops, struct error *err);
+
+/** relay_go_on() - try again the frames that may_pass() has held. */
+void relay_go_on(struct relay *relay);
 
 /** relay_fini() - end all clients. */
 void relay_fini(struct relay *relay);

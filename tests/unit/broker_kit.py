@@ -15,6 +15,7 @@ HELLO, CONTROL, DATA, CREDIT, BYE = 1, 2, 3, 4, 5
 WINDOW = 256 << 10
 PATIENCE = 20
 FAKE_VM = os.path.join(HERE, "fake-vm")
+FAKE_MONITOR = os.path.join(HERE, "fake-monitor")
 
 
 class Closed(Exception):
@@ -161,16 +162,35 @@ class RelayServer(Server):
         bin_dir = os.path.join(directory, "bin")
         os.mkdir(bin_dir)
         qemu = os.path.join(bin_dir, "qemu-system-x86_64")
+        self.monitor = qemu + ".monitor"
+        self.templates = os.path.join(images, "templates")
         with open(qemu, "w") as f:
             f.write("#!/bin/sh\n"
                     'echo "$@" > "$0.args"\n'
+                    f"'{FAKE_MONITOR}' 7 > '{self.monitor}' &\n"
                     f"exec '{VMCTL}' serve --engine kvm --ports 4 --images '{images}' "
-                    f"--socket '{directory}/inner' --vm-program '{FAKE_VM}'\n")
+                    f"--socket '{directory}/inner' --vm-program '{FAKE_VM}' 7>&-\n")
         os.chmod(qemu, 0o755)
         return subprocess.Popen(
             [VMCTL, "serve", "--engine", "emulated", "--socket", self.path, "--images", images],
             env={**os.environ, "PATH": bin_dir + ":" + os.environ["PATH"]},
             stderr=subprocess.PIPE, universal_newlines=True)
+
+    def disks(self):
+        """The disks that QEMU was told to add: unit and file."""
+        with open(self.monitor) as f:
+            commands = [json.loads(line) for line in f]
+        files = {c["arguments"]["node-name"]: c["arguments"]["filename"]
+                 for c in commands if c["execute"] == "blockdev-add"}
+        return [(c["arguments"]["lun"], os.path.basename(files[c["arguments"]["drive"]]))
+                for c in commands if c["execute"] == "device_add"]
+
+    def put_template(self, name):
+        """As an image is put there: whole."""
+        path = os.path.join(self.templates, name + ".erofs")
+        with open(path + ".new", "w"):
+            pass
+        os.rename(path + ".new", path)
 
 
 def gone(pid):

@@ -47,12 +47,56 @@ def test_session(server):
 
 
 def test_qemu_arguments(server):
-    "templates and the upper disk are read-only disks, and their names go along"
+    "the upper disk and then the templates are read-only disks"
     bound(server)
     with open(os.path.join(os.path.dirname(server.path), "bin/qemu-system-x86_64.args")) as f:
         args = f.read()
-    assert "serial=t0" in args and "serial=upper" in args and "-smp 1" in args, args
-    assert "pffs.templates=default" in args and args.count("readonly=on") == 2, args
+    assert "lun=0,drive=upper" in args and "-smp 1" in args, args
+    assert args.count("readonly=on") == 1, args
+    assert server.disks() == [(1, "default.erofs")], server.disks()
+    with open(server.monitor) as f:
+        assert f.read().count('"read-only":true') == 1
+
+
+def test_new_template(server):
+    "a request that follows a new image finds it; a replaced one is a new disk"
+    client, other = bound(server), bound(server)
+    server.put_template("later")
+    assert client.request("stat")["templates"] == ["default", "later"]
+    assert server.disks() == [(1, "default.erofs"), (2, "later.erofs")], server.disks()
+    server.put_template("later")
+    assert "vm" in other.create(template="later")
+    assert server.disks()[2:] == [(3, "later.erofs")], server.disks()
+    os.unlink(os.path.join(server.templates, "later.erofs"))
+    assert client.request("stat")["templates"] == ["default"]
+    for number in range(40):
+        server.put_template(f"many{number}")
+    assert len(client.request("stat")["templates"]) == 41
+    assert len({unit for unit, _ in server.disks()}) == 43
+
+
+def test_refused_template(server):
+    "an image that QEMU refuses is told, and harms no other"
+    client = bound(server)
+    server.put_template("refused")
+    server.put_template("taken")
+    for _ in range(3):
+        assert "templates" in client.request("stat")
+    assert [name for _, name in server.disks()].count("refused.erofs") == 1
+    assert "vm" in client.create(template="taken")
+    server.process.terminate()
+    server.process.wait(PATIENCE)
+    said = server.process.stderr.read()
+    assert said.count("cannot use template refused: it is refused") == 1, said
+
+
+def test_broken_monitor(server):
+    "a QEMU that speaks no QMP ends vmctl with a sentence"
+    client = bound(server)
+    server.put_template("nonsense")
+    client.send(CONTROL, b'{"op": "stat", "seq": 99}')
+    assert server.process.wait(PATIENCE) == 1
+    assert "speaks no QMP" in server.process.stderr.read() and client.is_closed()
 
 
 def test_broken_frames(server):

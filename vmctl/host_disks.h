@@ -1,0 +1,57 @@
+/*
+ * The disks of the emulated host: the templates in the images directory, as they
+ * come and go.
+ *
+ * Theory of operation
+ *
+ * QEMU is started with one disk, the guests' upper one, on a virtio-scsi bus. Each
+ * template is one more disk there, read-only, added through QEMU's monitor under a
+ * logical unit number of its own, which is never given to another one. Which number
+ * is which template is what the broker inside is told, by the link operation `disks`,
+ * with all of them each time.
+ *
+ * The directory is looked at when it matters: before each request of a client goes
+ * to the broker. A file that is new, or another one under a known name, is added as a
+ * disk, and requests wait until QEMU has it and the broker has been told. So a template
+ * can be used as soon as its image is there, and whoever asks after an image was replaced
+ * gets the new one. A disk whose image was replaced or removed keeps its number and its
+ * (by now unlinked) file until the emulated host ends, because machines may use it.
+ */
+#pragma once
+
+#include "util/error.h"
+#include "util/loop.h"
+#include "vmctl/qmp.h"
+
+#include <jansson.h>
+#include <stdbool.h>
+
+struct disk;
+
+struct disks {
+	struct qmp *qmp;
+	const char *images;
+	struct disk *list;   /* what is in the directory now */
+	unsigned last_unit;  /* given to a disk */
+	unsigned adding;     /* disks that QEMU has not answered for */
+	unsigned generation; /* changes with what disks_describe() says; never 0 */
+	void (*on_settled)(struct disks *disks);
+};
+
+/**
+ * disks_init() - prepare; nothing is added yet.
+ * @qmp, @images: must outlive @disks.
+ * @on_settled:	  called when disks_settle() said false and would say true now.
+ */
+void disks_init(struct disks *disks, struct qmp *qmp, const char *images,
+		void (*on_settled)(struct disks *disks));
+void disks_fini(struct disks *disks);
+
+/**
+ * disks_settle() - look at the images directory and add what is new.
+ * Return: whether QEMU has all disks now.
+ */
+bool disks_settle(struct disks *disks);
+
+/** disks_describe() - the request that tells the broker. Return: new, or NULL. */
+json_t *disks_describe(const struct disks *disks);
