@@ -305,14 +305,16 @@ static void reseed_late(struct loop_timer *timer)
 	reseeded(container_of(timer, struct repl, reseed));
 }
 
-/* A REPL that is not up yet seeds itself from the kernel's generator. */
+/* One that is not warm yet may have seeded itself, too: it hears of it before its
+ * first run, and nobody needs to wait for that. */
 void repl_reseed(struct repl *repl)
 {
 	static const char word[] = "reseed";
 
 	repl->wakes_due++;
-	if ((repl->state != REPL_IDLE && repl->state != REPL_BUSY) ||
-	    send(repl->source.fd, word, strlen(word), MSG_NOSIGNAL) < 0) {
+	if (repl->source.fd < 0 ||
+	    send(repl->source.fd, word, strlen(word), MSG_NOSIGNAL) < 0 ||
+	    (repl->state != REPL_IDLE && repl->state != REPL_BUSY)) {
 		reseeded(repl);
 		return;
 	}
