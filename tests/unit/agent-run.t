@@ -19,7 +19,7 @@ if not os.path.exists(AGENT):
 REPL = os.path.join(TOP, "guest", "repl.py")
 
 WAKE, RUN, CODE, STDIN, STDIN_EOF, SIGNAL, RESET = range(1, 8)
-READY, STARTED, STDOUT, STDERR, EXIT, STDIN_TAKEN, RESET_DONE = range(64, 71)
+READY, STARTED, STDOUT, STDERR, EXIT, STDIN_TAKEN, RESET_DONE, AWAKE = range(64, 72)
 PYTHON, BASH, SCRIPT = 1, 2, 3
 INTERRUPT, KILL = 1, 2
 HEADER = struct.Struct("<IIBBH")
@@ -610,16 +610,87 @@ def frames_of_runs_that_ended_are_ignored(agent):
     same_run(agent.bash("echo on"), b"on\n")
 
 
-@test
-def frames_carry_the_epoch_of_the_wake(agent):
-    same(agent.epochs, {0})
+def send_wake(agent):
     wake = struct.pack("<HQ64s", 9, time.time_ns(), os.urandom(64))
     for text in (b"demo", b"sbx_" + b"0" * 32):
         wake += struct.pack("<I", len(text)) + text
     agent.send(WAKE, 0, wake)
+
+
+@test
+def frames_carry_the_epoch_of_the_wake(agent):
+    same(agent.epochs, {0})
+    send_wake(agent)
     agent.epochs.clear()
     same_run(agent.bash("true"), b"")
     same(agent.epochs, {9})
+
+
+SEED = "import random; random.seed(1); state = random.getstate()"
+SAME = "print(random.getstate() == state)"
+WATCH = """
+import threading, time
+seen = []
+def watch():
+    while random.getstate() == state:
+        time.sleep(0.01)
+    seen.append(time.monotonic())
+watcher = threading.Thread(target=watch)
+"""
+
+
+@test
+def a_wake_reseeds_what_the_next_run_uses(agent):
+    agent.python(SEED)
+    same_run(agent.python(SAME), b"True\n")
+    agent.seen.clear()
+    send_wake(agent)
+    agent.wait_seen(AWAKE)
+    same_run(agent.python(SAME), b"False\n")
+
+
+@test
+def a_wake_does_not_wait_for_a_run_when_a_thread_is_there(agent):
+    agent.python(SEED + WATCH + "watcher.start()")
+    agent.seen.clear()
+    send_wake(agent)
+    agent.wait_seen(AWAKE)
+    time.sleep(0.5)
+    same_run(agent.python("watcher.join(); print(time.monotonic() - seen[0] > 0.3)"), b"True\n")
+
+
+@test
+def a_wake_does_not_wait_for_a_run_when_a_handler_is_there(agent):
+    agent.python(SEED + """
+import signal, time
+def look(*_):
+    global differs
+    differs = random.getstate() != state
+signal.signal(signal.SIGALRM, look)
+signal.setitimer(signal.ITIMER_REAL, 0.5)
+""")
+    agent.seen.clear()
+    send_wake(agent)
+    agent.wait_seen(AWAKE)
+    time.sleep(0.7)
+    same_run(agent.python("print(differs)"), b"True\n")
+    agent.python("signal.signal(signal.SIGALRM, signal.SIG_DFL)")
+
+
+@test
+def wakes_during_a_run_reseed_it(agent):
+    run = agent.begin(PYTHON, SEED + """
+import time
+print("seeded", flush=True)
+while random.getstate() == state:
+    time.sleep(0.01)
+""")
+    run.wait_out(b"seeded")
+    agent.seen.clear()
+    send_wake(agent)
+    send_wake(agent)
+    agent.wait_seen(AWAKE)
+    same_run(run.wait(), b"seeded\n")
 
 
 @test
