@@ -29,18 +29,6 @@
 #define EFER_LME (1ull << 8)
 #define EFER_LMA (1ull << 10)
 
-static int get_cpuid(struct kvm_vm *kvm, struct error *err)
-{
-	kvm->cpuid =
-	    calloc(1, sizeof(*kvm->cpuid) + CPUID_ENTRIES * sizeof(kvm->cpuid->entries[0]));
-	if (!kvm->cpuid)
-		return error_say(err, ENOMEM, "no memory for the CPUID leaves");
-	kvm->cpuid->nent = CPUID_ENTRIES;
-	if (ioctl(kvm->dev_fd, KVM_GET_SUPPORTED_CPUID, kvm->cpuid) < 0)
-		return error_set(err, errno, "KVM does not tell its CPUID leaves");
-	return 0;
-}
-
 static int add_slot(int vm_fd, unsigned slot, uint64_t gpa, void *at, uint64_t size,
 		    struct error *err)
 {
@@ -100,13 +88,28 @@ int kvm_vm_init(struct kvm_vm *kvm, const struct gmem *mem, struct error *err)
 	if (r < (int)sizeof(struct kvm_run))
 		return error_say(err, ENOTSUP, "/dev/kvm has a strange struct kvm_run");
 	kvm->run_size = (size_t)r;
-	r = get_cpuid(kvm, err);
-	if (r < 0)
-		return r;
 	kvm->vm_fd = ioctl(kvm->dev_fd, KVM_CREATE_VM, 0);
 	if (kvm->vm_fd < 0)
 		return error_set(err, errno, "KVM does not make a VM");
 	return furnish(kvm, mem, err);
+}
+
+/*
+ * KVM asks the CPU for every leaf, which takes most of a millisecond where this
+ * machine is itself a guest. So this is not done for a VM whose state is restored.
+ */
+static int get_cpuid(struct kvm_vm *kvm, struct error *err)
+{
+	if (kvm->cpuid)
+		return 0;
+	kvm->cpuid =
+	    calloc(1, sizeof(*kvm->cpuid) + CPUID_ENTRIES * sizeof(kvm->cpuid->entries[0]));
+	if (!kvm->cpuid)
+		return error_say(err, ENOMEM, "no memory for the CPUID leaves");
+	kvm->cpuid->nent = CPUID_ENTRIES;
+	if (ioctl(kvm->dev_fd, KVM_GET_SUPPORTED_CPUID, kvm->cpuid) < 0)
+		return error_set(err, errno, "KVM does not tell its CPUID leaves");
+	return 0;
 }
 
 static int set_cpuid(const struct kvm_vm *kvm, int fd, unsigned index, unsigned count)
@@ -160,14 +163,14 @@ int kvm_vcpu_make(const struct kvm_vm *kvm, unsigned index, struct kvm_run **run
 	return steal_fd(&fd);
 }
 
-int kvm_vcpu_init(const struct kvm_vm *kvm, unsigned index, unsigned count,
-		  struct kvm_run **run, struct error *err)
+int kvm_vcpu_init(struct kvm_vm *kvm, unsigned index, unsigned count, struct kvm_run **run,
+		  struct error *err)
 {
 	cleanup_close int fd = kvm_vcpu_make(kvm, index, run, err);
-	int r;
+	int r = fd < 0 ? fd : get_cpuid(kvm, err);
 
-	if (fd < 0)
-		return fd;
+	if (r < 0)
+		return r;
 	r = set_cpuid(kvm, fd, index, count);
 	if (r < 0)
 		return error_set(err, -r, "KVM does not take the CPUID of vCPU %u", index);

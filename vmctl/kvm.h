@@ -14,7 +14,7 @@
 struct kvm_vm {
 	int dev_fd, vm_fd;
 	size_t run_size;	  /* bytes of the mapping of struct kvm_run */
-	struct kvm_cpuid2 *cpuid; /* what this host supports */
+	struct kvm_cpuid2 *cpuid; /* what this host supports; NULL until it is asked */
 };
 
 /**
@@ -44,8 +44,8 @@ int kvm_vcpu_make(const struct kvm_vm *kvm, unsigned index, struct kvm_run **run
  *
  * Return: its descriptor, or -errno with @err filled.
  */
-int kvm_vcpu_init(const struct kvm_vm *kvm, unsigned index, unsigned count,
-		  struct kvm_run **run, struct error *err);
+int kvm_vcpu_init(struct kvm_vm *kvm, unsigned index, unsigned count, struct kvm_run **run,
+		  struct error *err);
 
 /**
  * kvm_vcpu_enter() - give the first vCPU the registers of the boot protocol.

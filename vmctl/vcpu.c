@@ -14,7 +14,7 @@ static void on_kick(int sig)
 	(void)sig; /* it only makes KVM_RUN return */
 }
 
-int vcpus_init(struct vcpus *all, const struct kvm_vm *kvm, unsigned count, uint64_t entry,
+int vcpus_init(struct vcpus *all, struct kvm_vm *kvm, unsigned count, uint64_t entry,
 	       const struct vcpu_ops *ops, void *opaque, struct error *err)
 {
 	if (!count || count > VCPUS_MAX)

@@ -59,7 +59,7 @@ struct vcpus {
  * vcpus_init() - make @count vCPUs; the first one will begin at @entry.
  * Return: 0 or -errno with @err filled.
  */
-int vcpus_init(struct vcpus *all, const struct kvm_vm *kvm, unsigned count, uint64_t entry,
+int vcpus_init(struct vcpus *all, struct kvm_vm *kvm, unsigned count, uint64_t entry,
 	       const struct vcpu_ops *ops, void *opaque, struct error *err);
 
 /** vcpus_get_state() - read the state of parked vCPUs and their VM. */

@@ -1,6 +1,6 @@
 #include "pffs/core/core.h"
 
-#include "pffs/core/sandbox.h"
+#include "pffs/core/template.h"
 #include "util/io.h"
 
 #include <errno.h>
@@ -39,10 +39,9 @@ int core_init(struct core *core, struct loop *loop, const struct core_options *o
 
 void core_fini(struct core *core)
 {
-	struct sandbox *sb;
-
-	list_for_each (sb, &core->sandboxes, struct sandbox, link)
-		sandbox_destroy(sb);
+	/* Ending one may end others with it: its forks that are being made. */
+	while (!list_empty(&core->sandboxes))
+		sandbox_destroy(container_of(core->sandboxes.next, struct sandbox, link));
 	vmm_close(&core->vmm);
 	events_fini(&core->events);
 	templates_fini(&core->templates);
@@ -54,6 +53,15 @@ struct greeting {
 	void *ctx;
 };
 
+/* The template that a plain mkdir forks boots ahead of the first one. */
+static void warm_up(struct core *core)
+{
+	struct error ignored; /* mkdir runs into the same one, and says it */
+
+	if (templates_has(&core->templates, core->templates.fallback))
+		template_machine(core, core->templates.fallback, &ignored);
+}
+
 static void greeted(void *ctx, json_t *reply, const struct error *err)
 {
 	struct greeting *greeting = ctx;
@@ -62,6 +70,8 @@ static void greeted(void *ctx, json_t *reply, const struct error *err)
 	if (reply)
 		json_unpack(reply, "{s?s}", "engine", &engine);
 	snprintf(greeting->core->engine, sizeof(greeting->core->engine), "%s", engine);
+	if (reply)
+		warm_up(greeting->core);
 	greeting->ready(greeting->ctx, reply ? NULL : err);
 	free(greeting);
 }

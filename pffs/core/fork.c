@@ -3,130 +3,302 @@
 #include "pffs/core/guest.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
+/*
+ * Invariant: children[i]->birth is the fork as long as it waits for that child;
+ * @waiting counts these.
+ */
 struct fork {
 	struct link link;	/* on parent->forks until vmctl has answered */
 	struct sandbox *parent; /* reference */
-	char name[SANDBOX_NAME_MAX + 1];
-	uid_t uid;
-	gid_t gid;
-	bool asked; /* vmctl has been */
+	bool early;
+	bool asked;    /* vmctl has been */
+	bool answered; /* and has answered */
 	fork_done_fn *done;
 	void *ctx;
+	json_int_t pause_usec;
+	size_t count, waiting;
+	struct sandbox *children[]; /* references */
 };
 
-static void finish(struct fork *fork, struct sandbox *child, const struct error *err)
+/* Told once. What vmctl still has to answer keeps the structure. */
+static void tell(struct fork *fork, const struct error *err)
 {
+	fork_done_fn *done = fork->done;
+
+	fork->done = NULL;
+	if (done)
+		done(fork->ctx, fork->children, err);
+}
+
+static void release(struct fork *fork)
+{
+	if (fork->asked && !fork->answered)
+		return;
 	list_del(&fork->link);
-	fork->done(fork->ctx, child, err);
+	for (size_t i = 0; i < fork->count; i++)
+		sandbox_unref(fork->children[i]);
 	sandbox_unref(fork->parent);
 	free(fork);
 }
 
-static bool is_pending(const struct sandbox *parent, const char *name)
+static void let_child_go(struct fork *fork, struct sandbox *child)
 {
-	const struct fork *fork;
-
-	list_for_each (fork, &parent->forks, struct fork, link)
-		if (strcmp(fork->name, name) == 0)
-			return true;
-	return false;
+	child->birth = NULL;
+	fork->waiting--;
 }
 
-int fork_begin(struct sandbox *parent, const char *name, uid_t uid, gid_t gid,
-	       fork_done_fn *done, void *ctx, struct error *err)
+/* Nothing stays but what was in the world before: that is dead. */
+static void fail(struct fork *fork, const struct error *err)
 {
-	int r = sandbox_check_name(parent->core, FOLDER_FORKS(parent->serial), name, err);
+	for (size_t i = 0; i < fork->count; i++) {
+		struct sandbox *child = fork->children[i];
+
+		if (child->birth)
+			let_child_go(fork, child);
+		if (child->gone)
+			continue;
+		if (fork->early)
+			sandbox_die(child, err->text);
+		else
+			sandbox_destroy(child);
+	}
+	tell(fork, err);
+	release(fork);
+}
+
+static bool of_template(const struct fork *fork)
+{
+	return fork->parent->folder == FOLDER_HIDDEN;
+}
+
+static void announce(const struct fork *fork, struct sandbox *child)
+{
+	if (of_template(fork))
+		sandbox_event(child, "created",
+			      json_pack("{s:s}", "template", fork->parent->name));
+	else
+		sandbox_event(child, "forked",
+			      json_pack("{s:s, s:I}", "parent", fork->parent->id,
+					"pause_usec", fork->pause_usec));
+}
+
+/* What ended while nobody saw the child. */
+static void tell_of_runs(struct sandbox *child)
+{
+	const struct run *run;
+
+	list_for_each (run, &child->runs, struct run, link)
+		if (run->state == RUN_ENDED)
+			sandbox_event_ended(child, run);
+}
+
+/* All children have woken: the world sees them, and their queues go on. */
+static void succeed(struct fork *fork)
+{
+	for (size_t i = 0; i < fork->count; i++) {
+		struct sandbox *child = fork->children[i];
+
+		if (child->making) {
+			child->making = false;
+			announce(fork, child);
+			tell_of_runs(child);
+		}
+	}
+	tell(fork, NULL);
+	for (size_t i = 0; i < fork->count; i++)
+		if (fork->children[i]->state == SANDBOX_READY)
+			guest_go_on(fork->children[i]);
+	release(fork);
+}
+
+static struct fork *fork_new(struct sandbox *parent, const struct fork_order *order)
+{
+	struct fork *fork =
+	    calloc(1, sizeof(*fork) + order->count * sizeof(struct sandbox *));
+
+	if (!fork)
+		return NULL;
+	fork->parent = sandbox_ref(parent);
+	fork->early = order->early;
+	list_add_before(&parent->forks, &fork->link);
+	return fork;
+}
+
+/* The next number of the parent that is nobody's name. */
+static void next_number(struct sandbox *parent, folder_t folder, char name[16])
+{
+	struct error ignored;
+
+	do
+		snprintf(name, 16, "%u", ++parent->fork_number);
+	while (sandbox_check_name(parent->core, folder, name, &ignored) < 0);
+}
+
+static int add_child(struct fork *fork, const struct fork_order *order, struct error *err)
+{
+	struct sandbox *parent = fork->parent, *child;
+	const char *name;
+	char number[16];
+	int r;
+
+	if (!order->names)
+		next_number(parent, order->folder, number);
+	name = order->names ? order->names[fork->count] : number;
+	r = sandbox_check_name(parent->core, order->folder, name, err);
+	if (r < 0)
+		return r;
+	child = sandbox_new(parent->core, order->folder, name, parent->template, order->uid,
+			    order->gid, err);
+	if (!child)
+		return err->code;
+	child->making = !order->early;
+	child->birth = fork;
+	fork->children[fork->count++] = sandbox_ref(child);
+	fork->waiting++;
+	if (fork->early)
+		announce(fork, child);
+	return 0;
+}
+
+static int check_order(const struct sandbox *parent, const struct fork_order *order,
+		       struct error *err)
+{
+	if (parent->state == SANDBOX_DEAD)
+		return error_say(err, EIO, "%s is dead: %s", parent->name, parent->reason);
+	if (order->count < 1 || order->count > FORK_MAX)
+		return error_say(err, EINVAL, "one fork makes 1 to %d children", FORK_MAX);
+	return 0;
+}
+
+int fork_begin(struct sandbox *parent, const struct fork_order *order, fork_done_fn *done,
+	       void *ctx, struct error *err)
+{
+	int r = check_order(parent, order, err);
 	struct fork *fork;
 
 	if (r < 0)
 		return r;
-	if (is_pending(parent, name))
-		return error_say(err, EEXIST, "there is a sandbox %s already", name);
-	if (parent->state == SANDBOX_DEAD)
-		return error_say(err, EIO, "%s is dead: %s", parent->name, parent->reason);
-	fork = calloc(1, sizeof(*fork));
+	fork = fork_new(parent, order);
 	if (!fork)
 		return error_say(err, ENOMEM, "no memory for another sandbox");
-	*fork = (struct fork){.parent = sandbox_ref(parent),
-			      .uid = uid,
-			      .gid = gid,
-			      .done = done,
-			      .ctx = ctx};
-	strcpy(fork->name, name);
-	list_add_before(&parent->forks, &fork->link);
+	while (r == 0 && fork->count < order->count)
+		r = add_child(fork, order, err);
+	if (r < 0) {
+		fork->early = false;
+		fail(fork, err);
+		return r;
+	}
+	fork->done = done;
+	fork->ctx = ctx;
+	if (fork->early)
+		tell(fork, NULL);
 	fork_next(parent);
 	return 0;
 }
 
-/* The child's record of the run that goes on in both. */
-static int copy_run(const struct sandbox *parent, struct sandbox *child)
+/* The child's record of the runs that go on in both. */
+static int copy_runs(const struct sandbox *parent, struct sandbox *child)
 {
-	struct run *run = parent->current ? run_fork(parent->current, child) : NULL;
+	struct run *run, *copy;
 
-	if (parent->current && !run)
-		return -ENOMEM;
-	child->last_number = parent->last_number;
-	if (run) {
-		sandbox_add_run(child, run);
-		child->current = run;
-		child->last_number = parent->last_number;
+	list_for_each (run, &parent->runs, struct run, link) {
+		if (run != parent->current && run->state != RUN_QUEUED)
+			continue;
+		copy = run_fork(run, child);
+		if (!copy)
+			return -ENOMEM;
+		sandbox_add_run(child, copy);
+		if (run == parent->current)
+			child->current = copy;
 	}
+	if (child->last_number < parent->last_number)
+		child->last_number = parent->last_number;
 	return buf_append(&child->in, buf_peek(&parent->in), parent->in.len);
 }
 
-static struct sandbox *make_child(const struct fork *fork, uint32_t vm, int pid,
-				  struct error *err)
+/* The child has a machine, which does not know yet that it is another one. */
+static void adopt(const struct fork *fork, struct sandbox *child, uint32_t vm, int pid)
 {
-	struct sandbox *parent = fork->parent;
-	struct sandbox *child =
-	    sandbox_new(parent->core, FOLDER_FORKS(parent->serial), fork->name,
-			parent->template, fork->uid, fork->gid, err);
+	const struct sandbox *parent = fork->parent;
 
-	if (!child)
-		return NULL;
-	strcpy(child->parent_id, parent->id);
-	child->generation = parent->generation + 1;
-	child->exec_timeout_ms = parent->exec_timeout_ms;
+	if (!of_template(fork)) {
+		strcpy(child->parent_id, parent->id);
+		child->generation = parent->generation + 1;
+		child->exec_timeout_ms = parent->exec_timeout_ms;
+	}
 	child->epoch = parent->epoch;
-	child->vm = vm;
-	child->pid = pid;
-	vmm_attach(&parent->core->vmm, &child->channel, vm);
-	sandbox_event(child, "forked", json_pack("{s:s}", "parent", parent->id));
-	if (copy_run(parent, child) == 0)
-		return child;
-	error_say(err, ENOMEM, "no memory for the run of the fork");
-	sandbox_destroy(child);
-	return NULL;
+	sandbox_adopt_vm(child, vm, pid);
+	if (copy_runs(parent, child) < 0)
+		sandbox_die(child, "no memory for the runs of the fork");
+	else
+		guest_wake(child);
+}
+
+/* Child @i has a VM now, if anybody still wants it. */
+static void give_vm(struct fork *fork, size_t i, const json_t *made)
+{
+	struct sandbox *child = fork->children[i];
+	uint32_t vm = (uint32_t)json_integer_value(json_object_get(made, "vm"));
+	int pid = (int)json_integer_value(json_object_get(made, "pid"));
+
+	if (child->birth == fork && fork->parent->state != SANDBOX_DEAD)
+		adopt(fork, child, vm, pid);
+	else
+		sandbox_discard_vm(fork->parent->core, vm);
+}
+
+/*
+ * The reply has a VM for each child. A child that fails ends the whole fork, and the
+ * VMs that come after it in the reply are nobody's.
+ */
+static void take_reply(struct fork *fork, const json_t *reply)
+{
+	const json_t *vms = json_object_get(reply, "vms");
+	struct error err;
+
+	fork->pause_usec = json_integer_value(json_object_get(reply, "pause_usec"));
+	fork->answered = false; /* stays until all VMs are given */
+	for (size_t i = 0; i < fork->count; i++)
+		give_vm(fork, i, json_array_get(vms, i));
+	fork->answered = true;
+	if (fork->parent->state == SANDBOX_DEAD) {
+		error_say(&err, EIO, "%s ended while it was forked: %s", fork->parent->name,
+			  fork->parent->reason);
+		fail(fork, &err);
+	} else if (!fork->waiting) {
+		release(fork);
+	}
 }
 
 static void answered(void *ctx, json_t *reply, const struct error *failed)
 {
 	struct fork *fork = ctx;
-	struct sandbox *parent = sandbox_ref(fork->parent), *child = NULL;
-	struct error err = {.code = -EIO, .text = "vmctl sent a reply without a VM"};
-	json_int_t vm = 0;
-	int pid = 0;
+	struct sandbox *parent = sandbox_ref(fork->parent);
+	struct error err = {.code = -EPROTO, .text = "vmctl's reply lacks a VM"};
 
-	if (reply)
-		json_unpack(reply, "{s:[{s:I, s?i}]}", "vms", "vm", &vm, "pid", &pid);
-	if (failed)
-		err = *failed;
-	if (vm && parent->state == SANDBOX_READY)
-		child = make_child(fork, (uint32_t)vm, pid, &err);
-	else if (vm)
-		sandbox_discard_vm(parent->core, (uint32_t)vm);
-	if (child) {
-		list_del(&fork->link);
-		child->birth = fork;
-		guest_wake(child);
+	list_del(&fork->link);
+	if (json_array_size(json_object_get(reply, "vms")) == fork->count) {
+		take_reply(fork, reply);
 	} else {
-		finish(fork, NULL, &err);
+		fork->answered = true;
+		fail(fork, failed ? failed : &err);
 	}
 	guest_resume(parent);
 	fork_next(parent);
 	sandbox_unref(parent);
+}
+
+static json_t *request(const struct fork *fork)
+{
+	json_t *names = json_array();
+
+	for (size_t i = 0; i < fork->count; i++)
+		json_array_append_new(names, json_string(fork->children[i]->name));
+	return json_pack("{s:s, s:I, s:o}", "op", "fork", "vm",
+			 (json_int_t)fork->parent->vm, "names", names);
 }
 
 static struct fork *first(const struct sandbox *parent)
@@ -147,14 +319,11 @@ void fork_next(struct sandbox *parent)
 {
 	struct fork *fork = first(parent);
 
-	if (!fork || fork->asked || parent->state != SANDBOX_READY ||
-	    parent->channel.out.len)
+	if (!fork || fork->asked || parent->channel.out.len ||
+	    (parent->state != SANDBOX_READY && parent->state != SANDBOX_FROZEN))
 		return;
 	fork->asked = true;
-	vmm_request(&parent->core->vmm,
-		    json_pack("{s:s, s:I, s:[s]}", "op", "fork", "vm",
-			      (json_int_t)parent->vm, "names", fork->name),
-		    answered, fork);
+	vmm_request(&parent->core->vmm, request(fork), answered, fork);
 }
 
 void fork_settled(struct sandbox *child)
@@ -164,15 +333,14 @@ void fork_settled(struct sandbox *child)
 
 	if (!fork)
 		return;
-	child->birth = NULL;
-	if (child->state == SANDBOX_READY) {
-		finish(fork, child, NULL);
+	let_child_go(fork, child);
+	if (child->state == SANDBOX_READY || fork->early) {
+		if (!fork->waiting)
+			succeed(fork);
 		return;
 	}
 	error_say(&err, EIO, "the fork died before it woke: %s", child->reason);
-	finish(fork, NULL, &err);
-	if (!child->gone)
-		sandbox_destroy(child);
+	fail(fork, &err);
 }
 
 void fork_parent_ended(struct sandbox *parent, const char *reason)
@@ -183,5 +351,5 @@ void fork_parent_ended(struct sandbox *parent, const char *reason)
 	error_say(&err, EIO, "%s cannot be forked: %s", parent->name, reason);
 	list_for_each (fork, &parent->forks, struct fork, link)
 		if (!fork->asked)
-			finish(fork, NULL, &err);
+			fail(fork, &err);
 }

@@ -1,6 +1,7 @@
 #include "pffs/core/guest.h"
 
 #include "pffs/core/fork.h"
+#include "pffs/core/template.h"
 #include "util/io.h"
 
 #include <errno.h>
@@ -41,7 +42,7 @@ static void pump_stdin(struct feed *feed)
 		feed->window -= (uint32_t)n;
 	}
 	stream_drop(&feed->bytes, feed->sent);
-	if (!feed->writers && feed->sent == feed->bytes.size) {
+	if (!feed->writers && !feed->awaited && feed->sent == feed->bytes.size) {
 		agent_put(&sb->channel.out, sb->epoch, run->number, AGENT_STDIN_EOF, NULL,
 			  0);
 		feed->ended = true;
@@ -64,6 +65,7 @@ struct feed *guest_stdin_open(struct sandbox *sb)
 	if (!feed)
 		return NULL;
 	feed->writers++;
+	feed->awaited = false;
 	return feed_ref(feed);
 }
 
@@ -125,7 +127,7 @@ static void send_code(struct sandbox *sb, struct run *run)
 	struct feed *feed = run->feed;
 	struct agent_run request = {
 	    .language = (uint8_t)run->language,
-	    .stdin_open = feed->writers || feed->bytes.size,
+	    .stdin_open = feed->writers || feed->awaited || feed->bytes.size,
 	    .code_length = (uint32_t)run->code.size,
 	};
 	uint8_t piece[16384];
@@ -201,26 +203,30 @@ void guest_wake(struct sandbox *sb)
 	vmm_flush(&sb->channel);
 }
 
-/* The machine is what it is to be: what waited for it goes on. */
-static void handle_awake(struct sandbox *sb)
+void guest_go_on(struct sandbox *sb)
 {
-	sb->state = SANDBOX_READY;
-	loop_timer_cancel(&sb->limit);
 	sandbox_event(sb, "ready", NULL);
 	if (sb->current)
 		arm_deadline(sb, sb->current);
 	guest_resume(sb);
-	fork_settled(sb);
 	fork_next(sb);
 }
 
-/* READY comes once, from a machine that has booted; AWAKE may be the parent's. */
+static void handle_awake(struct sandbox *sb)
+{
+	sb->state = SANDBOX_READY;
+	loop_timer_cancel(&sb->limit);
+	fork_settled(sb);
+}
+
+/* READY comes once, from a machine that has booted, which is a template's; AWAKE may be
+ * the parent's. */
 static void handle_life(struct sandbox *sb, const struct agent_frame *frame)
 {
 	if (sb->state != SANDBOX_STARTING)
 		return;
-	if (frame->type == AGENT_READY && sb->epoch == 0)
-		guest_wake(sb);
+	if (frame->type == AGENT_READY && sb->folder == FOLDER_HIDDEN)
+		template_booted(sb);
 	else if (frame->type == AGENT_AWAKE && sb->epoch && frame->epoch == sb->epoch)
 		handle_awake(sb);
 }
@@ -273,11 +279,19 @@ static int handle_stdin_taken(struct sandbox *sb, const struct agent_frame *fram
 	return 0;
 }
 
+/* Until its agent has woken, a fork says what its parent had begun to say. */
+static bool is_of_this_epoch(const struct sandbox *sb, const struct agent_frame *frame)
+{
+	return frame->epoch == sb->epoch ||
+	       (sb->state == SANDBOX_STARTING && frame->epoch + 1 == sb->epoch);
+}
+
 /* Frames of a run that is not the current one crossed its end: they are old. */
 static int handle_run_frame(struct sandbox *sb, const struct agent_frame *frame,
 			    struct error *err)
 {
-	if (!sb->current || frame->stream != sb->current->number)
+	if (!sb->current || frame->stream != sb->current->number ||
+	    !is_of_this_epoch(sb, frame))
 		return 0;
 	switch (frame->type) {
 	case AGENT_STDOUT:

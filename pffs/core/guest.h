@@ -9,8 +9,11 @@
 /** guest_data() - bytes from the agent's port; the guest is hostile. */
 void guest_data(struct channel *channel, const uint8_t *data, size_t len);
 
-/** guest_wake() - tell the machine who it is, now that it has booted or was forked. */
+/** guest_wake() - tell the machine who it is, now that it was forked. */
 void guest_wake(struct sandbox *sb);
+
+/** guest_go_on() - the machine is ready: what waited for it goes on. */
+void guest_go_on(struct sandbox *sb);
 
 /** guest_next() - start the next run of the queue when the machine is free. */
 void guest_next(struct sandbox *sb);

@@ -52,20 +52,34 @@ struct run *run_new(struct sandbox *sandbox, enum agent_language language, uint3
 	return run;
 }
 
-static int copy_streams(struct run *to, const struct run *from)
+static int share_streams(struct run *to, struct run *from)
 {
-	int r = stream_copy(&to->code, &from->code, 0);
+	int r = stream_share(&to->code, &from->code);
 
 	for (int i = 0; i < RUN_STREAMS && r == 0; i++)
-		r = stream_copy(&to->streams[i], &from->streams[i], 0);
-	if (r == 0)
-		r = stream_copy(&to->feed->bytes, &from->feed->bytes, from->feed->sent);
+		r = stream_share(&to->streams[i], &from->streams[i]);
 	return r;
 }
 
-struct run *run_fork(const struct run *run, struct sandbox *sandbox)
+/* What has not gone to the guest yet will go to both. Return: NULL without memory. */
+static struct feed *feed_fork(const struct feed *feed)
 {
-	struct feed *feed = feed_new();
+	struct feed *copy = feed_new();
+
+	if (!copy)
+		return NULL;
+	copy->window = feed->window;
+	copy->ended = feed->ended;
+	copy->awaited = feed->writers || feed->awaited;
+	if (stream_copy(&copy->bytes, &feed->bytes, feed->sent) == 0)
+		return copy;
+	feed_unref(copy);
+	return NULL;
+}
+
+struct run *run_fork(struct run *run, struct sandbox *sandbox)
+{
+	struct feed *feed = feed_fork(run->feed);
 	struct run *copy = NULL;
 
 	if (feed)
@@ -73,14 +87,13 @@ struct run *run_fork(const struct run *run, struct sandbox *sandbox)
 	feed_unref(feed);
 	if (!copy)
 		return NULL;
-	feed->window = run->feed->window;
-	feed->ended = run->feed->ended;
+	copy->queue_order = run->queue_order;
 	copy->state = run->state;
 	memcpy(copy->interpreter, run->interpreter, sizeof(copy->interpreter));
 	copy->created = run->created;
 	copy->started = run->started;
 	copy->started_ns = run->started_ns;
-	if (copy_streams(copy, run) == 0)
+	if (share_streams(copy, run) == 0)
 		return copy;
 	run_unref(copy);
 	return NULL;

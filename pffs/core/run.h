@@ -36,6 +36,7 @@ struct feed {
 	struct stream bytes; /* all that was written */
 	uint64_t sent;	     /* how much of it went to the guest */
 	uint32_t window;     /* how much more the guest takes now */
+	bool awaited;	     /* of a fork: end of file has to wait for a first writer */
 	bool ended;	     /* end of file was sent, or the run has ended */
 };
 
@@ -65,11 +66,12 @@ struct run *run_new(struct sandbox *sandbox, enum agent_language language, uint3
 
 /**
  * run_fork() - the copy of a run for a fork of its sandbox: what it has put out so
- * far, and a stdin of its own with what waits for the guest, which nobody writes to yet.
+ * far, and a stdin of its own that nobody writes to yet. Where somebody does write to
+ * the original's, the copy's stays open until its own writers have come and gone.
  * A limit that has passed passes once more, since its signal may be the parent's alone.
  * Return: a run with one reference, or NULL without memory or spool space.
  */
-struct run *run_fork(const struct run *run, struct sandbox *sandbox);
+struct run *run_fork(struct run *run, struct sandbox *sandbox);
 
 struct run *run_ref(struct run *run);
 void run_unref(struct run *run);

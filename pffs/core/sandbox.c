@@ -8,7 +8,7 @@
 #include <string.h>
 #include <sys/random.h>
 
-struct sandbox *sandbox_find(struct core *core, folder_t folder, const char *name)
+static struct sandbox *find_name(const struct core *core, folder_t folder, const char *name)
 {
 	struct sandbox *sb;
 
@@ -16,6 +16,13 @@ struct sandbox *sandbox_find(struct core *core, folder_t folder, const char *nam
 		if (sb->folder == folder && strcmp(sb->name, name) == 0)
 			return sb;
 	return NULL;
+}
+
+struct sandbox *sandbox_find(struct core *core, folder_t folder, const char *name)
+{
+	struct sandbox *sb = find_name(core, folder, name);
+
+	return sb && !sb->making ? sb : NULL;
 }
 
 struct sandbox *sandbox_by_serial(struct core *core, uint64_t serial)
@@ -51,9 +58,14 @@ int sandbox_fail(struct sandbox *sb, const struct error *err)
 
 void sandbox_event(struct sandbox *sb, const char *event, json_t *fields)
 {
-	json_t *all =
-	    json_pack("{s:s, s:s, s:s}", "event", event, "sandbox", sb->name, "id", sb->id);
+	json_t *all;
 
+	if (sb->making || sb->folder == FOLDER_HIDDEN) {
+		json_decref(fields);
+		return;
+	}
+	all =
+	    json_pack("{s:s, s:s, s:s}", "event", event, "sandbox", sb->name, "id", sb->id);
 	if (fields)
 		json_object_update(all, fields);
 	json_decref(fields);
@@ -66,6 +78,8 @@ const char *sandbox_state_name(const struct sandbox *sb)
 		return "dead";
 	if (sb->state == SANDBOX_STARTING)
 		return "starting";
+	if (sb->state == SANDBOX_FROZEN)
+		return "frozen";
 	return sb->current ? "running" : "ready";
 }
 
@@ -113,14 +127,25 @@ void sandbox_add_run(struct sandbox *sb, struct run *run)
 	list_add_before(&sb->runs, &run->link);
 }
 
-bool sandbox_has_forks(const struct sandbox *sb)
+bool sandbox_in_folder(const struct core *core, folder_t folder)
 {
-	const struct sandbox *other;
+	const struct sandbox *sb;
 
-	list_for_each (other, &sb->core->sandboxes, struct sandbox, link)
-		if (other->folder == FOLDER_FORKS(sb->serial))
+	list_for_each (sb, &core->sandboxes, struct sandbox, link)
+		if (sb->folder == folder)
 			return true;
-	return !list_empty(&sb->forks);
+	return false;
+}
+
+bool sandbox_is_busy(const struct sandbox *sb)
+{
+	const struct run *run;
+
+	list_for_each (run, &sb->runs, struct run, link)
+		if (run->state != RUN_ENDED)
+			return true;
+	return sandbox_in_folder(sb->core, FOLDER_FORKS(sb->serial)) ||
+	       !list_empty(&sb->forks);
 }
 
 struct run *sandbox_begin_run(struct sandbox *sb, enum agent_language language,
@@ -173,13 +198,19 @@ void sandbox_discard_vm(struct core *core, uint32_t vm)
 		    NULL);
 }
 
+void sandbox_event_ended(struct sandbox *sb, const struct run *run)
+{
+	sandbox_event(
+	    sb, "run_ended",
+	    json_pack("{s:i, s:i}", "run", (int)run->number, "exit", run->exit_code));
+}
+
 void sandbox_end_run(struct sandbox *sb, struct run *run, int exit_code)
 {
 	if (sb->current == run)
 		sb->current = NULL;
 	run_end(run, exit_code);
-	sandbox_event(sb, "run_ended",
-		      json_pack("{s:i, s:i}", "run", (int)run->number, "exit", exit_code));
+	sandbox_event_ended(sb, run);
 }
 
 static void end_runs(struct sandbox *sb)
@@ -239,38 +270,12 @@ static void limit_passed(struct loop_timer *timer)
 			    : "the guest did not end a run that was killed");
 }
 
-/* A machine for a sandbox. The sandbox may have died or gone while it was made. */
-static void vm_created(void *ctx, json_t *reply, const struct error *err)
+void sandbox_adopt_vm(struct sandbox *sb, uint32_t vm, int pid)
 {
-	struct sandbox *sb = ctx;
-	json_int_t vm = 0;
-	int pid = 0;
-
-	if (reply)
-		json_unpack(reply, "{s:I, s?i}", "vm", &vm, "pid", &pid);
-	if (vm && (sb->gone || sb->state == SANDBOX_DEAD)) {
-		sandbox_discard_vm(sb->core, (uint32_t)vm);
-	} else if (vm) {
-		sb->vm = (uint32_t)vm;
-		sb->pid = pid;
-		vmm_attach(&sb->core->vmm, &sb->channel, sb->vm);
-	} else if (!sb->gone) {
-		sandbox_die(sb, err ? err->text : "vmctl sent a reply without a VM");
-	}
-	sandbox_unref(sb);
-}
-
-static void request_vm(struct sandbox *sb)
-{
-	const struct core *core = sb->core;
-
-	vmm_request(&sb->core->vmm,
-		    json_pack("{s:s, s:s, s:s, s:i, s:i, s:i}", "op", "create", "name", sb->name,
-			      "template", core->templates.names[sb->template], "memory_mib",
-			      (int)core->options.memory_mib, "vcpus",
-			      (int)core->options.vcpus, "disk_mib",
-			      (int)core->options.disk_mib),
-		    vm_created, sandbox_ref(sb));
+	sb->vm = vm;
+	sb->pid = pid;
+	vmm_attach(&sb->core->vmm, &sb->channel, vm);
+	loop_timer_set(sb->core->loop, &sb->limit, sb->core->options.ready_limit_ms);
 }
 
 static int make_id(char id[SANDBOX_ID_LEN + 1])
@@ -292,23 +297,8 @@ int sandbox_check_name(struct core *core, folder_t folder, const char *name,
 		return error_say(err, EINVAL,
 				 "a sandbox name is 1 to 64 of A-Z a-z 0-9 . _ - and does "
 				 "not start with a dot");
-	if (sandbox_find(core, folder, name))
+	if (find_name(core, folder, name))
 		return error_say(err, EEXIST, "there is a sandbox %s already", name);
-	return 0;
-}
-
-static int check_create(struct core *core, folder_t folder, const char *name,
-			size_t template, struct error *err)
-{
-	int r = sandbox_check_name(core, folder, name, err);
-
-	if (r < 0)
-		return r;
-	if (template >= core->templates.count)
-		return error_say(err, ENOENT,
-				 "there is no such template: guest/images/build makes it");
-	if (!vmm_connected(&core->vmm))
-		return error_say(err, EIO, "vmctl cannot be reached: see the log of pffs");
 	return 0;
 }
 
@@ -339,26 +329,20 @@ struct sandbox *sandbox_new(struct core *core, folder_t folder, const char *name
 	list_init(&sb->runs);
 	list_init(&sb->forks);
 	loop_timer_init(&sb->limit, limit_passed);
-	loop_timer_set(core->loop, &sb->limit, core->options.ready_limit_ms);
 	list_add_before(&core->sandboxes, &sb->link);
-	core->sandbox_count++;
+	core->sandbox_count += folder != FOLDER_HIDDEN;
 	return sb;
 }
 
-struct sandbox *sandbox_create(struct core *core, folder_t folder, const char *name,
-			       size_t template, uid_t uid, gid_t gid, struct error *err)
+void sandbox_hide(struct sandbox *sb)
 {
-	struct sandbox *sb;
+	struct run *run;
 
-	if (check_create(core, folder, name, template, err) < 0)
-		return NULL;
-	sb = sandbox_new(core, folder, name, template, uid, gid, err);
-	if (!sb)
-		return NULL;
-	sandbox_event(sb, "created",
-		      json_pack("{s:s}", "template", core->templates.names[template]));
-	request_vm(sb);
-	return sb;
+	list_for_each (run, &sb->runs, struct run, link)
+		let_go(sb, run);
+	sb->last_number = 0;
+	sb->folder = FOLDER_HIDDEN;
+	sb->core->sandbox_count--;
 }
 
 void sandbox_destroy(struct sandbox *sb)
@@ -374,8 +358,9 @@ void sandbox_destroy(struct sandbox *sb)
 	list_for_each (run, &sb->runs, struct run, link)
 		let_go(sb, run);
 	list_del(&sb->link);
-	sb->core->sandbox_count--;
+	sb->core->sandbox_count -= sb->folder != FOLDER_HIDDEN;
 	sandbox_event(sb, "destroyed", NULL);
+	fork_settled(sb);
 	sandbox_unref(sb);
 }
 

@@ -1,8 +1,9 @@
 /*
  * One sandbox: a virtual machine with a name, its runs, and what is said of it.
  *
- * Theory of operation: a sandbox exists from sandbox_create() on; its machine
- * comes up behind it. What needs the machine waits in the run queue. When the
+ * Theory of operation: every sandbox is a fork (fork.h), of another one or of the
+ * machine of a template (template.h). It may exist before its machine does; what
+ * needs the machine waits in the run queue. When the
  * machine ends, by itself or from outside, every run that has not ended ends
  * with 137 and the sandbox is dead, which is final. sandbox_destroy() takes it
  * out of the world; open files may keep the structure for longer.
@@ -22,16 +23,19 @@
 
 /*
  * A folder is a directory that sandboxes are in: the mount's root, the forks/ of a
- * template or the forks/ of a sandbox. Its key is never used for two of them.
+ * template or the forks/ of a sandbox. Its key is never used for two of them. The
+ * machines of templates are in a folder that nobody sees.
  */
 typedef uint64_t folder_t;
 #define FOLDER_ROOT	       ((folder_t)0)
 #define FOLDER_TEMPLATE(index) ((folder_t)1 << 62 | (index))
 #define FOLDER_FORKS(serial)   ((folder_t)1 << 63 | (serial))
+#define FOLDER_HIDDEN	       ((folder_t)3 << 62)
 
 enum sandbox_state {
 	SANDBOX_STARTING,
-	SANDBOX_READY, /* the guest answers */
+	SANDBOX_READY,	/* the guest answers */
+	SANDBOX_FROZEN, /* it stands still; it can be forked */
 	SANDBOX_DEAD,
 };
 
@@ -40,13 +44,14 @@ struct sandbox {
 	struct core *core;
 	unsigned refs;
 	bool gone;	 /* destroyed; the structure lives for open files */
+	bool making;	 /* nobody sees it yet, but its name is taken */
 	uint64_t serial; /* never used twice by one core */
 	folder_t folder; /* where its name belongs */
 	char name[SANDBOX_NAME_MAX + 1];
 	char id[SANDBOX_ID_LEN + 1];
 	size_t template;		    /* index into core->templates */
-	char parent_id[SANDBOX_ID_LEN + 1]; /* of what it was forked from, or empty */
-	unsigned generation;		    /* forks between it and a fresh machine */
+	char parent_id[SANDBOX_ID_LEN + 1]; /* of the sandbox it is a fork of, or empty */
+	unsigned generation;		    /* forks between it and its template */
 	uid_t uid;
 	gid_t gid;
 	mode_t mode;			  /* of its directory, permission bits only */
@@ -60,8 +65,9 @@ struct sandbox {
 	int pid;     /* of the VM's process, as vmctl sees it */
 	struct buf in;
 	uint16_t epoch;
-	struct link forks;	 /* struct fork: those asked for and not yet made */
-	struct fork *birth;	 /* of a fork that has not woken yet */
+	unsigned fork_number;	 /* the newest that a fork got for a name */
+	struct link forks;	 /* struct fork: those that vmctl has not made yet */
+	struct fork *birth;	 /* the fork that makes it, until it has woken */
 	struct loop_timer limit; /* until ready; later: until a killed run has ended */
 
 	struct link runs; /* in order of number */
@@ -73,30 +79,30 @@ struct sandbox {
 };
 
 /**
- * sandbox_create() - make a sandbox and ask vmctl for its machine.
- * @folder: where its name belongs.
- * @name: checked here.
+ * sandbox_new() - the structure alone, in the world, without a machine.
+ * @folder:   where its name belongs.
  * @template: index into core->templates.
  *
- * Return: the sandbox (the core holds the reference), or NULL with @err filled:
- * EINVAL a bad name, EEXIST, ENOENT no such template, EIO no vmctl, ENOMEM.
- */
-struct sandbox *sandbox_create(struct core *core, folder_t folder, const char *name,
-			       size_t template, uid_t uid, gid_t gid, struct error *err);
-
-/**
- * sandbox_new() - the structure alone, in the world, without a machine.
- * Return: as sandbox_create(), ENOMEM.
+ * Return: the sandbox (the core holds the reference), or NULL with @err filled.
  */
 struct sandbox *sandbox_new(struct core *core, folder_t folder, const char *name,
 			    size_t template, uid_t uid, gid_t gid, struct error *err);
+
+/** sandbox_adopt_vm() - its machine is there, and has to become ready in time. */
+void sandbox_adopt_vm(struct sandbox *sb, uint32_t vm, int pid);
+
+/** sandbox_hide() - it is no sandbox any more but the machine of a template. */
+void sandbox_hide(struct sandbox *sb);
 
 /** sandbox_check_name() - may @name be made in @folder? Return: 0, -EINVAL, -EEXIST. */
 int sandbox_check_name(struct core *core, folder_t folder, const char *name,
 		       struct error *err);
 
-/** sandbox_has_forks() - there are sandboxes in its forks/, or will be soon. */
-bool sandbox_has_forks(const struct sandbox *sb);
+/** sandbox_in_folder() - there are sandboxes there, or will be soon. */
+bool sandbox_in_folder(const struct core *core, folder_t folder);
+
+/** sandbox_is_busy() - it has forks, or runs that have not ended. */
+bool sandbox_is_busy(const struct sandbox *sb);
 
 /** sandbox_add_run() - put a new run on the list; takes over its reference. */
 void sandbox_add_run(struct sandbox *sb, struct run *run);
@@ -120,7 +126,7 @@ void sandbox_unref(struct sandbox *sb);
 /** sandbox_die() - the machine has ended or must: final. Ends every run. */
 void sandbox_die(struct sandbox *sb, const char *reason);
 
-/** sandbox_state_name() - "starting", "ready", "running" or "dead". */
+/** sandbox_state_name() - "starting", "ready", "running", "frozen" or "dead". */
 const char *sandbox_state_name(const struct sandbox *sb);
 
 /** sandbox_fail() - keep @err as the newest error. Return: @err->code. */
@@ -128,6 +134,9 @@ int sandbox_fail(struct sandbox *sb, const struct error *err);
 
 /** sandbox_event() - append an event about @sb; @fields is stolen. */
 void sandbox_event(struct sandbox *sb, const char *event, json_t *fields);
+
+/** sandbox_event_ended() - append the event of a run that has ended. */
+void sandbox_event_ended(struct sandbox *sb, const struct run *run);
 
 /**
  * sandbox_begin_run() - a new run, about to be written.

@@ -2,8 +2,14 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+
+struct stream_past {
+	unsigned refs;
+	struct stream bytes;
+};
 
 static const char *spool_dir = "/var/tmp";
 
@@ -70,6 +76,8 @@ ssize_t stream_read(const struct stream *s, uint64_t offset, void *to, size_t le
 
 	if (offset >= s->size)
 		return 0;
+	if (s->past && offset < s->past->bytes.size)
+		return stream_read(&s->past->bytes, offset, to, len);
 	if (len > s->size - offset)
 		len = (size_t)(s->size - offset);
 	if (offset >= start) {
@@ -97,6 +105,26 @@ int stream_copy(struct stream *to, const struct stream *from, uint64_t offset)
 		offset += (uint64_t)n;
 	}
 	return (int)n;
+}
+
+int stream_share(struct stream *to, struct stream *from)
+{
+	struct stream_past *past = from->past;
+
+	if (!past || past->bytes.size < from->size) {
+		past = malloc(sizeof(*past));
+		if (!past)
+			return -ENOMEM;
+		*past = (struct stream_past){.refs = 1, .bytes = *from};
+		*from = STREAM_EMPTY;
+		from->size = past->bytes.size;
+		from->past = past;
+	}
+	past->refs++;
+	*to = STREAM_EMPTY;
+	to->size = from->size;
+	to->past = past;
+	return 0;
 }
 
 void stream_seal(struct stream *s)
@@ -133,5 +161,9 @@ void stream_fini(struct stream *s)
 	buf_fini(&s->tail);
 	if (s->spool_fd >= 0)
 		close(s->spool_fd);
+	if (s->past && !--s->past->refs) {
+		stream_fini(&s->past->bytes);
+		free(s->past);
+	}
 	*s = STREAM_EMPTY;
 }

@@ -6,6 +6,9 @@
  * file at its own offset, so that any byte can be read again at any time. A
  * sealed stream keeps at most STREAM_SEALED bytes in memory, so that a long
  * history of runs costs disk and not RAM.
+ *
+ * Streams of forks share what they have in common: stream_share() makes all bytes so
+ * far the past of both, which never changes, and costs nothing per byte.
  */
 #pragma once
 
@@ -17,10 +20,13 @@
 #define STREAM_MEMORY (64u << 20) /* bytes of a live stream kept in memory */
 #define STREAM_SEALED (64u << 10) /* bytes of a sealed stream kept in memory */
 
+struct stream_past;
+
 struct stream {
-	uint64_t size;	 /* bytes appended since the start */
-	struct buf tail; /* the newest bytes: offsets [size - tail.len, size) */
-	int spool_fd;	 /* everything older; -1 while there is none */
+	uint64_t size;		  /* bytes appended since the start */
+	struct buf tail;	  /* the newest bytes: offsets [size - tail.len, size) */
+	int spool_fd;		  /* older ones; -1 while there are none */
+	struct stream_past *past; /* the oldest, shared by streams; or NULL */
 };
 
 #define STREAM_EMPTY ((struct stream){.spool_fd = -1})
@@ -40,8 +46,15 @@ int stream_append(struct stream *s, const void *data, size_t len);
  */
 ssize_t stream_read(const struct stream *s, uint64_t offset, void *to, size_t len);
 
-/** stream_copy() - append @from, from @offset on, to @to. Return: 0 or -errno. */
+/** stream_copy() - append all of @from, from @offset on, to @to. Return: 0 or -errno. */
 int stream_copy(struct stream *to, const struct stream *from, uint64_t offset);
+
+/**
+ * stream_share() - make @to, which is empty, a stream of the same bytes as @from; each
+ * then grows by itself. Not for a stream of which bytes were dropped.
+ * Return: 0 or -ENOMEM.
+ */
+int stream_share(struct stream *to, struct stream *from);
 
 /** stream_seal() - no more will come: move all but little to the spool file. */
 void stream_seal(struct stream *s);

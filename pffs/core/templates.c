@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #define SUFFIX	 ".erofs"
 #define FILE_MAX (4u << 20)
@@ -22,33 +23,68 @@ int templates_init(struct templates *t, const char *images, struct error *err)
 void templates_fini(struct templates *t)
 {
 	for (size_t i = 0; i < t->count; i++)
-		free(t->names[i]);
-	free(t->names);
+		free(t->list[i].name);
+	free(t->list);
 	free(t->dir);
 }
 
-static int known(const struct templates *t, const char *name, size_t len)
+bool templates_has(const struct templates *t, size_t index)
+{
+	return index < t->count && !t->list[index].gone;
+}
+
+static int known(const struct templates *t, const char *name)
 {
 	for (size_t i = 0; i < t->count; i++)
-		if (strlen(t->names[i]) == len && memcmp(t->names[i], name, len) == 0)
+		if (!t->list[i].gone && strcmp(t->list[i].name, name) == 0)
 			return (int)i;
 	return -1;
 }
 
-static void add(struct templates *t, const char *name, size_t len)
+static void choose_fallback(struct templates *t)
 {
-	char *copy = strndup(name, len);
-	char **grown = realloc(t->names, (t->count + 1) * sizeof(*grown));
+	int index = known(t, FALLBACK);
+
+	if (!templates_has(t, t->fallback))
+		t->fallback = index < 0 ? SIZE_MAX : (size_t)index;
+}
+
+int templates_add(struct templates *t, const char *name)
+{
+	char *copy = strdup(name);
+	struct template *grown = realloc(t->list, (t->count + 1) * sizeof(*grown));
 
 	if (grown)
-		t->names = grown;
+		t->list = grown;
 	if (!copy || !grown) {
 		free(copy);
-		return;
+		return -ENOMEM;
 	}
-	if (t->fallback == SIZE_MAX && strcmp(copy, FALLBACK) == 0)
-		t->fallback = t->count;
-	t->names[t->count++] = copy;
+	t->list[t->count] = (struct template){.name = copy};
+	t->count++;
+	choose_fallback(t);
+	return (int)t->count - 1;
+}
+
+void templates_remove(struct templates *t, size_t index)
+{
+	t->list[index].gone = true;
+	choose_fallback(t);
+}
+
+/* Take up an image, the name of whose file is @file. */
+static void take_up(struct templates *t, const char *file)
+{
+	const char *dot = strrchr(file, '.');
+	char name[TEMPLATE_NAME_MAX + 1];
+	size_t len = dot ? (size_t)(dot - file) : 0;
+
+	if (!len || len > TEMPLATE_NAME_MAX || file[0] == '.' || strcmp(dot, SUFFIX) != 0)
+		return;
+	memcpy(name, file, len);
+	name[len] = '\0';
+	if (known(t, name) < 0)
+		templates_add(t, name);
 }
 
 void templates_scan(struct templates *t)
@@ -56,24 +92,37 @@ void templates_scan(struct templates *t)
 	cleanup_closedir DIR *dir = opendir(t->dir);
 	const struct dirent *entry;
 
-	while (dir && (entry = readdir(dir))) {
-		const char *dot = strrchr(entry->d_name, '.');
-		size_t len = dot ? (size_t)(dot - entry->d_name) : 0;
-
-		if (len && len <= TEMPLATE_NAME_MAX && entry->d_name[0] != '.' &&
-		    strcmp(dot, SUFFIX) == 0 && known(t, entry->d_name, len) < 0)
-			add(t, entry->d_name, len);
-	}
+	while (dir && (entry = readdir(dir)))
+		take_up(t, entry->d_name);
 }
 
 int templates_find(struct templates *t, const char *name)
 {
-	int index = known(t, name, strlen(name));
+	int index = known(t, name);
 
 	if (index >= 0)
 		return index;
 	templates_scan(t);
-	return known(t, name, strlen(name));
+	return known(t, name);
+}
+
+bool templates_image_changed(struct templates *t, size_t index)
+{
+	struct template *template = &t->list[index];
+	cleanup_free char *path = NULL;
+	struct stat st;
+	bool changed;
+
+	if (asprintf(&path, "%s/%s" SUFFIX, t->dir, template->name) < 0) {
+		path = NULL;
+		return false;
+	}
+	if (stat(path, &st) < 0)
+		return false;
+	changed = st.st_mtim.tv_sec != template->created.tv_sec ||
+		  st.st_mtim.tv_nsec != template->created.tv_nsec;
+	template->created = st.st_mtim;
+	return changed;
 }
 
 char *templates_file(const struct templates *t, size_t index, const char *suffix)
@@ -82,7 +131,7 @@ char *templates_file(const struct templates *t, size_t index, const char *suffix
 	char *text = NULL;
 	size_t len;
 
-	if (asprintf(&path, "%s/%s.%s", t->dir, t->names[index], suffix) >= 0)
+	if (asprintf(&path, "%s/%s.%s", t->dir, t->list[index].name, suffix) >= 0)
 		text = io_read_file(path, FILE_MAX, &len, NULL);
 	else
 		path = NULL;

@@ -1,18 +1,33 @@
 /*
- * The templates that sandboxes can be made from: what the images directory
- * holds. A template keeps its index for as long as this process lives.
+ * The templates that sandboxes can be made from: what the images directory holds, and
+ * those made of sandboxes. A template keeps its index for as long as this process
+ * lives; one that has gone is not shown any more.
  */
 #pragma once
 
 #include "util/error.h"
 
+#include <stdbool.h>
 #include <stddef.h>
+#include <time.h>
 
 #define TEMPLATE_NAME_MAX 64
 
+struct sandbox;
+
+struct template
+{
+	char *name;
+	struct sandbox *machine; /* see template.h; NULL until it is needed */
+	bool made;		 /* of a sandbox: there is no image */
+	bool gone;
+	struct timespec created; /* CLOCK_REALTIME; of an image: when it was last seen to
+				    have been written */
+};
+
 struct templates {
 	char *dir; /* the images directory's templates/ */
-	char **names;
+	struct template *list;
 	size_t count;
 	size_t fallback; /* what a plain mkdir uses: an index, or a value past the end */
 };
@@ -31,8 +46,23 @@ void templates_scan(struct templates *t);
 /** templates_find() - index of @name, or -1. Scans when it is not known yet. */
 int templates_find(struct templates *t, const char *name);
 
+/** templates_has() - there is a template with that index, and it has not gone. */
+bool templates_has(const struct templates *t, size_t index);
+
+/** templates_add() - take up one more. Return: its index, or -ENOMEM. */
+int templates_add(struct templates *t, const char *name);
+
+/** templates_remove() - it has gone; what was made from it stays. */
+void templates_remove(struct templates *t, size_t index);
+
 /**
- * templates_file() - the text kept beside a template.
+ * templates_image_changed() - has a template's image been replaced since the last time
+ * that this was asked?
+ */
+bool templates_image_changed(struct templates *t, size_t index);
+
+/**
+ * templates_file() - the text kept beside a template's image.
  * @suffix: "info" or "packages".
  * Return: a string to free(), empty when there is none.
  */

@@ -64,6 +64,10 @@ static void render_readme(const struct node *node, FILE *out)
 	    "the\n"
 	    "newest operation failed, demo/events what happens. When mkdir fails, see "
 	    "./error.\n"
+	    "Fork it while it runs, memory and all: mkdir demo/forks/x; x is a sandbox "
+	    "like\n"
+	    "demo. Many at once: echo 5 > demo/forks/.n, or echo a b c > demo/forks/.n\n"
+	    "mv demo/forks/x x keeps it, mv demo templates/NAME makes a template of one.\n"
 	    "Another template: mkdir templates/python-datasci/forks/demo2 (np, pd, plt "
 	    "loaded),\n"
 	    "or echo python-datasci > templates/.default. A sandbox with a fresh name: cat "
@@ -122,7 +126,14 @@ static void print_template_file(const struct node *node, const char *suffix, FIL
 
 static void render_info(const struct node *node, FILE *out)
 {
-	print_template_file(node, "info", out);
+	const struct template *template = &node->fs->core->templates.list[node->template];
+
+	if (!template->made) {
+		print_template_file(node, "info", out);
+		return;
+	}
+	fprintf(out, "name %s\nsandbox %s\n", template->name, template->machine->id);
+	print_time(out, "created", &template->created);
 }
 
 static void render_packages(const struct node *node, FILE *out)
@@ -138,7 +149,7 @@ static void render_fallback(const struct node *node, FILE *out)
 	const struct templates *t = &node->fs->core->templates;
 
 	if (t->fallback < t->count)
-		fprintf(out, "%s\n", t->names[t->fallback]);
+		fprintf(out, "%s\n", t->list[t->fallback].name);
 }
 
 static int store_fallback(const struct node *node, char *value, struct error *err)
@@ -161,18 +172,20 @@ static void render_status(const struct node *node, FILE *out)
 {
 	const struct sandbox *sb = node->sb;
 	const struct run *newest = sandbox_newest(sb);
+	const char *template = sb->core->templates.list[sb->template].name;
+	bool forked = sb->parent_id[0];
 
 	fprintf(out,
 		"id %s\n"
 		"name %s\n"
 		"state %s\n"
 		"run %u\n"
-		"parent %s\n"
+		"parent %s%s\n"
 		"generation %u\n"
 		"template %s\n",
 		sb->id, sb->name, sandbox_state_name(sb), newest ? newest->number : 0,
-		sb->parent_id[0] ? sb->parent_id : "-", sb->generation,
-		sb->core->templates.names[sb->template]);
+		forked ? "" : "templates/", forked ? sb->parent_id : template,
+		sb->generation, template);
 	print_time(out, "created", &sb->created);
 	if (sb->vm)
 		fprintf(out, "vm %u\npid %d\n", sb->vm, sb->pid);

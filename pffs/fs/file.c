@@ -39,7 +39,9 @@ void fs_write(fuse_req_t req, fuse_ino_t ino, const char *data, size_t size, off
 
 	(void)ino;
 	(void)offset;
-	if (h->ops->write(h, data, size, &err) < 0)
+	if (h->ops->write_later)
+		h->ops->write_later(h, req, data, size);
+	else if (h->ops->write(h, data, size, &err) < 0)
 		fs_refuse(req, h->fs, h->node.sb, &err);
 	else
 		fuse_reply_write(req, size);

@@ -29,7 +29,8 @@ struct handle {
 	uint64_t cursor;   /* the event that comes next */
 	char *text;	   /* what a read copies from */
 	size_t text_len;
-	size_t text_pos; /* how much of it a stream's reads have taken */
+	size_t text_pos;	   /* how much of it a stream's reads have taken */
+	struct question *question; /* to vmctl, whose answer is not there yet */
 };
 
 struct file_ops {
@@ -40,6 +41,8 @@ struct file_ops {
 	ssize_t (*read)(struct handle *h, uint64_t offset, char *to, size_t len);
 	/* Take all of @len. Return: 0 or -errno with @err filled. */
 	int (*write)(struct handle *h, const char *data, size_t len, struct error *err);
+	/* Instead of write, where that takes time: answer @req, now or later. */
+	void (*write_later)(struct handle *h, fuse_req_t req, const char *data, size_t len);
 	/* The last descriptor has closed; what the handle refers to is let go later. */
 	void (*release)(struct handle *h);
 	/* EPOLL bits that hold now; NULL means always readable and writable. */
@@ -73,10 +76,11 @@ void handle_text(struct handle *h, char *text, size_t len);
 /** handle_read_text() - copy from the text at @offset. Return: bytes. */
 ssize_t handle_read_text(const struct handle *h, uint64_t offset, char *to, size_t len);
 
-/* The kinds of files, in text.c, output.c, transaction.c and control.c. */
+/* The kinds of files, in control.c, many.c, output.c, stats.c and transaction.c. */
 extern const struct file_ops readme_ops, template_info_ops, template_packages_ops,
     fallback_ops, host_ops, root_error_ops, error_ops, status_ops, ctl_ops,
     exec_timeout_ops, run_language_ops, run_status_ops;
 extern const struct file_ops stdout_ops, stderr_ops, output_ops, exit_ops, code_ops;
 extern const struct file_ops exec_ops, bash_ops, stdin_ops;
 extern const struct file_ops all_events_ops, events_ops, new_ops;
+extern const struct file_ops many_ops, stats_ops;

@@ -1,5 +1,6 @@
 #include "pffs/fs/node.h"
 
+#include "pffs/core/template.h"
 #include "pffs/fs/fs.h"
 #include "pffs/fs/handle.h"
 
@@ -21,6 +22,7 @@ static const struct kind_info kinds[KIND_COUNT] = {
     [KIND_TEMPLATE_PACKAGES] = {"packages", KIND_TEMPLATE, FILE_MODE(0400),
 				&template_packages_ops},
     [KIND_TEMPLATE_FORKS] = {"forks", KIND_TEMPLATE, DIR_MODE(0700), NULL},
+    [KIND_TEMPLATE_FORKS_N] = {".n", KIND_TEMPLATE_FORKS, FILE_MODE(0600), &many_ops},
     [KIND_NEW] = {"new", KIND_ROOT, FILE_MODE(0400), &new_ops},
     [KIND_ALL_EVENTS] = {"events", KIND_ROOT, FILE_MODE(0400), &all_events_ops},
     [KIND_HOST] = {"host", KIND_ROOT, FILE_MODE(0400), &host_ops},
@@ -42,6 +44,8 @@ static const struct kind_info kinds[KIND_COUNT] = {
     [KIND_CONFIG] = {"config", KIND_SANDBOX, DIR_MODE(0500), NULL},
     [KIND_EXEC_TIMEOUT] = {"exec_timeout", KIND_CONFIG, FILE_MODE(0600), &exec_timeout_ops},
     [KIND_FORKS] = {"forks", KIND_SANDBOX, DIR_MODE(0700), NULL},
+    [KIND_FORKS_N] = {".n", KIND_FORKS, FILE_MODE(0600), &many_ops},
+    [KIND_STATS] = {"stats", KIND_SANDBOX, FILE_MODE(0400), &stats_ops},
     [KIND_RUN] = {NULL, KIND_RUNS, DIR_MODE(0500), NULL},
     [KIND_RUN_CODE] = {"code", KIND_RUN, FILE_MODE(0400), &code_ops},
     [KIND_RUN_LANGUAGE] = {"language", KIND_RUN, FILE_MODE(0400), &run_language_ops},
@@ -59,7 +63,7 @@ const struct kind_info *kind_info(enum kind kind)
 
 static bool of_template(enum kind kind)
 {
-	return kind >= KIND_TEMPLATE && kind <= KIND_TEMPLATE_FORKS;
+	return kind >= KIND_TEMPLATE && kind <= KIND_TEMPLATE_FORKS_N;
 }
 
 static bool of_sandbox(enum kind kind)
@@ -91,7 +95,7 @@ int node_at(struct fs *fs, fuse_ino_t ino, struct node *node)
 		return -ENOENT;
 	if (of_template(kind)) {
 		node->template = part - 1;
-		return part && part <= fs->core->templates.count ? 0 : -ENOENT;
+		return templates_has(&fs->core->templates, node->template) ? 0 : -ENOENT;
 	}
 	if (of_sandbox(kind))
 		node->sb = sandbox_by_serial(fs->core, ino >> 32);
@@ -116,6 +120,25 @@ bool node_folder(const struct node *node, folder_t *folder)
 	default:
 		return false;
 	}
+}
+
+static size_t template_of(const struct node *dir)
+{
+	struct templates *templates = &dir->fs->core->templates;
+
+	if (dir->kind == KIND_TEMPLATE_FORKS)
+		return dir->template;
+	if (!templates_has(templates, templates->fallback))
+		templates_scan(templates);
+	return templates->fallback;
+}
+
+int node_fork(const struct node *dir, struct fork_order *order, fork_done_fn *done,
+	      void *ctx, struct error *err)
+{
+	if (dir->kind == KIND_FORKS)
+		return fork_begin(dir->sb, order, done, ctx, err);
+	return template_fork(dir->fs->core, template_of(dir), order, done, ctx, err);
 }
 
 static int parse_number(const char *name, uint32_t *number)
@@ -185,14 +208,16 @@ static void list_named(const struct node *dir,
 	if (node_folder(dir, &folder)) {
 		child.kind = KIND_SANDBOX;
 		list_for_each (child.sb, &core->sandboxes, struct sandbox, link)
-			if (child.sb->folder == folder)
+			if (child.sb->folder == folder && !child.sb->making)
 				emit(ctx, child.sb->name, &child);
 	} else if (dir->kind == KIND_TEMPLATES) {
 		child.kind = KIND_TEMPLATE;
 		templates_scan(&core->templates);
 		for (child.template = 0;
 		     child.template <core->templates.count; child.template ++)
-			emit(ctx, core->templates.names[child.template], &child);
+			if (templates_has(&core->templates, child.template))
+				emit(ctx, core->templates.list[child.template].name,
+				     &child);
 	} else if (dir->kind == KIND_RUNS) {
 		child.kind = KIND_RUN;
 		list_for_each (child.run, &dir->sb->runs, struct run, link) {

@@ -11,7 +11,7 @@
  */
 #pragma once
 
-#include "pffs/core/sandbox.h"
+#include "pffs/core/fork.h"
 #include "pffs/fs/fs.h"
 
 enum kind {
@@ -23,6 +23,7 @@ enum kind {
 	KIND_TEMPLATE_INFO,
 	KIND_TEMPLATE_PACKAGES,
 	KIND_TEMPLATE_FORKS,
+	KIND_TEMPLATE_FORKS_N,
 	KIND_NEW,
 	KIND_ALL_EVENTS,
 	KIND_HOST,
@@ -44,6 +45,8 @@ enum kind {
 	KIND_CONFIG,
 	KIND_EXEC_TIMEOUT,
 	KIND_FORKS,
+	KIND_FORKS_N,
+	KIND_STATS,
 	KIND_RUN,
 	KIND_RUN_CODE,
 	KIND_RUN_LANGUAGE,
@@ -100,3 +103,10 @@ void node_stat(const struct node *node, struct stat *st);
  * Return: false when no sandboxes are made there.
  */
 bool node_folder(const struct node *node, folder_t *folder);
+
+/**
+ * node_fork() - fork what the sandboxes in folder @dir are forks of.
+ * Return: as fork_begin() and template_fork().
+ */
+int node_fork(const struct node *dir, struct fork_order *order, fork_done_fn *done,
+	      void *ctx, struct error *err);

@@ -13,6 +13,12 @@ bool fs_node(fuse_req_t req, fuse_ino_t ino, struct node *node);
 /** fs_refuse() - answer with an error; keep its sentence where the user looks. */
 void fs_refuse(fuse_req_t req, struct fs *fs, struct sandbox *sb, const struct error *err);
 
+/** fs_refuse_change() - answer EPERM: no names come and go in this directory. */
+void fs_refuse_change(fuse_req_t req, fuse_ino_t parent);
+
+/** fs_reply_entry() - answer with what a name stands for. */
+void fs_reply_entry(fuse_req_t req, const struct node *node);
+
 /** fs_handle() - the handle that an open file carries. */
 static inline struct handle *fs_handle(const struct fuse_file_info *fi)
 {
@@ -25,10 +31,6 @@ void fs_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi);
 void fs_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attr, int to_set,
 		struct fuse_file_info *fi);
 void fs_readlink(fuse_req_t req, fuse_ino_t ino);
-void fs_mkdir(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode);
-void fs_rmdir(fuse_req_t req, fuse_ino_t parent, const char *name);
-void fs_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t newparent,
-	       const char *newname, unsigned flags);
 void fs_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi);
 void fs_readdir(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset,
 		struct fuse_file_info *fi);
@@ -38,6 +40,12 @@ void fs_unlink(fuse_req_t req, fuse_ino_t parent, const char *name);
 void fs_mknod(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, dev_t rdev);
 void fs_symlink(fuse_req_t req, const char *target, fuse_ino_t parent, const char *name);
 void fs_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t newparent, const char *name);
+
+/* sandboxes.c */
+void fs_mkdir(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode);
+void fs_rmdir(fuse_req_t req, fuse_ino_t parent, const char *name);
+void fs_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t newparent,
+	       const char *newname, unsigned flags);
 
 /* file.c */
 void fs_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi);

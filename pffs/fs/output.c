@@ -5,6 +5,7 @@
  * runs/N to that run. The streams are seekable: a read at their end waits while
  * the run goes on, and is the end of file afterwards.
  */
+#include "pffs/core/template.h"
 #include "pffs/core/watch.h"
 #include "pffs/fs/fs.h"
 #include "pffs/fs/handle.h"
@@ -189,9 +190,17 @@ const struct file_ops events_ops = EVENTS_OPS;
 static int make_sandbox(struct handle *h)
 {
 	struct core *core = h->fs->core;
-	struct sandbox *sb = NULL;
 	uint32_t number;
 	char name[16], *text = NULL;
+	const char *const names[] = {name};
+	struct fork_order order = {
+	    .folder = FOLDER_ROOT,
+	    .names = names,
+	    .count = 1,
+	    .uid = h->uid,
+	    .gid = h->gid,
+	    .early = true,
+	};
 	int len;
 
 	do {
@@ -200,9 +209,8 @@ static int make_sandbox(struct handle *h)
 		snprintf(name, sizeof(name), "sb-%08x", number);
 	} while (sandbox_find(core, FOLDER_ROOT, name));
 	templates_find(&core->templates, "default");
-	sb = sandbox_create(core, FOLDER_ROOT, name, core->templates.fallback, h->uid,
-			    h->gid, &core->error);
-	if (!sb)
+	if (template_fork(core, core->templates.fallback, &order, NULL, NULL,
+			  &core->error) < 0)
 		return core->error.code;
 	len = asprintf(&text, "%s\n", name);
 	if (len < 0)

@@ -1,7 +1,6 @@
 /*
  * The requests about names and attributes.
  */
-#include "pffs/core/fork.h"
 #include "pffs/fs/operations.h"
 
 #include <errno.h>
@@ -22,7 +21,7 @@ void fs_refuse(fuse_req_t req, struct fs *fs, struct sandbox *sb, const struct e
 }
 
 /* Entries come and go with what they show; only sandboxes are made and removed. */
-static void refuse_change(fuse_req_t req, fuse_ino_t parent)
+void fs_refuse_change(fuse_req_t req, fuse_ino_t parent)
 {
 	struct node dir;
 	struct error err;
@@ -30,12 +29,12 @@ static void refuse_change(fuse_req_t req, fuse_ino_t parent)
 	if (!fs_node(req, parent, &dir))
 		return;
 	error_say(&err, EPERM,
-		  "only sandboxes are made, renamed and removed, in the mount's root and "
-		  "in templates/NAME/forks");
+		  "only sandboxes and templates are made, renamed and removed: in the "
+		  "mount's root, in a forks/ and in templates");
 	fs_refuse(req, dir.fs, dir.sb, &err);
 }
 
-static void reply_entry(fuse_req_t req, const struct node *node)
+void fs_reply_entry(fuse_req_t req, const struct node *node)
 {
 	struct fuse_entry_param entry = {.ino = node_ino(node),
 					 .generation = 1,
@@ -74,7 +73,7 @@ void fs_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 	if (r < 0)
 		fuse_reply_err(req, -r);
 	else
-		reply_entry(req, &node);
+		fs_reply_entry(req, &node);
 }
 
 /* An open file keeps its attributes when its sandbox has gone. */
@@ -127,140 +126,6 @@ void fs_readlink(fuse_req_t req, fuse_ino_t ino)
 	}
 	snprintf(target, sizeof(target), "runs/%u", run->number);
 	fuse_reply_readlink(req, target);
-}
-
-static size_t template_for(struct node *dir)
-{
-	struct templates *templates = &dir->fs->core->templates;
-
-	if (dir->kind == KIND_TEMPLATE_FORKS)
-		return dir->template;
-	if (templates->fallback >= templates->count)
-		templates_scan(templates);
-	return templates->fallback;
-}
-
-/* A mkdir in forks/ that is answered when the fork is there. */
-struct forking {
-	fuse_req_t req;
-	struct node dir;
-};
-
-static void forked(void *ctx, struct sandbox *child, const struct error *err)
-{
-	struct forking *forking = ctx;
-	struct node node = forking->dir;
-
-	if (child) {
-		node.kind = KIND_SANDBOX;
-		node.sb = child;
-		reply_entry(forking->req, &node);
-	} else {
-		fs_refuse(forking->req, node.fs, node.sb, err);
-	}
-	sandbox_unref(forking->dir.sb);
-	free(forking);
-}
-
-static void make_fork(fuse_req_t req, const struct node *dir, const char *name)
-{
-	const struct fuse_ctx *who = fuse_req_ctx(req);
-	struct forking *forking = malloc(sizeof(*forking));
-	struct error err;
-
-	if (!forking) {
-		fuse_reply_err(req, ENOMEM);
-		return;
-	}
-	*forking = (struct forking){.req = req, .dir = *dir};
-	sandbox_ref(dir->sb);
-	if (fork_begin(dir->sb, name, who->uid, who->gid, forked, forking, &err) < 0)
-		forked(forking, NULL, &err);
-}
-
-void fs_mkdir(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode)
-{
-	const struct fuse_ctx *who = fuse_req_ctx(req);
-	struct node dir;
-	struct error err;
-	folder_t folder;
-
-	(void)mode;
-	if (!fs_node(req, parent, &dir))
-		return;
-	if (!node_folder(&dir, &folder)) {
-		refuse_change(req, parent);
-		return;
-	}
-	if (dir.kind == KIND_FORKS) {
-		make_fork(req, &dir, name);
-		return;
-	}
-	dir.sb = sandbox_create(dir.fs->core, folder, name, template_for(&dir), who->uid,
-				who->gid, &err);
-	if (!dir.sb) {
-		fs_refuse(req, dir.fs, NULL, &err);
-		return;
-	}
-	dir.kind = KIND_SANDBOX;
-	reply_entry(req, &dir);
-}
-
-static void remove_sandbox(fuse_req_t req, const struct node *node)
-{
-	struct error err;
-
-	if (sandbox_has_forks(node->sb)) {
-		error_say(&err, EBUSY, "%s has forks: remove or move them first",
-			  node->sb->name);
-		fs_refuse(req, node->fs, node->sb, &err);
-		return;
-	}
-	sandbox_destroy(node->sb);
-	fuse_reply_err(req, 0);
-}
-
-void fs_rmdir(fuse_req_t req, fuse_ino_t parent, const char *name)
-{
-	struct node dir, node;
-	int r;
-
-	if (!fs_node(req, parent, &dir))
-		return;
-	r = node_child(&dir, name, &node);
-	if (r < 0)
-		fuse_reply_err(req, -r);
-	else if (node.kind == KIND_SANDBOX)
-		remove_sandbox(req, &node);
-	else
-		refuse_change(req, parent);
-}
-
-void fs_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t newparent,
-	       const char *newname, unsigned flags)
-{
-	struct node from, to, node;
-	struct error err;
-	folder_t folder = FOLDER_ROOT;
-	int r;
-
-	if (!fs_node(req, parent, &from) || !fs_node(req, newparent, &to))
-		return;
-	r = node_child(&from, name, &node);
-	if (r == 0 && (node.kind != KIND_SANDBOX || !node_folder(&to, &folder))) {
-		refuse_change(req, parent);
-		return;
-	}
-	if (r == 0 && flags & ~1u) /* 1 is RENAME_NOREPLACE, which is what we do */
-		r = -EINVAL;
-	if (r < 0) {
-		fuse_reply_err(req, -r);
-		return;
-	}
-	if (sandbox_rename(node.sb, folder, newname, &err) < 0)
-		fs_refuse(req, node.fs, NULL, &err);
-	else
-		fuse_reply_err(req, 0);
 }
 
 /* A directory is listed once, when it is opened. */
@@ -355,7 +220,7 @@ void fs_statfs(fuse_req_t req, fuse_ino_t ino)
 void fs_unlink(fuse_req_t req, fuse_ino_t parent, const char *name)
 {
 	(void)name;
-	refuse_change(req, parent);
+	fs_refuse_change(req, parent);
 }
 
 void fs_mknod(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, dev_t rdev)

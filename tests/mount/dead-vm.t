@@ -44,16 +44,24 @@ echo 'echo b > /proc/sysrq-trigger; sleep 1000' > off/bash
 ok "a guest that resets itself ends" wait_for "$wait_limit" state_is off dead
 is "$(cat off/exit)" 137 "with 137"
 
-sandbox starting
-vm=
-has_vm() {
-	vm=$(value starting/status vm)
+# The machine of the template is lost, and lost once more while it boots again.
+template_vm() {
+	vm=$(vmctl list | awk '$7 == "default" && $8 == "default" && $2 == "running" { print $1 }')
 	[ -n "$vm" ]
 }
+ok "the template has a machine" wait_for 30 template_vm
+ok "which is killed" vmctl kill "$vm" 9
+gone() { ! template_vm; }
+wait_for 30 gone
+sandbox starting
+is "$(value starting/status state)" starting "a sandbox waits for it to boot again"
 echo 'print("never")' > starting/exec
-ok "a sandbox that starts has a virtual machine soon" wait_for 30 has_vm
-ok "which is killed before it is ready" vmctl kill "$vm" 9
-is "$(cat starting/exit)" 137 "its run ends with 137"
+ok "the machine comes back" wait_for 30 template_vm
+ok "and is killed before it is ready" vmctl kill "$vm" 9
+is "$(cat starting/exit)" 137 "the run of the sandbox ends with 137"
 ok "and it is dead" wait_for 30 state_is starting dead
+like "$(value starting/status reason)" 'killed' "for that reason"
+sandbox again
+is "$(echo 'print(1)' > again/exec; cat again/stdout)" 1 "the next sandbox has a machine again"
 is "$(echo 'print(x + 1)' > other/exec; cat other/stdout)" 42 "the other sandbox still noticed nothing"
 done_testing

@@ -103,11 +103,34 @@ static void without_spool_space_nothing_is_lost(void)
 	stream_set_spool_dir("/var/tmp");
 }
 
+static void shared_bytes_are_a_past_that_does_not_change(void)
+{
+	struct stream a = STREAM_EMPTY, b, c;
+
+	append(&a, 100000);
+	is_int(stream_share(&b, &a), 0, "a stream is shared");
+	is_int(stream_share(&c, &b), 0, "and again");
+	append(&a, 50000);
+	append(&b, 70000);
+	ok(a.size == 150000 && b.size == 170000 && c.size == 100000,
+	   "each grows by itself");
+	ok(all_right(&a, 0) && all_right(&b, 99999) && all_right(&c, 5), "from what was");
+	stream_fini(&a);
+	is_int(stream_share(&a, &b), 0, "one that has grown is shared");
+	stream_fini(&b);
+	stream_fini(&c);
+	ok(a.size == 170000 && all_right(&a, 0), "its bytes outlive it");
+	stream_seal(&a);
+	ok(all_right(&a, 0), "also sealed");
+	stream_fini(&a);
+}
+
 int main(void)
 {
 	short_output_stays_in_memory();
 	long_output_goes_to_a_file();
 	dropped_bytes_free_their_memory();
+	shared_bytes_are_a_past_that_does_not_change();
 	without_spool_space_nothing_is_lost();
 	return done_testing();
 }

@@ -1,0 +1,175 @@
+/*
+ * The requests that make, move and remove sandboxes and templates.
+ */
+#include "pffs/core/template.h"
+#include "pffs/fs/operations.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+/* A request that is answered when a machine has done what it asks for. */
+struct pending {
+	fuse_req_t req;
+	struct node dir; /* node.sb is a reference */
+};
+
+static struct pending *pending_new(fuse_req_t req, const struct node *dir)
+{
+	struct pending *pending = malloc(sizeof(*pending));
+
+	if (!pending) {
+		fuse_reply_err(req, ENOMEM);
+		return NULL;
+	}
+	*pending = (struct pending){.req = req, .dir = *dir};
+	if (dir->sb)
+		sandbox_ref(dir->sb);
+	return pending;
+}
+
+static void pending_free(struct pending *pending)
+{
+	sandbox_unref(pending->dir.sb);
+	free(pending);
+}
+
+static void refuse(struct pending *pending, const struct error *err)
+{
+	fs_refuse(pending->req, pending->dir.fs, pending->dir.sb, err);
+	pending_free(pending);
+}
+
+static void made(void *ctx, struct sandbox *const *children, const struct error *err)
+{
+	struct pending *pending = ctx;
+	struct node node = pending->dir;
+
+	if (err) {
+		refuse(pending, err);
+		return;
+	}
+	node.kind = KIND_SANDBOX;
+	node.sb = children[0];
+	fs_reply_entry(pending->req, &node);
+	pending_free(pending);
+}
+
+void fs_mkdir(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode)
+{
+	const struct fuse_ctx *who = fuse_req_ctx(req);
+	const char *const names[] = {name};
+	struct fork_order order = {
+	    .names = names, .count = 1, .uid = who->uid, .gid = who->gid};
+	struct pending *pending;
+	struct node dir;
+	struct error err;
+
+	(void)mode;
+	if (!fs_node(req, parent, &dir))
+		return;
+	if (!node_folder(&dir, &order.folder)) {
+		fs_refuse_change(req, parent);
+		return;
+	}
+	pending = pending_new(req, &dir);
+	if (pending && node_fork(&dir, &order, made, pending, &err) < 0)
+		refuse(pending, &err);
+}
+
+static void remove_sandbox(fuse_req_t req, const struct node *node)
+{
+	struct error err;
+
+	if (sandbox_in_folder(node->fs->core, FOLDER_FORKS(node->sb->serial))) {
+		error_say(&err, EBUSY, "%s has forks: remove or move them first",
+			  node->sb->name);
+		fs_refuse(req, node->fs, node->sb, &err);
+		return;
+	}
+	sandbox_destroy(node->sb);
+	fuse_reply_err(req, 0);
+}
+
+static void remove_template(fuse_req_t req, const struct node *node)
+{
+	struct error err;
+
+	if (template_remove(node->fs->core, node->template, &err) < 0)
+		fs_refuse(req, node->fs, NULL, &err);
+	else
+		fuse_reply_err(req, 0);
+}
+
+void fs_rmdir(fuse_req_t req, fuse_ino_t parent, const char *name)
+{
+	struct node dir, node;
+	int r;
+
+	if (!fs_node(req, parent, &dir))
+		return;
+	r = node_child(&dir, name, &node);
+	if (r < 0)
+		fuse_reply_err(req, -r);
+	else if (node.kind == KIND_SANDBOX)
+		remove_sandbox(req, &node);
+	else if (node.kind == KIND_TEMPLATE)
+		remove_template(req, &node);
+	else
+		fs_refuse_change(req, parent);
+}
+
+static void move_sandbox(fuse_req_t req, const struct node *node, folder_t folder,
+			 const char *name)
+{
+	struct error err;
+
+	if (sandbox_rename(node->sb, folder, name, &err) < 0)
+		fs_refuse(req, node->fs, NULL, &err);
+	else
+		fuse_reply_err(req, 0);
+}
+
+static void frozen(void *ctx, const struct error *err)
+{
+	struct pending *pending = ctx;
+
+	if (err) {
+		refuse(pending, err);
+		return;
+	}
+	fuse_reply_err(pending->req, 0);
+	pending_free(pending);
+}
+
+/* The sentence goes to the root's `error`, whose user moves things about in it. */
+static void freeze_sandbox(fuse_req_t req, const struct node *node, const struct node *to,
+			   const char *name)
+{
+	struct pending *pending = pending_new(req, to);
+	struct error err;
+
+	if (pending && template_freeze(node->sb, name, frozen, pending, &err) < 0)
+		refuse(pending, &err);
+}
+
+void fs_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t newparent,
+	       const char *newname, unsigned flags)
+{
+	struct node from, to, node;
+	folder_t folder = FOLDER_ROOT;
+	int r;
+
+	if (!fs_node(req, parent, &from) || !fs_node(req, newparent, &to))
+		return;
+	r = node_child(&from, name, &node);
+	if (r == 0 && flags & ~1u) /* 1 is RENAME_NOREPLACE, which is what we do */
+		r = -EINVAL;
+	if (r < 0)
+		fuse_reply_err(req, -r);
+	else if (node.kind == KIND_SANDBOX && to.kind == KIND_TEMPLATES)
+		freeze_sandbox(req, &node, &to, newname);
+	else if (node.kind == KIND_SANDBOX && node_folder(&to, &folder))
+		move_sandbox(req, &node, folder, newname);
+	else
+		fs_refuse_change(req, parent);
+}

@@ -1,0 +1,95 @@
+/*
+ * stats: what a sandbox uses. vmctl is asked when the file is opened; reads wait for
+ * its answer.
+ */
+#include "pffs/core/usage.h"
+#include "pffs/fs/fs.h"
+#include "pffs/fs/handle.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/epoll.h>
+
+/* Outlives its handle when that closes before the answer comes. */
+struct question {
+	struct handle *h;
+};
+
+static unsigned count_forks(const struct sandbox *sb)
+{
+	const struct sandbox *other;
+	unsigned count = 0;
+
+	list_for_each (other, &sb->core->sandboxes, struct sandbox, link)
+		count += other->folder == FOLDER_FORKS(sb->serial) && !other->making;
+	return count;
+}
+
+static void keep_answer(struct handle *h, const struct usage *usage)
+{
+	const struct sandbox *sb = h->node.sb;
+	char *text;
+	int len = asprintf(
+	    &text,
+	    "cpu_usec %llu\n"
+	    "memory_private %llu\n"
+	    "memory_shared %llu\n"
+	    "disk_bytes %llu\n"
+	    "forks %u\n"
+	    "runs %u\n",
+	    (unsigned long long)usage->cpu_usec, (unsigned long long)usage->memory_private,
+	    (unsigned long long)usage->memory_shared, (unsigned long long)usage->disk_bytes,
+	    count_forks(sb), sb->last_number);
+
+	if (len >= 0)
+		handle_text(h, text, (size_t)len);
+}
+
+static void answered(void *ctx, const struct usage *usage, const struct error *err)
+{
+	struct question *question = ctx;
+	struct handle *h = question->h;
+
+	free(question);
+	if (!h)
+		return;
+	h->question = NULL;
+	if (usage)
+		keep_answer(h, usage);
+	else
+		sandbox_fail(h->node.sb, err);
+	handle_changed(&h->watch);
+}
+
+static int open_stats(struct handle *h, struct error *err)
+{
+	struct question *question = malloc(sizeof(*question));
+
+	if (!question)
+		return error_set(err, ENOMEM, "cannot ask vmctl");
+	question->h = h;
+	h->question = question;
+	usage_ask(h->node.sb, answered, question);
+	return 0;
+}
+
+static ssize_t read_stats(struct handle *h, uint64_t offset, char *to, size_t len)
+{
+	if (h->question)
+		return -EAGAIN;
+	return h->text ? handle_read_text(h, offset, to, len) : -EIO;
+}
+
+static unsigned poll_stats(const struct handle *h)
+{
+	return h->question ? 0 : EPOLLIN;
+}
+
+static void release_stats(struct handle *h)
+{
+	if (h->question)
+		h->question->h = NULL;
+}
+
+const struct file_ops stats_ops = {
+    .open = open_stats, .read = read_stats, .poll = poll_stats, .release = release_stats};

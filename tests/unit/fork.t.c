@@ -1,0 +1,239 @@
+/*
+ * The bookkeeping of forks, against a vmctl and guests that this test plays: what
+ * parent and children share, and that a fork leaves all of its children or none.
+ */
+#include "tests/unit/world.h"
+
+#include "pffs/core/guest.h"
+#include "pffs/core/template.h"
+
+#define PARENT 5u
+
+/* What a fork's end was told with. */
+static struct {
+	int count, code;
+	const struct sandbox *first;
+} told;
+
+static void remember(void *ctx, struct sandbox *const *children, const struct error *err)
+{
+	(void)ctx;
+	told.count++;
+	told.code = err ? err->code : 0;
+	told.first = children[0];
+}
+
+static int order(struct sandbox *parent, const char *const *names, size_t count)
+{
+	const struct fork_order order = {
+	    .folder = FOLDER_FORKS(parent->serial), .names = names, .count = count};
+	struct error err;
+
+	told.count = 0;
+	return fork_begin(parent, &order, remember, NULL, &err);
+}
+
+static struct sandbox *child(const struct sandbox *parent, const char *name)
+{
+	return sandbox_find(&core, FOLDER_FORKS(parent->serial), name);
+}
+
+static struct run *submit(struct sandbox *sb, const char *code)
+{
+	struct run *run = sandbox_begin_run(sb, AGENT_PYTHON, NULL);
+
+	run_write(run, code, strlen(code));
+	sandbox_submit_run(run);
+	spin(5);
+	return run;
+}
+
+/* Answer the newest request by VMs @first, @first + 1, ... */
+static void answer_vms(unsigned first, unsigned count)
+{
+	json_t *vms = json_array(), *reply;
+	char *text;
+
+	for (unsigned i = 0; i < count; i++)
+		json_array_append_new(
+		    vms, json_pack("{s:i, s:i}", "vm", (int)(first + i), "pid", 1));
+	reply = json_pack("{s:O, s:o, s:i}", "seq", json_object_get(asked, "seq"), "vms",
+			  vms, "pause_usec", 250);
+	text = json_dumps(reply, 0);
+	send_control(text);
+	free(text);
+	json_decref(reply);
+}
+
+static void answer_error(int code)
+{
+	char text[96];
+
+	snprintf(text, sizeof(text), "{\"seq\":%d,\"error\":\"no\",\"errno\":%d}",
+		 (int)json_integer_value(json_object_get(asked, "seq")), code);
+	send_control(text);
+}
+
+static void awake(unsigned vm, uint16_t of_epoch)
+{
+	epoch = of_epoch;
+	say(vm, 0, AGENT_AWAKE, NULL, 0);
+	epoch = 1;
+}
+
+static struct sandbox *make_parent(void)
+{
+	static const char *const names[] = {"demo"};
+	struct fork_order order = {.folder = FOLDER_ROOT, .names = names, .count = 1};
+
+	template_fork(&core, 0, &order, remember, NULL, NULL);
+	is_int(told.count, 1, "of a template that boots, a sandbox is there at once");
+	boot_template();
+	answer_vms(PARENT, 1);
+	awake(PARENT, 1);
+	is_str(sandbox_state_name(told.first), "ready",
+	       "and ready when it has been forked");
+	is_int(told.count, 1, "which is told once");
+	return sandbox_find(&core, FOLDER_ROOT, "demo");
+}
+
+static void a_child_has_the_runs_of_its_parent(struct sandbox *parent)
+{
+	static const char *const names[] = {"a"};
+	struct run *first = submit(parent, "print(1)"),
+		   *second = submit(parent, "print(2)");
+	struct feed *feed = guest_stdin_open(parent);
+	uint32_t streams[8];
+	struct sandbox *a;
+	struct run *copy;
+
+	say(PARENT, first->number, AGENT_STDOUT, "one ", 4);
+	is_int(order(parent, names, 1), 0, "a machine with runs is forked");
+	is_str(asked_for(), "fork", "vmctl is asked for it");
+	say(PARENT, first->number, AGENT_STDOUT, "two ", 4);
+	answer_vms(6, 1);
+	ok(!child(parent, "a"), "nobody sees it before its agent has woken");
+	is_int(heard(6, AGENT_WAKE, streams), 1, "which is told to");
+	say(PARENT, first->number, AGENT_STDOUT, "parent", 6);
+	say(6, first->number, AGENT_STDOUT, "child", 5);
+	awake(6, 2);
+	is_int(told.count, 1, "the fork is done");
+	a = child(parent, "a");
+	copy = sandbox_run(a, first->number);
+	is_str(sandbox_state_name(a), "running", "the run goes on in the child");
+	is_int(copy->streams[RUN_STDOUT].size, 8 + 5,
+	       "with the output so far, and its own");
+	is_int(first->streams[RUN_STDOUT].size, 8 + 6, "and in the parent, with its own");
+	is_int(heard(6, AGENT_STDIN_EOF, streams), 0, "stdin stays open as the parent's");
+	is_int(sandbox_run(a, second->number)->state, RUN_QUEUED,
+	       "what waits, waits in both");
+	say_exit(6, first->number, 0, 0);
+	is_str(sandbox_state_name(a), "running", "where nobody is its parent any more");
+	epoch = 2;
+	say_exit(6, first->number, 0, 0);
+	epoch = 1;
+	is_int(heard(6, AGENT_RUN, streams), 1, "and has its turn");
+	is_int(sandbox_newest(a)->number, second->number, "numbers go on");
+	is_str(a->parent_id, parent->id, "the child knows its parent");
+	is_int(a->generation, 1, "and its generation");
+	guest_stdin_close(feed);
+	say_exit(PARENT, first->number, 0, 0);
+	say_exit(PARENT, second->number, 0, 0);
+	sandbox_destroy(a);
+}
+
+static void many_get_one_request(struct sandbox *parent)
+{
+	is_int(order(parent, NULL, 3), 0, "three are ordered by count");
+	is_str(asked_for(), "fork", "vmctl is asked");
+	is_int((long)json_array_size(json_object_get(asked, "names")), 3, "once for all");
+	answer_vms(7, 3);
+	awake(7, 2);
+	awake(9, 2);
+	ok(!child(parent, "1") && !told.count, "two are not all");
+	awake(8, 2);
+	is_int(told.count, 1, "three are");
+	ok(child(parent, "1") && child(parent, "2") && child(parent, "3"),
+	   "their names are numbers");
+	sandbox_destroy(child(parent, "2"));
+	is_int(order(parent, NULL, 1), 0, "one more");
+	listen_to_core();
+	answer_vms(10, 1);
+	awake(10, 2);
+	ok(child(parent, "4") && !child(parent, "2"), "has a number of its own");
+	sandbox_destroy(child(parent, "1"));
+	sandbox_destroy(child(parent, "3"));
+	sandbox_destroy(child(parent, "4"));
+}
+
+static void none_stays_when_one_fails(struct sandbox *parent)
+{
+	static const char *const names[] = {"a", "b", "c"}, *const twice[] = {"a", "b",
+									      "a"};
+
+	is_int(order(parent, twice, 3), -EEXIST, "the same name twice: EEXIST");
+	is_int(order(parent, names, 0), -EINVAL, "no child at all: EINVAL");
+	is_int(order(parent, NULL, FORK_MAX + 1), -EINVAL, "too many: EINVAL");
+	ok(!sandbox_is_busy(parent), "and nothing is half made");
+
+	is_int(order(parent, names, 3), 0, "three are ordered");
+	is_int(order(parent, names, 1), -EEXIST, "their names are taken: EEXIST");
+	told.count = 0;
+	listen_to_core();
+	answer_error(ENOMEM);
+	is_int(told.code, -ENOMEM, "what vmctl cannot do is told");
+	ok(!sandbox_is_busy(parent), "and nothing is half made");
+
+	is_int(order(parent, names, 3), 0, "three are ordered again");
+	listen_to_core();
+	answer_vms(7, 3);
+	awake(7, 2);
+	send_control("{\"event\":\"dead\",\"vm\":8,\"reason\":\"it broke\"}");
+	is_int(told.code, -EIO, "one dies before it woke: EIO");
+	is_int(told.count, 1, "told once");
+	ok(!sandbox_is_busy(parent), "and the others are gone");
+	is_str(asked_for(), "destroy", "with their machines");
+	is_str(sandbox_state_name(parent), "ready", "the parent is as it was");
+}
+
+static void a_parent_that_ends_takes_what_waits(struct sandbox *parent)
+{
+	is_int(order(parent, NULL, 2), 0, "two are ordered");
+	listen_to_core();
+	sandbox_destroy(parent);
+	is_int(told.count, 0, "vmctl may have made them");
+	answer_vms(11, 2);
+	is_int(told.code, -EIO, "a parent that is gone has no forks: EIO");
+	is_str(asked_for(), "destroy", "and vmctl is to end them");
+}
+
+static void the_machine_of_a_template_boots_again(void)
+{
+	static const char *const names[] = {"one", "two"};
+	struct fork_order order = {.folder = FOLDER_ROOT, .names = names, .count = 2};
+
+	send_control("{\"event\":\"dead\",\"vm\":4,\"reason\":\"killed\"}");
+	is_int(template_fork(&core, 0, &order, remember, NULL, NULL), 0,
+	       "a template whose machine died can be forked");
+	is_str(asked_for(), "create", "it boots again");
+	sandbox_destroy(sandbox_find(&core, FOLDER_ROOT, "two"));
+	answer_error(ENOMEM);
+	is_str(sandbox_state_name(sandbox_find(&core, FOLDER_ROOT, "one")), "dead",
+	       "when it cannot, the sandbox is dead");
+	ok(!sandbox_find(&core, FOLDER_ROOT, "two"), "and one that was removed stays so");
+}
+
+int main(void)
+{
+	struct sandbox *parent;
+
+	begin_world();
+	parent = make_parent();
+	a_child_has_the_runs_of_its_parent(parent);
+	many_get_one_request(parent);
+	none_stays_when_one_fails(parent);
+	a_parent_that_ends_takes_what_waits(parent);
+	the_machine_of_a_template_boots_again();
+	end_world();
+	return done_testing();
+}
