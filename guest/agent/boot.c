@@ -203,6 +203,23 @@ static void loopback_up(void)
 		log_say("cannot bring the loopback interface up: %s", strerror(errno));
 }
 
+/* Housekeeping for which the kernel would wake an idle machine twice a second: in a
+ * fork, each thread that wakes costs the host some pages of memory. */
+static void calm_kernel(void)
+{
+	static const char *const settings[][2] = {
+	    {"/proc/sys/vm/compaction_proactiveness", "0"},
+	    {"/proc/sys/vm/stat_interval", "60"}, /* seconds */
+	};
+
+	for (size_t i = 0; i < sizeof(settings) / sizeof(settings[0]); i++) {
+		cleanup_close int fd = open(settings[i][0], O_WRONLY | O_CLOEXEC);
+
+		if (fd < 0 || io_write_all(fd, settings[i][1], strlen(settings[i][1])) < 0)
+			log_say("cannot set %s", settings[i][0]);
+	}
+}
+
 static int write_repl(const char *source, size_t len, struct error *err)
 {
 	cleanup_close int fd = -1;
@@ -246,6 +263,7 @@ int boot_system(struct error *err)
 		return r;
 	make_links();
 	loopback_up();
+	calm_kernel();
 	return 0;
 }
 
