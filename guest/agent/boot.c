@@ -17,6 +17,7 @@
 #include "guest/agent/boot.h"
 
 #include "guest/agent/log.h"
+#include "guest/agent/reclaim.h"
 #include "util/cleanup.h"
 #include "util/io.h"
 #include "util/modules.h"
@@ -242,6 +243,7 @@ int boot_system(struct error *err)
 		return r;
 	if (modules_load("/modules", err) < 0)
 		log_say("%s", err->text); /* a kernel may have it built in */
+	reclaim_init();
 	nftw("/lib", remove_one, 8, FTW_DEPTH | FTW_PHYS | FTW_MOUNT);
 	repl = io_read_file("/repl.py", REPL_MAX, &len, err);
 	if (!repl)
