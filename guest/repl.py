@@ -66,11 +66,12 @@ class Interrupts:
         self.poked = poked
         self.armed = False  # the user's code runs, or is about to
         self.noted = False  # one came while it was about to
+        self.held = False  # what runs now is ours, whoever wrote it
 
     def handle(self, _number, frame):
         if not self.armed:
             return
-        if frame is None or frame.f_globals is OWN:
+        if self.held or frame is None or frame.f_globals is OWN:
             self.noted = True
         else:
             raise KeyboardInterrupt
@@ -81,7 +82,15 @@ class Interrupts:
 
     def check(self):
         if self.noted:
+            self.noted = False
             raise KeyboardInterrupt
+
+    def release(self, frame):
+        """No longer held: what came meanwhile is for the code that goes on."""
+        self.held = False
+        if self.noted and frame is not None:
+            self.noted = False
+            self.handle(signal.SIGINT, frame)
 
 
 class Sources:
@@ -330,15 +339,17 @@ class Repl:
 
     # Fresh entropy: this machine was forked, and its twin has the same generators
 
-    def poked(self, _number, _frame):
+    def poked(self, _number, frame):
         """SIGURG: the agent may have said "reseed" in the middle of a run."""
         if not self.busy or os.getpid() != self.pid:
             return
+        self.interrupts.held = True
         try:
             if self.sock.recv(64, socket.MSG_DONTWAIT) == b"reseed":
                 self.reseed()
         except OSError:  # it has said nothing
             pass
+        self.interrupts.release(frame)
 
     def reseed(self):
         for name, action in (

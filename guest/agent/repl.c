@@ -39,6 +39,7 @@
 #include <signal.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #define FAILURES_MAX 3
 #define WORD_MAX     64
@@ -74,8 +75,12 @@ static void settled(struct repl *repl)
 {
 	struct port *port = &repl->agent->port;
 
-	if (!repl->ready_sent)
+	if (!repl->ready_sent) {
+		/* This may be the moment at which forks of this machine are made: what
+		 * is left to write now, each of them would write by itself. */
+		sync();
 		port_send(port, 0, AGENT_READY, NULL, 0);
+	}
 	repl->ready_sent = true;
 	for (; repl->resets_due; repl->resets_due--)
 		port_send(port, 0, AGENT_RESET_DONE, NULL, 0);
@@ -331,15 +336,16 @@ static void reseed_late(struct loop_timer *timer)
 	reseeded(container_of(timer, struct repl, reseed));
 }
 
-/* A REPL that is not up yet seeds itself from the kernel's generator. */
+/* One that is not warm yet may have seeded itself, too: it hears of it before its
+ * first run, and nobody needs to wait for that. */
 void repl_reseed(struct repl *repl)
 {
 	bool later = repl->state == REPL_IDLE && repl->alone;
 
 	repl->wakes_due++;
 	repl->stale |= later;
-	if (later || (repl->state != REPL_IDLE && repl->state != REPL_BUSY) ||
-	    send_reseed(repl) < 0) {
+	if (later || repl->source.fd < 0 || send_reseed(repl) < 0 ||
+	    (repl->state != REPL_IDLE && repl->state != REPL_BUSY)) {
 		reseeded(repl);
 		return;
 	}

@@ -147,6 +147,25 @@ python() {
 	command cat >"$1/exec" && [ "$(cat "$1/exit")" = 0 ]
 }
 
+# ask NAME: as python; what it printed is printed.
+ask() {
+	command cat >"$1/exec" && cat "$1/output"
+}
+
+# in_all: code from standard input runs in all ${machines[@]}. What each prints is in
+# $scratch/said, each line with the machine's name before it.
+machines=()
+in_all() {
+	local machine
+	command cat >"$scratch/code"
+	for machine in "${machines[@]}"; do
+		command cat "$scratch/code" >"$machine/exec"
+	done
+	for machine in "${machines[@]}"; do
+		cat "$machine/output" | sed "s|^|$machine |"
+	done >"$scratch/said"
+}
+
 # fails_with ERRNO NAME OPERATION ARGUMENT...: see tests/mount/attempt.
 fails_with() {
 	is "$(within "$wait_limit" "$top/tests/mount/attempt" "${@:3}")" "$1" "$2"

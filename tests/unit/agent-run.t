@@ -64,10 +64,10 @@ class Run:
 
 
 class Agent:
-    def __init__(self, **environment):
+    def __init__(self, repl=REPL):
         self.dir = tempfile.TemporaryDirectory()
         ours, theirs = socket.socketpair()
-        env = dict(os.environ, PFFS_RUN_DIR=self.dir.name, PFFS_REPL=REPL, **environment)
+        env = dict(os.environ, PFFS_RUN_DIR=self.dir.name, PFFS_REPL=repl)
         self.process = subprocess.Popen(
             [AGENT, "--port", str(theirs.fileno())], env=env, pass_fds=[theirs.fileno()]
         )
@@ -82,6 +82,17 @@ class Agent:
 
     def send(self, type_, stream=0, payload=b""):
         self.port.sendall(HEADER.pack(len(payload), stream, type_, 0, 7) + payload)
+
+    def send_wake(self, epoch):
+        wake = struct.pack("<HQ64s", epoch, time.time_ns(), os.urandom(64))
+        for text in (b"demo", b"sbx_" + b"0" * 32):
+            wake += struct.pack("<I", len(text)) + text
+        self.send(WAKE, 0, wake)
+
+    def wake(self, epoch):
+        count = self.seen.count(AWAKE)
+        self.send_wake(epoch)
+        self.wait_seen(AWAKE, count + 1)
 
     def begin(self, language, code, stdin=None):
         """Start a run; stdin None: end of file, otherwise bytes to begin with."""
@@ -149,6 +160,13 @@ class Agent:
         self.pump(lambda: self.seen.count(type_) >= count)
 
     def end(self):
+        """A REPL whose run did not end would outlive the agent, and be busy for ever."""
+        try:
+            count = self.seen.count(RESET_DONE)
+            self.send(RESET)
+            self.wait_seen(RESET_DONE, count + 1)
+        except (OSError, EOFError):
+            pass
         self.port.close()
         return self.process.wait(PATIENCE)
 
@@ -610,24 +628,16 @@ def frames_of_runs_that_ended_are_ignored(agent):
     same_run(agent.bash("echo on"), b"on\n")
 
 
-def send_wake(agent):
-    wake = struct.pack("<HQ64s", 9, time.time_ns(), os.urandom(64))
-    for text in (b"demo", b"sbx_" + b"0" * 32):
-        wake += struct.pack("<I", len(text)) + text
-    agent.send(WAKE, 0, wake)
-
-
 @test
 def frames_carry_the_epoch_of_the_wake(agent):
     same(agent.epochs, {0})
-    send_wake(agent)
+    agent.send_wake(9)
     agent.epochs.clear()
     same_run(agent.bash("true"), b"")
     same(agent.epochs, {9})
 
 
 SEED = "import random; random.seed(1); state = random.getstate()"
-SAME = "print(random.getstate() == state)"
 WATCH = """
 import threading, time
 seen = []
@@ -640,21 +650,9 @@ watcher = threading.Thread(target=watch)
 
 
 @test
-def a_wake_reseeds_what_the_next_run_uses(agent):
-    agent.python(SEED)
-    same_run(agent.python(SAME), b"True\n")
-    agent.seen.clear()
-    send_wake(agent)
-    agent.wait_seen(AWAKE)
-    same_run(agent.python(SAME), b"False\n")
-
-
-@test
 def a_wake_does_not_wait_for_a_run_when_a_thread_is_there(agent):
     agent.python(SEED + WATCH + "watcher.start()")
-    agent.seen.clear()
-    send_wake(agent)
-    agent.wait_seen(AWAKE)
+    agent.wake(9)
     time.sleep(0.5)
     same_run(agent.python("watcher.join(); print(time.monotonic() - seen[0] > 0.3)"), b"True\n")
 
@@ -669,9 +667,7 @@ def look(*_):
 signal.signal(signal.SIGALRM, look)
 signal.setitimer(signal.ITIMER_REAL, 0.5)
 """)
-    agent.seen.clear()
-    send_wake(agent)
-    agent.wait_seen(AWAKE)
+    agent.wake(9)
     time.sleep(0.7)
     same_run(agent.python("print(differs)"), b"True\n")
     agent.python("signal.signal(signal.SIGALRM, signal.SIG_DFL)")
@@ -686,11 +682,54 @@ while random.getstate() == state:
     time.sleep(0.01)
 """)
     run.wait_out(b"seeded")
-    agent.seen.clear()
-    send_wake(agent)
-    send_wake(agent)
-    agent.wait_seen(AWAKE)
+    count = agent.seen.count(AWAKE)
+    agent.send_wake(9)
+    agent.send_wake(10)
+    agent.wait_seen(AWAKE, count + 2)
     same_run(run.wait(), b"seeded\n")
+
+
+CHANGED = "print(random.random() == random.Random(1).random())"
+
+
+@test
+def a_wake_seeds_python(agent):
+    agent.python("import random; random.seed(1)")
+    agent.wake(10)
+    same_run(agent.python(CHANGED), b"False\n")
+
+
+@test
+def a_wake_seeds_python_in_the_middle_of_a_run(agent):
+    code = (
+        "import random\nrandom.seed(1)\ntwin = random.Random(1)\nprint('on')\n"
+        "while random.random() == twin.random(): pass"
+    )
+    run = agent.begin(PYTHON, code).wait_out(b"on")
+    agent.wake(11)
+    same_run(run.wait(), b"on\n")
+
+
+@test
+def a_wake_seeds_python_that_is_not_warm_yet(_):
+    with tempfile.NamedTemporaryFile("w", suffix=".py") as slow:
+        slow.write("import random, time\nrandom.seed(1)\ntime.sleep(1)\n")
+        slow.write("exec(compile(open(%r).read(), %r, 'exec'))\n" % (REPL, REPL))
+        slow.flush()
+        agent = Agent(slow.name)
+        time.sleep(0.5)
+        agent.wake(1)
+        same_run(agent.python("import random\n" + CHANGED), b"False\n")
+        agent.end()
+
+
+@test
+def an_interrupt_during_a_wake_is_not_lost(agent):
+    for i in range(100):
+        run = agent.begin(PYTHON, "print('on')\nwhile True: pass").wait_out(b"on")
+        agent.send_wake(12 + i)
+        time.sleep(i * 0.00005)
+        same(run.signal(INTERRUPT).wait().code, 130)
 
 
 @test
