@@ -8,8 +8,9 @@
  * still need of the initramfs (the REPL's source) is copied to the new /run.
  *
  * The ext4 is made small, so that one image fits disks of all sizes; we let it grow
- * to the size of its disk. Its blocks are discarded as they become free, since the
- * host gives their room back.
+ * to the size of its disk. New inode tables need no zeros written to them, for the
+ * disk has them there. Blocks are discarded as they become free, since the host gives
+ * their room back.
  *
  * The overlay is volatile: it skips syncing its upper layer. The second disk does
  * not outlive this boot, so a sync could save nothing, and would cost a lot.
@@ -62,7 +63,7 @@ static const struct mount_entry early[] = {
 
 static const struct mount_entry disks[] = {
     {"/dev/vda", "/lower", "erofs", MS_RDONLY, NULL},
-    {UPPER_DISK, UPPER, "ext4", MS_NOATIME, "discard"},
+    {UPPER_DISK, UPPER, "ext4", MS_NOATIME, "discard,noinit_itable"},
 };
 
 static const struct mount_entry root = {"overlay", NEW_ROOT, "overlay", MS_NOATIME,
