@@ -22,10 +22,9 @@
 #define APART  0x100  /* from there to the next vCPU's */
 #define PORT   0x10
 #define VCPUS  2
-#define VECTOR 3 /* the XMM register that is in use */
 
-#define FXSAVE_XMM    160 /* Intel SDM vol. 1, table 10-2 and 13.4.2 */
-#define XSTATE_BV     512
+#define XMM3	      208 /* in an XSAVE area: Intel SDM vol. 1, table 10-2 */
+#define XSTATE_BV     512 /* there: 13.4.2 */
 #define XSTATE_FP_SSE 3
 #define CR4_SSE	      0x600
 
@@ -70,7 +69,7 @@ static bool set_vector(int fd, unsigned index)
 
 	if (ioctl(fd, KVM_GET_XSAVE, xsave) < 0)
 		return false;
-	fill(xsave + FXSAVE_XMM + VECTOR * 16, index);
+	fill(xsave + XMM3, index);
 	xsave[XSTATE_BV] |= XSTATE_FP_SSE;
 	return ioctl(fd, KVM_SET_XSAVE, xsave) == 0;
 }
@@ -187,8 +186,8 @@ static void check_vector(const struct kvm_state *state, unsigned index)
 
 	fill(want, index);
 	if (state->xsave_size)
-		is_mem((const uint8_t *)state->vcpu[index].xsave + FXSAVE_XMM + VECTOR * 16,
-		       want, sizeof(want), "a vector register of vCPU %u is there", index);
+		is_mem((const uint8_t *)state->vcpu[index].xsave + XMM3, want, sizeof(want),
+		       "a vector register of vCPU %u is there", index);
 }
 
 /* MSRs that go on counting, or that tell of the clock. */
