@@ -25,7 +25,7 @@
 /* A log of 64 KiB, when JSON has escaped every byte of it, and some more. */
 #define MESSAGE_MAX (512u << 10)
 #define ERRNUM_MAX  4096
-#define FDS_MAX	    (VM_FORK_BATCH * VMPROC_FDS)
+#define FDS_MAX	    ((size_t)VM_FORK_BATCH * VMPROC_FDS)
 
 static void vmproc_free(struct vmproc *vm)
 {
