@@ -36,8 +36,7 @@ struct fork_order {
 
 /**
  * fork_begin() - fork a sandbox.
- * @done: called once: later, or before this returns when the order is early; NULL when
- *        nobody wants to know.
+ * @done: called once, later or before this returns; NULL when nobody wants to know.
  *
  * Return: 0, or -EINVAL, -EEXIST, -EIO (dead), -ENOMEM with @err; no @done then.
  */
@@ -49,6 +48,9 @@ bool fork_in_flight(const struct sandbox *parent);
 
 /** fork_next() - make the next fork of @parent if it can be made now. */
 void fork_next(struct sandbox *parent);
+
+/** fork_cancel() - give up the fork whose end is still to be told with @ctx, if any. */
+void fork_cancel(struct core *core, const void *ctx);
 
 /** fork_settled() - @child has woken, died or gone: tell who waits for it. */
 void fork_settled(struct sandbox *child);

@@ -176,7 +176,8 @@ void guest_next(struct sandbox *sb)
 {
 	struct run *run = first_queued(sb);
 
-	if (run && sb->state == SANDBOX_READY && !sb->current && !fork_in_flight(sb))
+	if (run && sb->state == SANDBOX_READY && !sb->current && !sb->making &&
+	    !fork_in_flight(sb))
 		start_run(sb, run);
 }
 
@@ -256,7 +257,8 @@ static int handle_exit(struct sandbox *sb, const struct agent_frame *frame,
 
 	if (r < 0)
 		return r;
-	loop_timer_cancel(&sb->limit);
+	if (sb->state == SANDBOX_READY)
+		loop_timer_cancel(&sb->limit);
 	sandbox_end_run(sb, run, run->timed_out ? EXIT_TIMEOUT : code);
 	guest_next(sb);
 	return 0;
@@ -392,6 +394,8 @@ int guest_ctl(struct sandbox *sb, const char *verb, struct error *err)
 			continue;
 		if (sb->state == SANDBOX_DEAD)
 			return error_say(err, EIO, "%s is dead: %s", sb->name, sb->reason);
+		if (sb->state == SANDBOX_FROZEN)
+			return error_say(err, EBUSY, "%s stands still", sb->name);
 		return verbs[i].fn(sb, err);
 	}
 	return error_say(err, EINVAL, "ctl knows interrupt, kill and reset, not \"%.40s\"",

@@ -108,18 +108,28 @@ static int begin(struct handle *h, const char *data, size_t len, struct pending 
 	return node_fork(&folder, &order, made, pending, err);
 }
 
+static void interrupted(fuse_req_t req, void *data)
+{
+	const struct pending *pending = data;
+
+	(void)req;
+	fork_cancel(pending->fs->core, pending);
+}
+
 static void write_many(struct handle *h, fuse_req_t req, const char *data, size_t len)
 {
-	struct pending *pending = malloc(sizeof(*pending));
+	struct pending *pending =
+	    fuse_req_interrupted(req) ? NULL : malloc(sizeof(*pending));
 	struct error err;
 
 	if (!pending) {
-		fuse_reply_err(req, ENOMEM);
+		fuse_reply_err(req, fuse_req_interrupted(req) ? EINTR : ENOMEM);
 		return;
 	}
 	*pending = (struct pending){.req = req, .fs = h->fs, .sb = h->node.sb, .len = len};
 	if (pending->sb)
 		sandbox_ref(pending->sb);
+	fuse_req_interrupt_func(req, interrupted, pending);
 	if (begin(h, data, len, pending, &err) < 0)
 		answer(pending, &err);
 }

@@ -54,6 +54,14 @@ static void made(void *ctx, struct sandbox *const *children, const struct error 
 	pending_free(pending);
 }
 
+static void interrupted(fuse_req_t req, void *data)
+{
+	const struct pending *pending = data;
+
+	(void)req;
+	fork_cancel(pending->dir.fs->core, pending);
+}
+
 void fs_mkdir(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode)
 {
 	const struct fuse_ctx *who = fuse_req_ctx(req);
@@ -71,7 +79,13 @@ void fs_mkdir(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode)
 		fs_refuse_change(req, parent);
 		return;
 	}
+	if (fuse_req_interrupted(req)) {
+		fuse_reply_err(req, EINTR);
+		return;
+	}
 	pending = pending_new(req, &dir);
+	if (pending)
+		fuse_req_interrupt_func(req, interrupted, pending);
 	if (pending && node_fork(&dir, &order, made, pending, &err) < 0)
 		refuse(pending, &err);
 }
