@@ -17,6 +17,8 @@ from tiny_kernel import GREETING, make_images  # noqa: E402
 
 MEMORY_MIB = 128
 KIB = 1024
+with open(VMCTL, "rb") as program:
+    SANITIZED = b"__asan_init" in program.read()  # then memory is not what it seems
 MANY = 1000 if os.environ.get("PFFS_LONG") else 100
 
 
@@ -138,7 +140,8 @@ def test_many(server):
         destroy(client, reply["vms"])
     wait(lambda: (server.fds(), open_files(parent["pid"])) == fds)
     wait(lambda: server.processes() == processes)
-    assert client.request("stat", vm=parent["vm"])["memory_private"] < before + (2 << 20)
+    after = client.request("stat", vm=parent["vm"])["memory_private"]
+    assert SANITIZED or after < before + (2 << 20), (before, after)
 
 
 def test_parked(server):
@@ -179,9 +182,8 @@ def test_no_descriptors(server):
 
 def test_no_memory(server):
     "forks without memory for a VM of KVM are not made, and their parent goes on"
-    with open(VMCTL, "rb") as f:
-        if b"__asan_init" in f.read():
-            return
+    if SANITIZED:
+        return
     client = server.client()
     parent = boot(client)
     with open(f"/proc/{parent['pid']}/statm") as f:
