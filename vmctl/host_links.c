@@ -15,30 +15,39 @@
 #define DISK_WAIT_MS  10000
 #define DISK_PAUSE_NS 1000000
 
+/* The block device that a SCSI device, HOST:CHANNEL:TARGET:UNIT, became; to free(). */
+static char *block_of(const char *device)
+{
+	cleanup_free char *path = NULL;
+	cleanup_closedir DIR *blocks = NULL;
+	const struct dirent *entry;
+	char *disk = NULL;
+
+	if (asprintf(&path, DEVICES "/%s/block", device) < 0) {
+		path = NULL;
+		return NULL;
+	}
+	blocks = opendir(path);
+	while (blocks && !disk && (entry = readdir(blocks)))
+		if (entry->d_name[0] != '.' &&
+		    asprintf(&disk, "/dev/%s", entry->d_name) < 0)
+			return NULL;
+	return disk;
+}
+
 /* The path of the block device of a unit, to free(), or NULL while there is none. */
 static char *find_disk(int unit)
 {
 	cleanup_closedir DIR *devices = opendir(DEVICES);
 	const struct dirent *entry;
-	int host, channel, target, found, used;
+	char wanted[32];
 
+	snprintf(wanted, sizeof(wanted), ":0:0:%d", unit);
 	while (devices && (entry = readdir(devices))) {
-		cleanup_free char *path = NULL;
-		cleanup_closedir DIR *blocks = NULL;
-		char *disk = NULL;
+		const char *address = strchr(entry->d_name, ':');
 
-		if (sscanf(entry->d_name, "%d:%d:%d:%d%n", &host, &channel, &target, &found,
-			   &used) != 4 ||
-		    entry->d_name[used] || found != unit)
-			continue;
-		if (asprintf(&path, DEVICES "/%s/block", entry->d_name) < 0)
-			return NULL;
-		blocks = opendir(path);
-		while (blocks && !disk && (entry = readdir(blocks)))
-			if (entry->d_name[0] != '.' &&
-			    asprintf(&disk, "/dev/%s", entry->d_name) < 0)
-				disk = NULL;
-		return disk;
+		if (address && strcmp(address, wanted) == 0)
+			return block_of(entry->d_name);
 	}
 	return NULL;
 }

@@ -85,33 +85,56 @@ static char *executable(const char *dir, const char *name)
 	return NULL;
 }
 
-char *paths_vmctl(struct error *err)
+/* One of @names as seen from the folder of this program; to free(), or NULL. */
+static char *beside_self(const char *const *names, size_t count)
 {
-	static const char *const beside[] = {"vmctl", "../vmctl/vmctl"};
-	const char *set = getenv("PFFS_VMCTL");
-	char self[PATH_MAX];
+	char self[PATH_MAX], *slash, *path = NULL;
 	ssize_t len = readlink("/proc/self/exe", self, sizeof(self) - 1);
-	char *path = NULL, *slash;
 	struct stat st;
 
-	if (set && *set)
-		return strdup(set);
 	self[len > 0 ? len : 0] = '\0';
 	slash = strrchr(self, '/');
-	if (slash)
-		*slash = '\0';
-	for (size_t i = 0; slash && !path && i < sizeof(beside) / sizeof(beside[0]); i++) {
-		path = executable(self, beside[i]);
+	if (!slash)
+		return NULL;
+	*slash = '\0';
+	for (size_t i = 0; !path && i < count; i++) {
+		path = executable(self, names[i]);
 		if (path && stat(path, &st) == 0 && S_ISDIR(st.st_mode)) {
 			free(path);
 			path = NULL;
 		}
 	}
+	return path;
+}
+
+char *paths_vmctl(struct error *err)
+{
+	static const char *const beside[] = {"vmctl", "../vmctl/vmctl"};
+	const char *set = getenv("PFFS_VMCTL");
+	char *path;
+
+	if (set && *set)
+		return strdup(set);
+	path = beside_self(beside, sizeof(beside) / sizeof(beside[0]));
 	if (!path)
 		path = executable(LIBEXECDIR, "vmctl");
 	if (!path)
 		error_say(err, ENOENT,
 			  "the program vmctl is missing: run make install, or "
 			  "set PFFS_VMCTL to its path");
+	return path;
+}
+
+char *paths_build(struct error *err)
+{
+	static const char *const beside[] = {"../guest/images/build"};
+	char *path = beside_self(beside, 1);
+
+	if (!path)
+		path = executable(PKGDATADIR, "guest/images/build");
+	if (!path)
+		error_say(err, ENOENT,
+			  "the script that makes images is missing (" PKGDATADIR
+			  "/guest/images/build): run make install");
 	return path;
 }

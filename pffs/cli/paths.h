@@ -27,3 +27,9 @@ const char *paths_spool(void);
  * Return: a string to free(), or NULL with @err filled.
  */
 char *paths_vmctl(struct error *err);
+
+/**
+ * paths_build() - the script that makes images: of the build tree, or installed.
+ * Return: as paths_vmctl().
+ */
+char *paths_build(struct error *err);

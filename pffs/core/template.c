@@ -118,6 +118,44 @@ int template_fork(struct core *core, size_t index, struct fork_order *order,
 	return fork_begin(machine, order, done, ctx, err);
 }
 
+static void drop(struct core *core, size_t index)
+{
+	struct template *template = &core->templates.list[index];
+
+	templates_remove(&core->templates, index);
+	if (template->machine)
+		sandbox_destroy(template->machine);
+	template->machine = NULL;
+}
+
+/* Let go of a template whose image went, unless it is in use. */
+static void drop_unless_there(struct core *core, size_t index)
+{
+	const struct sandbox *machine = core->templates.list[index].machine;
+
+	if (templates_image_gone(&core->templates, index) &&
+	    (!machine || machine->state != SANDBOX_STARTING) &&
+	    !sandbox_in_folder(core, FOLDER_TEMPLATE(index)))
+		drop(core, index);
+}
+
+void template_look(struct core *core)
+{
+	templates_scan(&core->templates);
+	for (size_t i = 0; i < core->templates.count; i++)
+		if (templates_has(&core->templates, i))
+			drop_unless_there(core, i);
+}
+
+int template_find(struct core *core, const char *name)
+{
+	int index = templates_find(&core->templates, name);
+
+	if (index >= 0)
+		drop_unless_there(core, (size_t)index);
+	return index >= 0 && templates_has(&core->templates, (size_t)index) ? index : -1;
+}
+
 struct freezing {
 	struct sandbox *sb; /* reference */
 	char name[TEMPLATE_NAME_MAX + 1];
@@ -187,7 +225,7 @@ static int check_freeze(struct sandbox *sb, const char *name, struct error *err)
 		    err, EINVAL,
 		    "a template's name is 1 to 64 of A-Z a-z 0-9 . _ - and does "
 		    "not start with a dot");
-	if (templates_find(&sb->core->templates, name) >= 0)
+	if (template_find(sb->core, name) >= 0)
 		return error_say(err, EEXIST, "there is a template %s already", name);
 	if (sb->state == SANDBOX_DEAD)
 		return error_say(err, EIO, "%s is dead: %s", sb->name, sb->reason);
@@ -232,8 +270,6 @@ int template_remove(struct core *core, size_t index, struct error *err)
 	if (sandbox_in_folder(core, FOLDER_TEMPLATE(index)))
 		return error_say(err, EBUSY, "%s has forks: remove or move them first",
 				 template->name);
-	templates_remove(&core->templates, index);
-	sandbox_destroy(template->machine);
-	template->machine = NULL;
+	drop(core, index);
 	return 0;
 }

@@ -31,6 +31,15 @@ int template_fork(struct core *core, size_t index, struct fork_order *order,
 /** template_booted() - the agent of a template's machine answers: park it. */
 void template_booted(struct sandbox *machine);
 
+/**
+ * template_look() - take up the images that have come, and let go of those that went:
+ * of a template whose forks/ is empty the machine ends.
+ */
+void template_look(struct core *core);
+
+/** template_find() - index of the template called @name, or -1. Looks, too. */
+int template_find(struct core *core, const char *name);
+
 typedef void template_done_fn(void *ctx, const struct error *err);
 
 /**

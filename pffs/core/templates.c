@@ -106,18 +106,32 @@ int templates_find(struct templates *t, const char *name)
 	return known(t, name);
 }
 
+/* Return: 0 or -errno. */
+static int stat_image(const struct templates *t, size_t index, struct stat *st)
+{
+	cleanup_free char *path = NULL;
+
+	if (asprintf(&path, "%s/%s" SUFFIX, t->dir, t->list[index].name) < 0) {
+		path = NULL;
+		return -ENOMEM;
+	}
+	return stat(path, st) < 0 ? -errno : 0;
+}
+
+bool templates_image_gone(const struct templates *t, size_t index)
+{
+	struct stat st;
+
+	return !t->list[index].made && stat_image(t, index, &st) == -ENOENT;
+}
+
 bool templates_image_changed(struct templates *t, size_t index)
 {
 	struct template *template = &t->list[index];
-	cleanup_free char *path = NULL;
 	struct stat st;
 	bool changed;
 
-	if (asprintf(&path, "%s/%s" SUFFIX, t->dir, template->name) < 0) {
-		path = NULL;
-		return false;
-	}
-	if (stat(path, &st) < 0)
+	if (stat_image(t, index, &st) < 0)
 		return false;
 	changed = st.st_mtim.tv_sec != template->created.tv_sec ||
 		  st.st_mtim.tv_nsec != template->created.tv_nsec;

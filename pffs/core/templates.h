@@ -61,6 +61,9 @@ void templates_remove(struct templates *t, size_t index);
  */
 bool templates_image_changed(struct templates *t, size_t index);
 
+/** templates_image_gone() - has a template's image been removed? */
+bool templates_image_gone(const struct templates *t, size_t index);
+
 /**
  * templates_file() - the text kept beside a template's image.
  * @suffix: "info" or "packages".

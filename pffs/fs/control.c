@@ -5,6 +5,7 @@
 #include "config.h"
 
 #include "pffs/core/guest.h"
+#include "pffs/core/template.h"
 #include "pffs/fs/fs.h"
 #include "pffs/fs/text.h"
 #include "util/io.h"
@@ -155,7 +156,7 @@ static void render_fallback(const struct node *node, FILE *out)
 static int store_fallback(const struct node *node, char *value, struct error *err)
 {
 	struct templates *t = &node->fs->core->templates;
-	int index = templates_find(t, value);
+	int index = template_find(node->fs->core, value);
 
 	if (index < 0)
 		return error_say(err, EINVAL,

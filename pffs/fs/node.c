@@ -164,7 +164,7 @@ static int named_child(const struct node *dir, const char *name, struct node *ch
 		return child->sb ? 0 : -ENOENT;
 	}
 	if (dir->kind == KIND_TEMPLATES) {
-		index = templates_find(&dir->fs->core->templates, name);
+		index = template_find(dir->fs->core, name);
 		child->kind = KIND_TEMPLATE;
 		child->template = (size_t)index;
 		return index >= 0 ? 0 : -ENOENT;
@@ -212,7 +212,7 @@ static void list_named(const struct node *dir,
 				emit(ctx, child.sb->name, &child);
 	} else if (dir->kind == KIND_TEMPLATES) {
 		child.kind = KIND_TEMPLATE;
-		templates_scan(&core->templates);
+		template_look(core);
 		for (child.template = 0;
 		     child.template <core->templates.count; child.template ++)
 			if (templates_has(&core->templates, child.template))
