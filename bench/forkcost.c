@@ -33,11 +33,16 @@
 #define ROUNDS	      100
 #define ROUNDS_MAX    10000
 #define EXIT_SKIP     77 /* as automake's tests have it */
-#define SIZE_SECONDS  20 /* that one size of a guest may take in all */
+#define SIZE_SECONDS  60 /* that one size of a guest may take in all */
 #define ROUND_SECONDS 60 /* a round that takes longer has failed */
 
-static const unsigned sizes_mib[] = {64, 512, 2048};
-#define SIZES (sizeof(sizes_mib) / sizeof(sizes_mib[0]))
+#define SIZES_MAX 3
+
+struct options {
+	unsigned rounds;
+	unsigned sizes;
+	unsigned size_mib[SIZES_MAX]; /* what the guest touches */
+};
 
 enum row {
 	PARK,
@@ -299,37 +304,37 @@ static struct cell summarize(double *values, unsigned count)
 	};
 }
 
-static void print_heads(bool huge, const int *rounds)
+static void print_heads(bool huge, const struct options *o, const int *rounds)
 {
 	printf("\n%-36s", huge ? "huge pages, us" : "4 KiB pages, us");
-	for (unsigned i = 0; i < SIZES; i++)
-		printf("%10u MiB touched  ", sizes_mib[i]);
+	for (unsigned i = 0; i < o->sizes; i++)
+		printf("%10u MiB touched  ", o->size_mib[i]);
 	printf("\n%-36s", "rounds");
-	for (unsigned i = 0; i < SIZES; i++)
+	for (unsigned i = 0; i < o->sizes; i++)
 		printf("%24d ", rounds[i]);
 	printf("\n%-36s", "");
-	for (unsigned i = 0; i < SIZES; i++)
+	for (unsigned i = 0; i < o->sizes; i++)
 		printf("%8s%8s%8s ", "p50", "p95", "p99");
 	putchar('\n');
 }
 
 /* One table: all sizes. */
-static int table(bool huge, unsigned rounds)
+static int table(bool huge, const struct options *o)
 {
-	struct cell cell[ROWS][SIZES];
-	int done[SIZES];
+	struct cell cell[ROWS][SIZES_MAX];
+	int done[SIZES_MAX];
 
-	for (unsigned i = 0; i < SIZES; i++) {
-		done[i] = measure(sizes_mib[i], huge, rounds);
+	for (unsigned i = 0; i < o->sizes; i++) {
+		done[i] = measure(o->size_mib[i], huge, o->rounds);
 		if (done[i] < 0)
 			return done[i];
 		for (unsigned row = 0; row < ROWS; row++)
 			cell[row][i] = summarize(shared->usec[row], (unsigned)done[i]);
 	}
-	print_heads(huge, done);
+	print_heads(huge, o, done);
 	for (unsigned row = 0; row < ROWS; row++) {
 		printf("%-36s", row_names[row]);
-		for (unsigned i = 0; i < SIZES; i++)
+		for (unsigned i = 0; i < o->sizes; i++)
 			printf("%8.0f%8.0f%8.0f ", cell[row][i].p50, cell[row][i].p95,
 			       cell[row][i].p99);
 		putchar('\n');
@@ -372,32 +377,50 @@ static void print_machine(void)
 
 static int usage(FILE *to, int status)
 {
-	fputs("usage: forkcost [--rounds N]\n"
-	      "Measure the host's side of forking a VM, on this machine's KVM.\n"
-	      "The exit status is 77 when KVM cannot be used here.\n",
-	      to);
+	fputs(
+	    "usage: forkcost [--rounds N] [--touched MIB]\n"
+	    "Measure the host's side of forking a VM, on this machine's KVM: N times for\n"
+	    "guests that have touched 64, 512 and 2048 MiB, or only MIB.\n"
+	    "The exit status is 77 when KVM cannot be used here.\n",
+	    to);
 	return status;
 }
 
-static int parse(int argc, char **argv, unsigned *rounds)
+static int parse_number(unsigned min, unsigned max, unsigned *value)
+{
+	char *end;
+	unsigned long n = strtoul(optarg, &end, 10);
+
+	if (*end || n < min || n > max)
+		return -EINVAL;
+	*value = (unsigned)n;
+	return 0;
+}
+
+/* Return: 0, 1 when help was asked for, -EINVAL. */
+static int parse(int argc, char **argv, struct options *o)
 {
 	static const struct option options[] = {
 	    {"rounds", required_argument, NULL, 'r'},
+	    {"touched", required_argument, NULL, 't'},
 	    {"help", no_argument, NULL, 'h'},
 	    {0},
 	};
-	int option;
+	int option, r = 0;
 
-	while ((option = getopt_long(argc, argv, "", options, NULL)) >= 0) {
+	while (!r && (option = getopt_long(argc, argv, "", options, NULL)) >= 0) {
 		if (option == 'h')
 			return 1;
-		if (option != 'r')
-			return -EINVAL;
-		*rounds = (unsigned)strtoul(optarg, NULL, 10);
-		if (!*rounds || *rounds > ROUNDS_MAX)
-			return -EINVAL;
+		if (option == 'r')
+			r = parse_number(1, ROUNDS_MAX, &o->rounds);
+		else if (option == 't')
+			r = parse_number(4, 2048, &o->size_mib[0]);
+		else
+			r = -EINVAL;
+		if (option == 't')
+			o->sizes = 1;
 	}
-	return optind == argc ? 0 : -EINVAL;
+	return r || optind == argc ? r : -EINVAL;
 }
 
 /* Return: whether the machine has a KVM that makes VMs. */
@@ -418,8 +441,9 @@ static bool have_kvm(void)
 
 int main(int argc, char **argv)
 {
-	unsigned rounds = ROUNDS;
-	int r = parse(argc, argv, &rounds);
+	struct options o = {
+	    .rounds = ROUNDS, .sizes = SIZES_MAX, .size_mib = {64, 512, 2048}};
+	int r = parse(argc, argv, &o);
 
 	if (r)
 		return r < 0 ? usage(stderr, 2) : usage(stdout, 0);
@@ -430,7 +454,7 @@ int main(int argc, char **argv)
 	if (shared == MAP_FAILED)
 		return 1;
 	print_machine();
-	if (table(true, rounds) < 0 || table(false, rounds) < 0) {
+	if (table(true, &o) < 0 || table(false, &o) < 0) {
 		fprintf(stderr, "forkcost: a round failed or took more than %d s\n",
 			ROUND_SECONDS);
 		return 1;

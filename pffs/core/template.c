@@ -128,13 +128,13 @@ static void drop(struct core *core, size_t index)
 	template->machine = NULL;
 }
 
-/* Let go of a template whose image went, unless it is in use. */
+/* Let go of a template whose image went, unless something is made of it now. */
 static void drop_unless_there(struct core *core, size_t index)
 {
 	const struct sandbox *machine = core->templates.list[index].machine;
 
 	if (templates_image_gone(&core->templates, index) &&
-	    (!machine || machine->state != SANDBOX_STARTING) &&
+	    (!machine || list_empty(&machine->forks)) &&
 	    !sandbox_in_folder(core, FOLDER_TEMPLATE(index)))
 		drop(core, index);
 }

@@ -41,6 +41,25 @@ is "$(cat first/stdout)" "from files
 from customise" "of what the recipe says"
 is "$(cat first/exit)" 0 "and runs"
 
+# How large the template's disk is, as a sandbox sees it.
+disk_size() {
+	echo 'echo $(($(cat /sys/block/vda/size) * 512))' >"$1/bash"
+	cat "$1/stdout"
+}
+
+# Another image of that name, put there as a build does: whole.
+image=$images/templates/$name.erofs
+size=$(stat -c %s "$image")
+cp "$image" "$image.new"
+truncate -s +1M "$image.new"
+mv "$image.new" "$image"
+sandbox "templates/$name/forks/second"
+is "$(disk_size "templates/$name/forks/second")" $((size + 1048576)) \
+	"a sandbox has the image that replaced another one"
+is "$(disk_size first)" "$size" "the one that was there keeps its own"
+ok "a sandbox can leave the template's forks" mv "templates/$name/forks/second" made-second
+sandboxes+=(made-second)
+
 freeze() {
 	within "$wait_limit" "$build/pffs/pffs" template freeze "$@" 2>&1
 }
@@ -67,6 +86,27 @@ is "$(freeze ./nothing x)" "pffs: there is no sandbox ./nothing: No such file or
 	"a sandbox that is not there is told"
 is "$(freeze templates x)" "pffs: templates is not the directory of a sandbox" \
 	"and what is no sandbox"
+
+# among MOUNT...: freeze `first` by its name, where these are the only mounts of pffs.
+among() {
+	unshare -m bash -c '
+		sed -n "s/^[^ ]* \([^ ]*\) fuse\.pffs .*/\1/p" /proc/self/mounts |
+			while read -r other; do
+				case " $* " in *" $other "*) ;; *) umount -l "$other" ;; esac
+			done
+		[ $# != 2 ] || mount --bind "$1" "$2"
+		cd / && exec timeout 60 "$0/pffs/pffs" template freeze first by-name' \
+		"$build" "$@" 2>&1
+}
+
+mkdir "$scratch/second"
+sandboxes+=(templates/by-name)
+is "$(among)" "pffs: nothing is mounted: give the path of the sandbox's directory" \
+	"a name alone needs a mount"
+is "$(among "$PFFS_TEST_MOUNT" "$scratch/second")" \
+	"pffs: there are several mounts: give the path of the sandbox's directory" "but one"
+is "$(among "$PFFS_TEST_MOUNT")" "" "then it is found"
+ok "and frozen" test -d templates/by-name
 
 ok "pffs template rm removes an image" pffs template rm "$name"
 not_ok "for good" has_image
