@@ -87,7 +87,7 @@ is "$(in_use)" "$before" "they leave no machine and no descriptor"
 is "$(files)" "$spool" "no file"
 ok "no memory in pffs" [ "$(memory "$PFFS_TEST_PID")" -lt $((resident + 4096)) ]
 given_back() { # a machine that goes on takes some, and gives some back, all the time
-	[ "$(stat_of memory_available)" -gt $((available - 32 * 1048576)) ]
+	[ "$(stat_of memory_available)" -gt $((available - 64 * 1048576)) ]
 }
 ok "and none on the host of the machines" wait_for 60 given_back
 is "$(ask demo <<< 'print(sum(values))')" 499500 "the parent goes on"
