@@ -2,7 +2,8 @@
 
 The agent starts it with a socket as descriptor 3 and hands it one run at a time:
 a message "run N" with four descriptors (stdin, stdout, stderr, code). It answers
-"started" when an interrupt would reach the code, and "done CODE" at its end.
+"started" when an interrupt would reach the code, and "done CODE" at its end, with
+" alone" behind when nothing of the user's can run before the next run.
 
 Theory of operation
 
@@ -21,6 +22,7 @@ between the arrival of SIGINT and Python's next look for signals.
 """
 
 import __future__
+import _signal
 import builtins
 import faulthandler
 import io
@@ -43,6 +45,11 @@ INTERRUPTED = 130  # 128 + SIGINT
 # take long to import.
 ALLOW_TOP_LEVEL_AWAIT = 0x2000
 CO_COROUTINE = 0x80
+
+# The code may replace what it finds in modules. _signal's returns plain numbers for
+# what is no function, ten times as fast as signal's.
+current_frames = sys._current_frames
+getsignal = _signal.getsignal
 
 OWN = globals()
 OWN_MODULE = sys.modules["__main__"]  # its variables live as long as it does
@@ -317,7 +324,15 @@ class Repl:
             os._exit(code)  # a child that the code forked, and that came out of it
         self.streams.install()
         self.streams.connect(None)
-        self.say("done %d" % code)
+        self.say("done %d%s" % (code, self.alone()))
+
+    def alone(self):
+        """What to add when no thread and no signal's handler of the user's is there."""
+        ours = (self.interrupts.handle, self.poked)
+        handlers = [h for h in map(getsignal, range(1, signal.NSIG)) if callable(h)]
+        if len(current_frames()) > 1 or any(h not in ours for h in handlers):
+            return ""
+        return " alone"
 
     def say(self, word):
         self.sock.send(word.encode())
@@ -367,7 +382,7 @@ class Repl:
         if os.getpid() != self.pid:
             os._exit(0)
         self.streams.connect(None)
-        self.say("warm")
+        self.say("warm" + self.alone())
         while True:
             message, ancillary, _flags, _address = self.sock.recvmsg(
                 64, socket.CMSG_SPACE(FDS.size), socket.MSG_CMSG_CLOEXEC

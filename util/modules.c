@@ -12,15 +12,20 @@
 #define LIST_MAX (64u << 10)
 
 /* finit_module(2); glibc has no wrapper for it. */
+int modules_load_fd(int fd, const char *name, struct error *err)
+{
+	if (syscall(SYS_finit_module, fd, "", 0) < 0 && errno != EEXIST)
+		return error_set(err, errno, "cannot load the kernel module %s", name);
+	return 0;
+}
+
 static int load_one(const char *path, struct error *err)
 {
 	cleanup_close int fd = open(path, O_RDONLY | O_CLOEXEC);
 
 	if (fd < 0)
 		return error_set(err, errno, "cannot open the kernel module %s", path);
-	if (syscall(SYS_finit_module, fd, "", 0) < 0 && errno != EEXIST)
-		return error_set(err, errno, "cannot load the kernel module %s", path);
-	return 0;
+	return modules_load_fd(fd, path, err);
 }
 
 static int load_line(const char *list, const char *line, struct error *err)

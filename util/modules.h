@@ -1,5 +1,5 @@
 /*
- * Loading of kernel modules from a list, for the two small systems whose init
+ * Loading of kernel modules, for the two small systems whose init
  * is ours: the guest and the emulated host.
  */
 #pragma once
@@ -19,3 +19,11 @@
  * Return: 0, or -errno with @err naming the module.
  */
 int modules_load(const char *list, struct error *err);
+
+/**
+ * modules_load_fd() - load the kernel module in an open file.
+ * @name: of the file, for sentences.
+ *
+ * Return: 0, or -errno with @err filled; a module that is there already is no error.
+ */
+int modules_load_fd(int fd, const char *name, struct error *err);

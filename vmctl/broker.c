@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
@@ -21,13 +22,10 @@ static void reap_children(struct broker *broker)
 	pid_t pid;
 
 	while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
-		struct vmproc *vm;
+		struct vmproc *vm = broker_find_pid(broker, pid);
 
-		list_for_each (vm, &broker->vms, struct vmproc, link)
-			if (vm->pid == pid && !vm->dead) {
-				vmproc_reaped(vm, status);
-				break;
-			}
+		if (vm)
+			vmproc_reaped(vm, status);
 	}
 }
 
@@ -58,15 +56,20 @@ static void on_connection(struct loop_source *source, uint32_t revents)
 		fprintf(stderr, "vmctl: %s\n", err.text);
 }
 
-/* A VM takes two descriptors, a fork three. */
+/* A VM takes two descriptors, a fork three, and five while it is made. */
 static void raise_limit(void)
 {
 	struct rlimit limit;
+	size_t len;
+	cleanup_free char *most = io_read_file("/proc/sys/fs/nr_open", 64, &len, NULL);
 
 	if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
 		return;
 	limit.rlim_cur = limit.rlim_max;
 	setrlimit(RLIMIT_NOFILE, &limit);
+	limit.rlim_cur = limit.rlim_max = most ? strtoul(most, NULL, 10) : 0;
+	if (limit.rlim_max)
+		setrlimit(RLIMIT_NOFILE, &limit); /* for root alone */
 }
 
 int broker_init(struct broker *broker, const struct broker_config *config,
@@ -81,10 +84,14 @@ int broker_init(struct broker *broker, const struct broker_config *config,
 	    .listener = LOOP_SOURCE_NONE,
 	    .listen_fd = -1,
 	};
+	if (!broker->config.deadline_ms)
+		broker->config.deadline_ms = BROKER_DEADLINE_MS;
 	list_init(&broker->clients);
 	list_init(&broker->vms);
-	for (int i = 0; i < BROKER_BUCKETS; i++)
+	for (int i = 0; i < BROKER_BUCKETS; i++) {
 		list_init(&broker->buckets[i]);
+		list_init(&broker->pids[i]);
+	}
 	r = loop_init(&broker->loop, err);
 	if (r < 0)
 		return r;
@@ -162,6 +169,17 @@ struct vmproc *broker_find_any(struct broker *broker, uint32_t id)
 
 	list_for_each (vm, &broker->buckets[id % BROKER_BUCKETS], struct vmproc, bucket)
 		if (vm->channel.id == id && vm->seen)
+			return vm;
+	return NULL;
+}
+
+struct vmproc *broker_find_pid(struct broker *broker, pid_t pid)
+{
+	struct vmproc *vm;
+
+	list_for_each (vm, &broker->pids[(unsigned)pid % BROKER_BUCKETS], struct vmproc,
+		       pid_bucket)
+		if (vm->pid == pid)
 			return vm;
 	return NULL;
 }

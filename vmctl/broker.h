@@ -24,8 +24,10 @@
 #include <jansson.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/types.h>
 
-#define BROKER_BUCKETS 64
+#define BROKER_BUCKETS	   256
+#define BROKER_DEADLINE_MS 10000
 
 struct vmproc;
 
@@ -33,6 +35,7 @@ struct broker_config {
 	const char *images;	/* directory of kernel, initramfs, templates */
 	const char *engine;	/* "kvm" or "emulated", as `stat` reports it */
 	const char *vm_program; /* what to execute as `vmctl vm` */
+	unsigned deadline_ms;	/* for an answer of a VM process; 0: BROKER_DEADLINE_MS */
 	/* The templates are disks with these numbers; NULL: they are files. */
 	void (*take_disks)(const char *images, const json_t *units);
 };
@@ -42,7 +45,8 @@ struct broker {
 	struct loop loop;
 	struct link clients; /* struct client, by its link */
 	struct link vms;     /* struct vmproc, by its link, in order of id */
-	struct link buckets[BROKER_BUCKETS]; /* struct vmproc, by its bucket */
+	struct link buckets[BROKER_BUCKETS]; /* struct vmproc, by its bucket: by id */
+	struct link pids[BROKER_BUCKETS];    /* struct vmproc, by its pid_bucket */
 	uint32_t vm_count, last_id;
 	uint64_t started_ns;
 	struct loop_source listener, signals;
@@ -78,6 +82,9 @@ struct vmproc *broker_find(struct broker *broker, uint32_t id);
 
 /** broker_find_any() - the VM with @id, or NULL. */
 struct vmproc *broker_find_any(struct broker *broker, uint32_t id);
+
+/** broker_find_pid() - the VM whose process @pid is and has not ended, or NULL. */
+struct vmproc *broker_find_pid(struct broker *broker, pid_t pid);
 
 /** broker_vm_gone() - a VM has been freed; called by vmproc.c alone. */
 void broker_vm_gone(struct broker *broker);

@@ -13,7 +13,7 @@ struct fork {
 	struct request *request;
 	struct link children; /* struct vmproc, by its sibling, in order of @names */
 	json_t *names;
-	int *fds;	       /* VMPROC_FDS per name; -1 when they have been sent */
+	int *fds;	       /* VMPROC_FDS per name; -1 when the process has them */
 	unsigned count;	       /* of names */
 	unsigned asked;	       /* names that the parent's process has been told */
 	unsigned started;      /* children whose guests run */
@@ -139,18 +139,17 @@ static int ask(struct fork *fork, uint64_t agent_in, struct error *err)
 {
 	unsigned left = fork->count - fork->asked;
 	unsigned count = left < VM_FORK_BATCH ? left : VM_FORK_BATCH;
-	int *fds = fork->fds + (size_t)fork->asked * VMPROC_FDS, r;
+	const int *fds = fork->fds + (size_t)fork->asked * VMPROC_FDS;
 	json_t *names = json_array();
 
 	for (unsigned i = 0; i < count; i++)
 		json_array_append(names, json_array_get(fork->names, fork->asked + i));
 	fork->asked += count;
-	r = request_ask(fork->request,
-			json_pack("{s:s, s:o, s:I, s:b}", "op", "fork", "names", names,
-				  "agent_in", (json_int_t)agent_in, "more", count < left),
-			fds, count * VMPROC_FDS, err);
-	close_fds(fds, count * VMPROC_FDS);
-	return r;
+	return request_ask(fork->request,
+			   json_pack("{s:s, s:o, s:I, s:b}", "op", "fork", "names", names,
+				     "agent_in", (json_int_t)agent_in, "more",
+				     count < left),
+			   fds, count * VMPROC_FDS, err);
 }
 
 /* Whatever is short is short like memory: with less of other VMs it is there. */
@@ -246,6 +245,8 @@ static bool take_answer(struct fork *fork, json_t *message)
 		return false;
 	fork->agent_out = json_integer_value(out);
 	fork->pause_usec = number_in(message, "pause_usec");
+	/* Before, a process that had no room for them would look like dead children. */
+	close_fds(fork->fds, fork->asked * VMPROC_FDS);
 	return json_array_extend(fork->pids, pids) == 0;
 }
 

@@ -222,31 +222,29 @@ int kvm_state_get(struct kvm_state *state, int dev_fd, int vm_fd, const int *fds
 }
 
 /*
- * KVM takes a TSC that is within a second of the one it set before for an attempt
- * to set both alike, and for the first vCPU that would be the one of a new VM,
- * which is 0. Going elsewhere first makes the value count.
+ * All MSRs in one call, since loading a vCPU costs more than setting an MSR. KVM takes
+ * a TSC that is within a second of the one it set before for an attempt to set both
+ * alike, and for the first vCPU that would be the one of a new VM, which is 0. Going
+ * elsewhere first makes the value count. The APIC's deadline comes again at the end,
+ * when the TSC is what it should be.
  */
-static int part_tsc(const struct kvm_state *state, int fd, struct error *err)
-{
-	struct kvm_msr_entry away = {.index = MSR_TSC, .data = TSC_ELSEWHERE};
-
-	if (!find_msr(state, &state->vcpu[0], MSR_TSC))
-		return 0;
-	return transfer_msrs(fd, KVM_SET_MSRS, &away, 1, err);
-}
-
-/* All MSRs, and the APIC's deadline again when the TSC is what it should be. */
 static int set_msrs(const struct kvm_state *state, const struct kvm_vcpu_state *vcpu,
 		    int fd, struct error *err)
 {
-	struct kvm_msr_entry *deadline = find_msr(state, vcpu, MSR_TSC_DEADLINE);
-	int r = vcpu == &state->vcpu[0] ? part_tsc(state, fd, err) : 0;
+	size_t size = sizeof(struct kvm_msr_entry), count = state->msr_count;
+	cleanup_free struct kvm_msr_entry *entries = calloc(count + 2, size);
+	const struct kvm_msr_entry *deadline = find_msr(state, vcpu, MSR_TSC_DEADLINE);
+	struct kvm_msr_entry *at = entries;
 
-	if (!r)
-		r = transfer_msrs(fd, KVM_SET_MSRS, vcpu->msrs, state->msr_count, err);
-	if (!r && deadline)
-		r = transfer_msrs(fd, KVM_SET_MSRS, deadline, 1, err);
-	return r;
+	if (!entries)
+		return no_memory(err);
+	if (vcpu == &state->vcpu[0] && find_msr(state, vcpu, MSR_TSC))
+		*at++ = (struct kvm_msr_entry){.index = MSR_TSC, .data = TSC_ELSEWHERE};
+	memcpy(at, vcpu->msrs, count * size);
+	at += count;
+	if (deadline)
+		*at++ = *deadline;
+	return transfer_msrs(fd, KVM_SET_MSRS, entries, (uint32_t)(at - entries), err);
 }
 
 static int set_vcpu(const struct kvm_state *state, const struct kvm_vcpu_state *saved,

@@ -170,7 +170,7 @@ static int load(struct machine *m, const struct machine_config *config, uint64_t
 		return r;
 	snprintf(cmdline, sizeof(cmdline),
 		 "console=ttyS0 quiet reboot=t panic=-1 pci=off tsc=reliable "
-		 "no_timer_check random.trust_cpu=on%s",
+		 "no_timer_check random.trust_cpu=on nowatchdog psi=0%s",
 		 mitigations());
 	return boot_load(&m->mem, config->kernel, config->initramfs, cmdline, ACPI_BASE,
 			 entry, err);

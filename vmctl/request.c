@@ -52,8 +52,8 @@ static void on_deadline(struct loop_timer *timer)
 	struct request *request = container_of(timer, struct request, deadline);
 	struct error err;
 
-	error_say(&err, ETIMEDOUT, "the VM's process did not answer within %d s",
-		  REQUEST_DEADLINE_MS / 1000);
+	error_say(&err, ETIMEDOUT, "the VM's process did not answer within %u s",
+		  request->vm->broker->config.deadline_ms / 1000);
 	request_fail(request, &err);
 }
 
@@ -76,7 +76,9 @@ struct request *request_new(struct client *client, json_t *seq, struct vmproc *v
 
 void request_wait(struct request *request)
 {
-	loop_timer_set(&request->vm->broker->loop, &request->deadline, REQUEST_DEADLINE_MS);
+	struct broker *broker = request->vm->broker;
+
+	loop_timer_set(&broker->loop, &request->deadline, broker->config.deadline_ms);
 }
 
 int request_ask(struct request *request, json_t *question, const int *fds, unsigned count,

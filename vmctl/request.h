@@ -10,8 +10,6 @@
 #include <jansson.h>
 #include <stdint.h>
 
-#define REQUEST_DEADLINE_MS 10000 /* for an answer of a VM process */
-
 struct client;
 struct fork;
 struct vmproc;

@@ -33,6 +33,7 @@ static int serve_kvm(const struct serve_options *options, int listen_fd, struct 
 	    .images = options->images,
 	    .engine = "kvm",
 	    .vm_program = options->vm_program,
+	    .deadline_ms = options->deadline_ms,
 	};
 	struct broker broker;
 	int r = broker_init(&broker, &config, err);
@@ -122,8 +123,9 @@ int serve_main(int argc, char **argv)
 	    {"images", required_argument, NULL, 'i'},
 	    {"engine", required_argument, NULL, 'e'},
 	    {"host-memory-mib", required_argument, NULL, 'm'},
-	    {"vm-program", required_argument, NULL, 'p'}, /* for tests */
-	    {"ports", required_argument, NULL, 'n'},	  /* for tests */
+	    {"vm-program", required_argument, NULL, 'p'},  /* for tests */
+	    {"ports", required_argument, NULL, 'n'},	   /* for tests */
+	    {"deadline-ms", required_argument, NULL, 'd'}, /* for tests */
 	    {"help", no_argument, NULL, 'h'},
 	    {0},
 	};
@@ -142,6 +144,8 @@ int serve_main(int argc, char **argv)
 			options.vm_program = optarg;
 		else if (c == 'n')
 			options.ports = (int)strtol(optarg, NULL, 10);
+		else if (c == 'd')
+			options.deadline_ms = (unsigned)strtoul(optarg, NULL, 10);
 		else if (c == 'm' && parse_memory(optarg, &options.host_memory_mib))
 			continue;
 		else

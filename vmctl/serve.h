@@ -9,8 +9,9 @@
 
 struct serve_options {
 	const char *socket, *images, *engine, *vm_program;
-	int host_memory_mib; /* of the emulated host; 0: choose */
-	int ports;	     /* descriptors from SPAWN_FIRST_FD on that are clients, too */
+	int host_memory_mib;  /* of the emulated host; 0: choose */
+	int ports;	      /* descriptors from SPAWN_FIRST_FD on that are clients, too */
+	unsigned deadline_ms; /* as struct broker_config has it */
 };
 
 /** serve_main() - the subcommand. Return: an exit status. */

@@ -78,10 +78,7 @@ static void close_fds(struct vm_fork_fds *fds)
 	fds->count = 0;
 }
 
-/*
- * The order is done with; what is left of the descriptors is of children that there
- * are not. The answer goes out first: their end looks like that of a child.
- */
+/* The order is done with; what is left of the descriptors is of no child. */
 static void finish(struct vm_fork *fork, json_t *reply)
 {
 	json_t *order = fork->order;

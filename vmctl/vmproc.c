@@ -25,7 +25,7 @@
 /* A log of 64 KiB, when JSON has escaped every byte of it, and some more. */
 #define MESSAGE_MAX (512u << 10)
 #define ERRNUM_MAX  4096
-#define FDS_MAX	    (VM_FORK_BATCH * VMPROC_FDS)
+#define FDS_MAX	    ((size_t)VM_FORK_BATCH * VMPROC_FDS)
 
 static void vmproc_free(struct vmproc *vm)
 {
@@ -112,20 +112,21 @@ static void on_exited(struct loop_source *source, uint32_t revents)
 	gone(vm, 0, VMPROC_GRACE_MS);
 }
 
+static void set_pid(struct vmproc *vm, pid_t pid)
+{
+	vm->pid = pid;
+	list_add_before(&vm->broker->pids[(unsigned)pid % BROKER_BUCKETS], &vm->pid_bucket);
+}
+
 /* A fork has spoken for the first time: @pid is what the kernel says of it. */
 static int meet(struct vmproc *vm, pid_t pid)
 {
-	struct vmproc *other;
-
-	list_for_each (other, &vm->broker->vms, struct vmproc, link)
-		if (other->pid == pid && !other->dead)
-			return -EPROTO;
-	if (pid <= 1 || pid == getpid())
+	if (pid <= 1 || pid == getpid() || broker_find_pid(vm->broker, pid))
 		return -EPROTO;
 	vm->pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
 	if (vm->pidfd < 0)
 		return -errno;
-	vm->pid = pid;
+	set_pid(vm, pid);
 	return loop_add(&vm->broker->loop, &vm->exited, vm->pidfd, EPOLLIN, on_exited);
 }
 
@@ -134,17 +135,14 @@ static void on_child(const struct vmproc *parent, const json_t *message)
 {
 	json_int_t pid = json_integer_value(json_object_get(message, "pid"));
 	json_int_t status = json_integer_value(json_object_get(message, "status"));
-	struct vmproc *vm;
+	struct vmproc *vm = broker_find_pid(parent->broker, (pid_t)pid);
+	struct pollfd state = {.events = POLLIN};
 
-	list_for_each (vm, &parent->broker->vms, struct vmproc, link) {
-		struct pollfd state = {.fd = vm->pidfd, .events = POLLIN};
-
-		if (vm->parent != parent->channel.id || vm->pid != pid || vm->dead)
-			continue;
-		if (poll(&state, 1, 0) == 1)
-			gone(vm, (int)status, 0);
+	if (!vm || vm->parent != parent->channel.id)
 		return;
-	}
+	state.fd = vm->pidfd;
+	if (poll(&state, 1, 0) == 1)
+		gone(vm, (int)status, 0);
 }
 
 static void on_event(struct vmproc *vm, const json_t *message, const char *event)
@@ -259,6 +257,7 @@ void vmproc_reaped(struct vmproc *vm, int status)
 	while (vm->control_fd >= 0 && take_message(vm))
 		;
 	vm->dead = true;
+	list_del(&vm->pid_bucket);
 	close_control(vm);
 	loop_del(&vm->broker->loop, &vm->exited);
 	loop_timer_cancel(&vm->grace);
@@ -385,7 +384,7 @@ static int vmproc_exec(struct vmproc *vm, struct error *err)
 	close_fds(fds);
 	if (pid < 0)
 		return pid;
-	vm->pid = pid;
+	set_pid(vm, pid);
 	return 0;
 }
 
@@ -414,6 +413,7 @@ static struct vmproc *vmproc_new(struct broker *broker, const struct vmproc_spec
 	snprintf(vm->template, sizeof(vm->template), "%s", spec->template);
 	loop_timer_init(&vm->grace, on_grace);
 	list_init(&vm->requests);
+	list_init(&vm->pid_bucket);
 	broker->last_id++;
 	broker->vm_count++;
 	list_add_before(&broker->vms, &vm->link);

@@ -52,6 +52,7 @@ struct vmproc_spec {
 
 struct vmproc {
 	struct link link, bucket; /* on the broker's lists */
+	struct link pid_bucket;	  /* likewise, while its process is known and lives */
 	struct broker *broker;
 	struct channel channel;		    /* its id is the VM's */
 	struct loop_source control, exited; /* the sources of control_fd and pidfd */

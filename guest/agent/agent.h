@@ -9,7 +9,7 @@
  * its first frame to its end (feed.c: its stdin, output.c: its stdout and stderr,
  * spawn.c: its process), repl.c keeps the Python REPL, group.c and purge.c hold
  * what a run started together so that it can be killed, reap.c collects the dead,
- * wake.c gives the guest its identity.
+ * wake.c gives the guest its identity, reclaim.c gives free memory back to the host.
  *
  * PID 1 must not die: the kernel panics then. Failures end the run they concern,
  * with a sentence on its stderr; what concerns no run goes to the log.

@@ -34,6 +34,9 @@ struct repl {
 	unsigned int failures;	  /* ends in a row before it was warm */
 	unsigned int resets_due;  /* AGENT_RESET_DONE frames to send */
 	unsigned int wakes_due;	  /* AGENT_AWAKE frames to send */
+	unsigned int reseeds;	  /* "reseed" without an answer */
+	bool alone;		  /* while idle: nothing of the user's runs */
+	bool stale;		  /* to be reseeded before its next run */
 	struct loop_timer reseed; /* how long they wait for a busy REPL */
 	bool ready_sent;
 };
@@ -45,8 +48,9 @@ void repl_init(struct repl *repl, struct agent *agent);
 void repl_next(struct repl *repl);
 
 /**
- * repl_reseed() - have Python's generators take fresh entropy; AGENT_AWAKE follows.
- * A REPL deep in C code gets it later, before its next line of Python.
+ * repl_reseed() - have Python's generators take fresh entropy before they are used
+ * again; AGENT_AWAKE follows. A REPL deep in C code gets it later, before its next line of
+ * Python.
  */
 void repl_reseed(struct repl *repl);
 

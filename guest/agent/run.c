@@ -12,6 +12,7 @@
 
 #include "guest/agent/agent.h"
 #include "guest/agent/log.h"
+#include "guest/agent/reclaim.h"
 #include "util/io.h"
 
 #include <errno.h>
@@ -107,6 +108,7 @@ void run_started(struct run *run)
 	run->started = true;
 	close_ends(run);
 	port_send(&run->agent->port, run->stream, AGENT_STARTED, NULL, 0);
+	reclaim_soon(&run->agent->loop);
 }
 
 void run_ended(struct run *run, struct agent_exit status)

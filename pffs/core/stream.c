@@ -71,13 +71,14 @@ int stream_append(struct stream *s, const void *data, size_t len)
 
 ssize_t stream_read(const struct stream *s, uint64_t offset, void *to, size_t len)
 {
-	uint64_t start = tail_start(s);
+	uint64_t start;
 	ssize_t n;
 
+	while (s->past && offset < s->past->bytes.size)
+		s = &s->past->bytes;
 	if (offset >= s->size)
 		return 0;
-	if (s->past && offset < s->past->bytes.size)
-		return stream_read(&s->past->bytes, offset, to, len);
+	start = tail_start(s);
 	if (len > s->size - offset)
 		len = (size_t)(s->size - offset);
 	if (offset >= start) {
@@ -156,14 +157,22 @@ void stream_drop(struct stream *s, uint64_t offset)
 	}
 }
 
-void stream_fini(struct stream *s)
+static void fini_own(struct stream *s)
 {
 	buf_fini(&s->tail);
 	if (s->spool_fd >= 0)
 		close(s->spool_fd);
-	if (s->past && !--s->past->refs) {
-		stream_fini(&s->past->bytes);
-		free(s->past);
-	}
+}
+
+void stream_fini(struct stream *s)
+{
+	struct stream_past *past = s->past, *older;
+
+	fini_own(s);
 	*s = STREAM_EMPTY;
+	for (; past && !--past->refs; past = older) {
+		older = past->bytes.past;
+		fini_own(&past->bytes);
+		free(past);
+	}
 }

@@ -67,8 +67,7 @@ static int parse(char *text, const char **names, struct fork_order *order,
 		names[order->count++] = name;
 	}
 	if (order->count == 1 && strspn(names[0], "0123456789") == strlen(names[0])) {
-		order->count =
-		    strlen(names[0]) <= 4 ? (size_t)atoi(names[0]) : FORK_MAX + 1;
+		order->count = strtoul(names[0], NULL, 10);
 		return 0;
 	}
 	order->names = names;

@@ -10,6 +10,12 @@
 /** fs_node() - what a request is about. Return: false when it was answered ENOENT. */
 bool fs_node(fuse_req_t req, fuse_ino_t ino, struct node *node);
 
+/**
+ * fs_child() - what a name in a directory stands for.
+ * Return: false when the request was answered with an error.
+ */
+bool fs_child(fuse_req_t req, fuse_ino_t parent, const char *name, struct node *node);
+
 /** fs_refuse() - answer with an error; keep its sentence where the user looks. */
 void fs_refuse(fuse_req_t req, struct fs *fs, struct sandbox *sb, const struct error *err);
 

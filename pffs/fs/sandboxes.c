@@ -102,15 +102,11 @@ static void remove_template(fuse_req_t req, const struct node *node)
 
 void fs_rmdir(fuse_req_t req, fuse_ino_t parent, const char *name)
 {
-	struct node dir, node;
-	int r;
+	struct node node;
 
-	if (!fs_node(req, parent, &dir))
+	if (!fs_child(req, parent, name, &node))
 		return;
-	r = node_child(&dir, name, &node);
-	if (r < 0)
-		fuse_reply_err(req, -r);
-	else if (node.kind == KIND_SANDBOX)
+	if (node.kind == KIND_SANDBOX)
 		remove_sandbox(req, &node);
 	else if (node.kind == KIND_TEMPLATE)
 		remove_template(req, &node);
@@ -155,17 +151,13 @@ static void freeze_sandbox(fuse_req_t req, const struct node *node, const struct
 void fs_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t newparent,
 	       const char *newname, unsigned flags)
 {
-	struct node from, to, node;
+	struct node to, node;
 	folder_t folder = FOLDER_ROOT;
-	int r;
 
-	if (!fs_node(req, parent, &from) || !fs_node(req, newparent, &to))
+	if (!fs_node(req, newparent, &to) || !fs_child(req, parent, name, &node))
 		return;
-	r = node_child(&from, name, &node);
-	if (r == 0 && flags & ~1u) /* 1 is RENAME_NOREPLACE, which is what we do */
-		r = -EINVAL;
-	if (r < 0)
-		fuse_reply_err(req, -r);
+	if (flags & ~1u) /* 1 is RENAME_NOREPLACE, which is what we do */
+		fuse_reply_err(req, EINVAL);
 	else if (node.kind == KIND_SANDBOX && to.kind == KIND_TEMPLATES)
 		freeze_sandbox(req, &node, &to, newname);
 	else if (node.kind == KIND_SANDBOX && node_folder(&to, &folder))

@@ -62,17 +62,24 @@ bool fs_node(fuse_req_t req, fuse_ino_t ino, struct node *node)
 	return r == 0;
 }
 
-void fs_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
+bool fs_child(fuse_req_t req, fuse_ino_t parent, const char *name, struct node *node)
 {
-	struct node dir, node;
+	struct node dir;
 	int r;
 
 	if (!fs_node(req, parent, &dir))
-		return;
-	r = node_child(&dir, name, &node);
+		return false;
+	r = node_child(&dir, name, node);
 	if (r < 0)
 		fuse_reply_err(req, -r);
-	else
+	return r == 0;
+}
+
+void fs_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
+{
+	struct node node;
+
+	if (fs_child(req, parent, name, &node))
 		fs_reply_entry(req, &node);
 }
 

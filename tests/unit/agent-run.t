@@ -637,6 +637,58 @@ def frames_carry_the_epoch_of_the_wake(agent):
     same(agent.epochs, {9})
 
 
+SEED = "import random; random.seed(1); state = random.getstate()"
+WATCH = """
+import threading, time
+seen = []
+def watch():
+    while random.getstate() == state:
+        time.sleep(0.01)
+    seen.append(time.monotonic())
+watcher = threading.Thread(target=watch)
+"""
+
+
+@test
+def a_wake_does_not_wait_for_a_run_when_a_thread_is_there(agent):
+    agent.python(SEED + WATCH + "watcher.start()")
+    agent.wake(9)
+    time.sleep(0.5)
+    same_run(agent.python("watcher.join(); print(time.monotonic() - seen[0] > 0.3)"), b"True\n")
+
+
+@test
+def a_wake_does_not_wait_for_a_run_when_a_handler_is_there(agent):
+    agent.python(SEED + """
+import signal, time
+def look(*_):
+    global differs
+    differs = random.getstate() != state
+signal.signal(signal.SIGALRM, look)
+signal.setitimer(signal.ITIMER_REAL, 0.5)
+""")
+    agent.wake(9)
+    time.sleep(0.7)
+    same_run(agent.python("print(differs)"), b"True\n")
+    agent.python("signal.signal(signal.SIGALRM, signal.SIG_DFL)")
+
+
+@test
+def wakes_during_a_run_reseed_it(agent):
+    run = agent.begin(PYTHON, SEED + """
+import time
+print("seeded", flush=True)
+while random.getstate() == state:
+    time.sleep(0.01)
+""")
+    run.wait_out(b"seeded")
+    count = agent.seen.count(AWAKE)
+    agent.send_wake(9)
+    agent.send_wake(10)
+    agent.wait_seen(AWAKE, count + 2)
+    same_run(run.wait(), b"seeded\n")
+
+
 CHANGED = "print(random.random() == random.Random(1).random())"
 
 

@@ -125,7 +125,8 @@ class Client:
 
 
 class Server:
-    def __init__(self, directory):
+    def __init__(self, directory, options=()):
+        self.options = list(options)
         self.path = os.path.join(directory, "sock")
         images = os.path.join(directory, "images")
         os.makedirs(os.path.join(images, "templates"))
@@ -138,7 +139,7 @@ class Server:
 
     def start(self, _, images):
         return subprocess.Popen([VMCTL, "serve", "--engine", "kvm", "--socket", self.path,
-                                 "--images", images, "--vm-program", FAKE_VM])
+                                 "--images", images, "--vm-program", FAKE_VM] + self.options)
 
     def client(self, **fields):
         return Client(self.path, **fields)
@@ -199,7 +200,7 @@ def gone(pid):
 
 def run(number, name, test, server_class):
     with tempfile.TemporaryDirectory() as directory:
-        server = server_class(directory)
+        server = server_class(directory, getattr(test, "options", ()))
         ended = None
         try:
             test(server)

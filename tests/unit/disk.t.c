@@ -197,7 +197,8 @@ static unsigned open_files(void)
 
 	while (dir && readdir(dir))
 		n++;
-	closedir(dir);
+	if (dir)
+		closedir(dir);
 	return n;
 }
 

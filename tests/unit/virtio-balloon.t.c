@@ -90,7 +90,7 @@ static void test_unaligned(void)
 	report(mem.base + BLOCK, 4095);
 	report(mem.base + BLOCK + 100, 0);
 	is_int(missing_pages(), 0, "no part of a page is given back");
-	report(mem.base + BLOCK + 100, 3 * 4096);
+	report(mem.base + BLOCK + 100, 0x3000);
 	is_int(missing_pages(), 2, "whole pages inside a block are");
 	for (unsigned i = 0; i < 4096; i++)
 		bad += mem.base[BLOCK + i] != 0xaa;

@@ -19,7 +19,6 @@ sys.path.insert(0, os.path.join(HERE, "../unit"))
 sys.dont_write_bytecode = True
 import broker_kit as kit  # noqa: E402 # pylint: disable=wrong-import-position
 
-VMCTL = os.environ.get("VMCTL", os.path.join(HERE, "../../vmctl/vmctl"))
 IMAGES = os.environ.get("PFFS_IMAGES", "/var/cache/pffs")
 ENGINE = os.environ.get("PFFS_ENGINE", "auto")
 WAKE, RUN, CODE = 1, 2, 3
@@ -156,10 +155,10 @@ class Server:
     def __init__(self, directory):
         self.path = os.path.join(directory, "sock")
         self.process = subprocess.Popen(
-            [VMCTL, "serve", "--engine", ENGINE, "--socket", self.path, "--images", IMAGES,
-             "--host-memory-mib", "8192"])
+            [kit.VMCTL, "serve", "--engine", ENGINE, "--socket", self.path, "--images", IMAGES])
         deadline = time.monotonic() + PATIENCE
-        while not os.path.exists(self.path) and time.monotonic() < deadline:
+        while not os.path.exists(self.path) and self.process.poll() is None:
+            assert time.monotonic() < deadline, "vmctl does not listen"
             time.sleep(0.01)
         self.client = kit.Client(self.path)
         self.client.guests = []
@@ -227,19 +226,19 @@ def test_running(server):
 def test_storm(server):
     "forks during heavy disk writes: every copy of the disk is whole"
     parent = server.boot()
-    run = parent.begin("for i in $(seq 80); do head -c 300000 /dev/urandom > /root/s$i; "
+    run = parent.begin("for i in $(seq 24); do head -c 150000 /dev/urandom > /root/s$i; "
                        "md5sum /root/s$i >> /root/sums; sync; echo $i; done; sync; "
                        "echo 3 > /proc/sys/vm/drop_caches; md5sum --quiet -c /root/sums; "
                        "wc -l < /root/sums; dmesg | grep -ci 'ext4.*error'; true", 2)
     family = [parent]
-    for turn in range(4):
-        parent.wait(lambda: run.out.count(b"\n") >= 15 * (turn + 1))
+    for turn in range(3):
+        parent.wait(lambda: run.out.count(b"\n") >= 5 * (turn + 1))
         family.append(family[turn].fork())
     sums = set()
     for guest in family:
         its = guest.runs[guest.last]
         guest.wait(lambda: its.status is not None)
-        assert its.out.endswith(b"80\n80\n0\n") and not its.err, (its.out[-300:], its.err)
+        assert its.out.endswith(b"24\n24\n0\n") and not its.err, (its.out[-300:], its.err)
         sums.add(guest.run("md5sum /root/sums", 2))
     assert len(sums) > 1, "the copies have not parted"
 
@@ -339,43 +338,61 @@ def test_two_vcpus(server):
     assert child.run("import os; print(len(os.sched_getaffinity(0)))") == "2\n"
 
 
+def explain(server, name, error):
+    """Say what failed, and what the newest guests had said. Begin anew."""
+    where = traceback.extract_tb(error.__traceback__)[-1]
+    print("#", name, type(error).__name__, error, where.line, flush=True)
+    try:
+        for guest in server.client.guests[-2:]:
+            log = server.client.request("log", vm=guest.vm).get("log", "")
+            print("# VM", guest.vm, log[-1500:].replace("\n", "\n# "), flush=True)
+    except (kit.Closed, OSError):
+        pass
+    server.client.close()
+    server.client = kit.Client(server.path)
+    server.client.guests = []
+    for left in server.client.request("list")["vms"]:
+        server.client.request("destroy", vm=left["vm"])
+
+
+def run(server, number, name, test):
+    start = time.monotonic()
+    failure = None
+    try:
+        test(server)
+        server.clean()
+    except (AssertionError, kit.Closed, OSError, KeyError, ValueError) as error:
+        failure = error
+    print("not ok" if failure is not None else "ok", number, "-", test.__doc__, flush=True)
+    print("# %s took %.1f s" % (name, time.monotonic() - start), flush=True)
+    if failure is not None:
+        explain(server, name, failure)
+    return failure is None
+
+
+def skip(why):
+    if os.environ.get("PFFS_MUST_WORK") == "1":
+        print("1..1\nnot ok 1 -", why)
+        return 1
+    print("1..0 # SKIP", why)
+    return 0
+
+
 def main():
-    tests = [(n, t) for n, t in globals().items() if n.startswith("test_")]
+    if not os.path.exists(kit.VMCTL) or not os.path.exists(os.path.join(IMAGES, "kernel")):
+        return skip(f"no vmctl or no images in {IMAGES}: make, guest/images/build all")
     wanted = sys.argv[1:]
-    tests = [(n, t) for n, t in tests if not wanted or n in wanted]
+    tests = [(n, t) for n, t in globals().items()
+             if n.startswith("test_") and (not wanted or n in wanted)]
     print("1..%d" % len(tests), flush=True)
-    failed = 0
     with tempfile.TemporaryDirectory() as directory:
         server = Server(directory)
-        for number, (name, test) in enumerate(tests, 1):
-            start = time.monotonic()
-            failure = None
-            try:
-                test(server)
-                server.clean()
-            except (AssertionError, kit.Closed, OSError, KeyError, ValueError) as error:
-                failure = error
-                log = ""
-                for guest in server.client.guests:
-                    try:
-                        log += server.client.request("log", vm=guest.vm).get("log", "")[-1500:]
-                    except (kit.Closed, OSError):
-                        break
-                where = traceback.extract_tb(error.__traceback__)[-1]
-                print("#", name, type(error).__name__, error, where.line, flush=True)
-                for line in log.split("\n"):
-                    print("#", line, flush=True)
-                server.client.close()
-                server.client = kit.Client(server.path)
-                server.client.guests = []
-                for left in server.client.request("list")["vms"]:
-                    server.client.request("destroy", vm=left["vm"])
-            failed += failure is not None
-            print("not ok" if failure is not None else "ok", number, "-", test.__doc__, flush=True)
-            print("# %s took %.1f s" % (name, time.monotonic() - start), flush=True)
-        server.process.terminate()
-        server.process.wait(PATIENCE)
-    return 1 if failed else 0
+        try:
+            good = [run(server, number, *test) for number, test in enumerate(tests, 1)]
+        finally:
+            server.process.terminate()
+            server.process.wait(PATIENCE)
+    return 0 if all(good) else 1
 
 
 sys.exit(main())
