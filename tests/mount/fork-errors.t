@@ -62,20 +62,25 @@ is "$got" ENOMEM "no memory"
 like "$(cat demo/error)" memory "error says so"
 unharmed "no memory"
 
-# The agent stands still for a while, and more is on its way to it than its port takes.
+# The agent stands still for a while, first with nothing to read, and then with more on its
+# way to it than its port takes.
 cat > demo/bash <<'CODE'
 mkdir -p /sys/fs/cgroup/ice && cd /sys/fs/cgroup/ice || exit
 {
 	sleep 2
 	echo 1 > cgroup.procs
 	echo 1 > cgroup.freeze
-	sleep 25
+	sleep 30
 	echo 0 > cgroup.freeze
 } > /dev/null 2>&1 &
 CODE
 is "$(cat demo/exit)" 0 "a guest whose agent will stand still"
 is "$(ask demo <<< 'print(x)')" 41 "but does not yet"
 sleep 4
+timeout 3 mkdir demo/forks/a
+is "$?" 124 "who waits for a fork that does not wake can be ended"
+is "$(forks)" "" "and there is no fork"
+like "$(cat demo/error)" interrupted "as error says"
 fails_with ok "much for it to read" write-zeros demo/exec 600000
 fails_with EAGAIN "a fork of it" mkdir demo/forks/a
 like "$(cat demo/error)" 'try again' "error says what to do"
