@@ -381,6 +381,16 @@ static uint16_t smallest_layer(const struct disk *disk)
 	return (uint16_t)least;
 }
 
+/* The next cluster from @from on that @layer holds, which holds one there. */
+static uint64_t next_held(const struct disk *disk, uint16_t layer, uint64_t from)
+{
+	const uint16_t *at = disk->map + from;
+
+	while (*at != layer)
+		at++;
+	return (uint64_t)(at - disk->map);
+}
+
 /* Make room for a layer: copy what the smallest one holds into the top. */
 static int fold(struct disk *disk, struct error *err)
 {
@@ -389,8 +399,7 @@ static int fold(struct disk *disk, struct error *err)
 	for (uint64_t i = 0; disk->fd[layer] >= 0; i++) {
 		int r;
 
-		if (disk->map[i] != layer)
-			continue;
+		i = next_held(disk, layer, i);
 		r = copy_up(disk, layer, i * DISK_CLUSTER, cluster_end(disk, i));
 		if (r < 0) {
 			punch(disk, i * DISK_CLUSTER, cluster_end(disk, i));
