@@ -2,6 +2,7 @@
 # A hundred forks at once, each with a life of its own; forks that come and go leave
 # nothing behind; and five in the middle of a run outlive their parent. PFFS_LONG=1 makes
 # a thousand forks and not two hundred.
+[ "${PFFS_LONG:-}" != 1 ] || export PFFS_TEST_FILE_LIMIT=3600
 . "$(dirname "$0")/lib.sh"
 many=100
 rounds=4
