@@ -40,7 +40,7 @@
 #define VM_FORK_PATIENCE_MS 1000
 #define VM_FORK_HOLD_MS	    20000
 #define VM_FORK_FDS	    2
-#define VM_FORK_BATCH	    126 /* names in an order; Linux passes 253 descriptors */
+#define VM_FORK_BATCH	    64 /* names in an order; 126 at most, and then slower */
 
 struct vm_fork_fds {
 	unsigned count;
