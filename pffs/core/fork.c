@@ -223,10 +223,23 @@ int fork_begin(struct sandbox *parent, const struct fork_order *order, fork_done
 	}
 	fork->done = done;
 	fork->ctx = ctx;
+	if (order->handle)
+		*order->handle = fork;
 	if (fork->early)
 		tell(fork, NULL);
 	fork_next(parent);
 	return 0;
+}
+
+void fork_cancel(struct fork *fork)
+{
+	struct sandbox *parent = sandbox_ref(fork->parent);
+	struct error err;
+
+	error_say(&err, EINTR, "making the fork was interrupted");
+	fail(fork, &err);
+	fork_next(parent);
+	sandbox_unref(parent);
 }
 
 /* The child's record of the runs that go on in both. */
@@ -390,23 +403,6 @@ void fork_settled(struct sandbox *child)
 		guest_go_on(child);
 	if (!fork->waiting)
 		succeed(fork);
-}
-
-void fork_cancel(struct core *core, const void *ctx)
-{
-	struct sandbox *child, *parent;
-	struct error err;
-
-	error_say(&err, EINTR, "the fork was interrupted");
-	list_for_each (child, &core->sandboxes, struct sandbox, link) {
-		if (!child->birth || !child->birth->done || child->birth->ctx != ctx)
-			continue;
-		parent = sandbox_ref(child->birth->parent);
-		fail(child->birth, &err);
-		fork_next(parent);
-		sandbox_unref(parent);
-		return;
-	}
 }
 
 void fork_parent_ended(struct sandbox *parent, const char *reason)

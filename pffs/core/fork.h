@@ -32,6 +32,8 @@ struct fork_order {
 	uid_t uid;
 	gid_t gid;
 	bool early; /* the children are in the world before they are made */
+	struct fork *
+	    *handle; /* set to the fork, which lives until @done is called; or NULL */
 };
 
 /**
@@ -43,14 +45,14 @@ struct fork_order {
 int fork_begin(struct sandbox *parent, const struct fork_order *order, fork_done_fn *done,
 	       void *ctx, struct error *err);
 
+/** fork_cancel() - nobody waits for it any more: it fails with EINTR. */
+void fork_cancel(struct fork *fork);
+
 /** fork_in_flight() - vmctl has been asked for a fork of @parent, and has not answered. */
 bool fork_in_flight(const struct sandbox *parent);
 
 /** fork_next() - make the next fork of @parent if it can be made now. */
 void fork_next(struct sandbox *parent);
-
-/** fork_cancel() - give up the fork whose end is still to be told with @ctx, if any. */
-void fork_cancel(struct core *core, const void *ctx);
 
 /** fork_settled() - @child has woken, died or gone: tell who waits for it. */
 void fork_settled(struct sandbox *child);

@@ -31,10 +31,14 @@ static void done(void *ctx, const struct error *err)
 	done_code = err ? err->code : 0;
 }
 
+static struct fork *ordered; /* the newest */
+
 static int order(struct sandbox *parent, const char *const *names, size_t count)
 {
-	const struct fork_order order = {
-	    .folder = FOLDER_FORKS(parent->serial), .names = names, .count = count};
+	const struct fork_order order = {.folder = FOLDER_FORKS(parent->serial),
+					 .names = names,
+					 .count = count,
+					 .handle = &ordered};
 	struct error err;
 
 	told.count = 0;
@@ -227,23 +231,6 @@ static void one_that_woke_and_died_is_no_fork(struct sandbox *parent)
 	ok(!sandbox_is_busy(parent), "and nothing stays");
 }
 
-static void a_fork_can_be_cancelled(struct sandbox *parent)
-{
-	static int other;
-
-	is_int(order(parent, NULL, 2), 0, "two are ordered");
-	listen_to_core();
-	fork_cancel(&core, &other);
-	is_int(told.count, 0, "somebody else's fork is cancelled");
-	fork_cancel(&core, &told);
-	is_int(told.code, -EINTR, "and these: EINTR");
-	ok(!sandbox_in_folder(&core, FOLDER_FORKS(parent->serial)), "nothing stays");
-	answer_vms(7, 2);
-	is_str(asked_for(), "destroy", "what vmctl made of them is ended");
-	is_int(told.count, 1, "which nobody is told");
-	is_str(sandbox_state_name(parent), "ready", "the parent goes on");
-}
-
 static void a_template_is_no_sandbox(struct sandbox *parent)
 {
 	const struct fork_order order = {.folder = FOLDER_ROOT, .count = 1};
@@ -285,6 +272,29 @@ static void the_link_may_break_while_forks_wake(struct sandbox *parent)
 	is_int(told.code, -EIO, "without a link there is none of them: EIO");
 	is_str(sandbox_state_name(parent), "dead", "nor their parent");
 	ok(!sandbox_is_busy(parent), "and nothing is half made");
+}
+
+static void a_fork_that_nobody_waits_for_is_undone(struct sandbox *parent)
+{
+	static const char *const names[] = {"a", "b"};
+
+	is_int(order(parent, names, 2), 0, "two are ordered");
+	listen_to_core();
+	fork_cancel(ordered);
+	is_int(told.code, -EINTR, "and not waited for: EINTR");
+	ok(!child(parent, "a"), "their names are free");
+	answer_vms(12, 2);
+	is_str(asked_for(), "destroy", "when vmctl has made them, it is to end them");
+	is_int(told.count, 1, "nothing is told twice");
+
+	is_int(order(parent, names, 2), 0, "two more are ordered");
+	listen_to_core();
+	answer_vms(14, 2);
+	awake(14, 2);
+	fork_cancel(ordered);
+	is_int(told.code, -EINTR, "and not waited for when only one has woken");
+	is_str(asked_for(), "destroy", "which is ended, too");
+	ok(!sandbox_is_busy(parent), "nothing is half made");
 }
 
 static void a_parent_that_ends_takes_what_waits(struct sandbox *parent)
@@ -342,8 +352,8 @@ int main(void)
 	many_get_one_request(parent);
 	none_stays_when_one_fails(parent);
 	one_that_woke_and_died_is_no_fork(parent);
-	a_fork_can_be_cancelled(parent);
 	a_template_is_no_sandbox(parent);
+	a_fork_that_nobody_waits_for_is_undone(parent);
 	a_parent_that_ends_takes_what_waits(parent);
 	the_machine_of_a_template_boots_again();
 	the_link_may_break_while_forks_wake(make_last());
