@@ -4,6 +4,7 @@
 #include "util/io.h"
 #include "vmctl/broker.h"
 #include "vmctl/images.h"
+#include "vmctl/procfs.h"
 #include "vmctl/vmproc.h"
 #include "wire/link.h"
 
@@ -22,9 +23,11 @@ json_t *describe_broker(const struct broker *broker)
 {
 	uint64_t up = (io_monotonic_ns() - broker->started_ns) / 1000000000u;
 
-	return json_pack("{s:s, s:s, s:i, s:I, s:o}", "engine", broker->config.engine,
-			 "version", PACKAGE_VERSION, "vms", (int)broker->vm_count,
-			 "uptime_s", (json_int_t)up, "templates",
+	return json_pack("{s:s, s:s, s:i, s:I, s:I, s:i, s:o}", "engine",
+			 broker->config.engine, "version", PACKAGE_VERSION, "vms",
+			 (int)broker->vm_count, "uptime_s", (json_int_t)up,
+			 "memory_available", (json_int_t)procfs_available(), "descriptors",
+			 procfs_descriptors(), "templates",
 			 images_templates(broker->config.images));
 }
 

@@ -11,25 +11,11 @@
 
 #include "util/cleanup.h"
 #include "util/io.h"
+#include "vmctl/procfs.h"
 
-#include <stdlib.h>
-#include <string.h>
 #include <sys/resource.h>
 
 #define ROLLUP_MAX 4096 /* it takes less than 1 KiB */
-
-/* The bytes in the line "KEY:  N kB" of @text; @key includes the colon. */
-static json_int_t field(const char *text, const char *key)
-{
-	size_t len = strlen(key);
-
-	for (const char *line = text; line; line = strchr(line, '\n')) {
-		line += *line == '\n';
-		if (strncmp(line, key, len) == 0)
-			return strtoll(line + len, NULL, 10) << 10;
-	}
-	return 0;
-}
 
 static json_t *memory(void)
 {
@@ -38,9 +24,9 @@ static json_t *memory(void)
 	    io_read_file("/proc/self/smaps_rollup", ROLLUP_MAX, &len, NULL);
 	json_int_t private, pss;
 
-	private = field(text, "Private_Clean:") + field(text, "Private_Dirty:");
-	pss = field(text, "Pss:");
-	return json_pack("{s:I, s:I, s:I}", "memory_bytes", field(text, "Rss:"),
+	private = procfs_bytes(text, "Private_Clean") + procfs_bytes(text, "Private_Dirty");
+	pss = procfs_bytes(text, "Pss");
+	return json_pack("{s:I, s:I, s:I}", "memory_bytes", procfs_bytes(text, "Rss"),
 			 "memory_private", private, "memory_shared",
 			 pss > private ? pss - private : 0);
 }

@@ -193,10 +193,20 @@ int fork_begin(struct sandbox *parent, const struct fork_order *order, fork_done
 	}
 	fork->done = done;
 	fork->ctx = ctx;
+	if (order->handle)
+		*order->handle = fork;
 	if (fork->early)
 		tell(fork, NULL);
 	fork_next(parent);
 	return 0;
+}
+
+void fork_cancel(struct fork *fork)
+{
+	struct error err;
+
+	error_say(&err, EINTR, "making the fork was interrupted");
+	fail(fork, &err);
 }
 
 /* The child's record of the runs that go on in both. */

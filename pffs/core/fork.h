@@ -32,6 +32,8 @@ struct fork_order {
 	uid_t uid;
 	gid_t gid;
 	bool early; /* the children are in the world before they are made */
+	struct fork *
+	    *handle; /* set to the fork, which lives until @done is called; or NULL */
 };
 
 /**
@@ -43,6 +45,9 @@ struct fork_order {
  */
 int fork_begin(struct sandbox *parent, const struct fork_order *order, fork_done_fn *done,
 	       void *ctx, struct error *err);
+
+/** fork_cancel() - nobody waits for it any more: it fails with EINTR. */
+void fork_cancel(struct fork *fork);
 
 /** fork_in_flight() - vmctl has been asked for a fork of @parent, and has not answered. */
 bool fork_in_flight(const struct sandbox *parent);

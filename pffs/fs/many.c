@@ -31,10 +31,17 @@ static void render_names(const struct node *node, FILE *out)
 /* A write that is answered when the children are there. */
 struct pending {
 	fuse_req_t req;
+	struct fork *fork;
 	struct fs *fs;
 	struct sandbox *sb; /* reference, or NULL for a template's */
 	size_t len;
 };
+
+static void pending_free(struct pending *pending)
+{
+	sandbox_unref(pending->sb);
+	free(pending);
+}
 
 static void answer(struct pending *pending, const struct error *err)
 {
@@ -42,8 +49,7 @@ static void answer(struct pending *pending, const struct error *err)
 		fs_refuse(pending->req, pending->fs, pending->sb, err);
 	else
 		fuse_reply_write(pending->req, pending->len);
-	sandbox_unref(pending->sb);
-	free(pending);
+	pending_free(pending);
 }
 
 static void made(void *ctx, struct sandbox *const *children, const struct error *err)
@@ -91,7 +97,7 @@ static int check_text(const char *data, size_t len, struct error *err)
 static int begin(struct handle *h, const char *data, size_t len, struct pending *pending,
 		 struct error *err)
 {
-	struct fork_order order = {.uid = h->uid, .gid = h->gid};
+	struct fork_order order = {.uid = h->uid, .gid = h->gid, .handle = &pending->fork};
 	struct node folder = h->node;
 	const char *names[FORK_MAX];
 	char text[TEXT_MAX + 1];
@@ -120,7 +126,9 @@ static void write_many(struct handle *h, fuse_req_t req, const char *data, size_
 	*pending = (struct pending){.req = req, .fs = h->fs, .sb = h->node.sb, .len = len};
 	if (pending->sb)
 		sandbox_ref(pending->sb);
-	if (begin(h, data, len, pending, &err) < 0)
+	if (!fs_may_wait(req, &pending->fork))
+		pending_free(pending);
+	else if (begin(h, data, len, pending, &err) < 0)
 		answer(pending, &err);
 }
 

@@ -4,6 +4,7 @@
  */
 #pragma once
 
+#include "pffs/core/fork.h"
 #include "pffs/fs/fs.h"
 #include "pffs/fs/handle.h"
 
@@ -24,6 +25,13 @@ void fs_refuse_change(fuse_req_t req, fuse_ino_t parent);
 
 /** fs_reply_entry() - answer with what a name stands for. */
 void fs_reply_entry(fuse_req_t req, const struct node *node);
+
+/**
+ * fs_may_wait() - a signal to who waits for this request cancels *@fork, which is set
+ * while there is one to cancel. Before the fork is begun.
+ * Return: false when a signal came already, and the request was answered.
+ */
+bool fs_may_wait(fuse_req_t req, struct fork **fork);
 
 /** fs_handle() - the handle that an open file carries. */
 static inline struct handle *fs_handle(const struct fuse_file_info *fi)

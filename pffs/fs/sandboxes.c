@@ -10,8 +10,29 @@
 /* A request that is answered when a machine has done what it asks for. */
 struct pending {
 	fuse_req_t req;
-	struct node dir; /* node.sb is a reference */
+	struct fork *fork; /* of mkdir */
+	struct node dir;   /* node.sb is a reference */
 };
+
+static void interrupted(fuse_req_t req, void *data)
+{
+	struct fork **fork = data;
+
+	(void)req;
+	if (*fork)
+		fork_cancel(*fork);
+}
+
+bool fs_may_wait(fuse_req_t req, struct fork **fork)
+{
+	/* Asked first: libfuse would call back at once, inside its own lock. */
+	if (fuse_req_interrupted(req)) {
+		fuse_reply_err(req, EINTR);
+		return false;
+	}
+	fuse_req_interrupt_func(req, interrupted, fork);
+	return true;
+}
 
 static struct pending *pending_new(fuse_req_t req, const struct node *dir)
 {
@@ -72,7 +93,12 @@ void fs_mkdir(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode)
 		return;
 	}
 	pending = pending_new(req, &dir);
-	if (pending && node_fork(&dir, &order, made, pending, &err) < 0)
+	if (!pending)
+		return;
+	order.handle = &pending->fork;
+	if (!fs_may_wait(req, &pending->fork))
+		pending_free(pending);
+	else if (node_fork(&dir, &order, made, pending, &err) < 0)
 		refuse(pending, &err);
 }
 

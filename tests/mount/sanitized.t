@@ -4,7 +4,8 @@
 #
 #   PFFS_SANITIZED  the tree that was built with --enable-sanitizers
 . "$(dirname "$0")/lib.sh"
-core=(session one-run streaming binary transaction stdin tail-poll interrupt bad-input)
+core=(session one-run streaming binary transaction stdin tail-poll interrupt bad-input
+	fork fork-load fork-depth)
 pffs=${PFFS_SANITIZED:-}/pffs/pffs
 [ -x "$pffs" ] || skip_all "no pffs with sanitizers: ./check builds one"
 

@@ -27,6 +27,8 @@ def test_session(server):
     stat = client.request("stat")
     assert stat["engine"] == "kvm" and stat["vms"] == 1 and stat["templates"] == ["default"]
     assert stat["uptime_s"] >= 0 and stat["version"]
+    assert stat["memory_available"] > 1 << 20
+    assert stat["descriptors"] == server.fds(), stat
     stat = client.request("stat", vm=vm)
     assert stat["cpu_usec"] == 5 and stat["memory_bytes"] == 4096 and stat["name"] == "echo-one"
     assert stat["memory_private"] == 1024 and stat["memory_shared"] == 512

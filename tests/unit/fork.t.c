@@ -23,10 +23,14 @@ static void remember(void *ctx, struct sandbox *const *children, const struct er
 	told.first = children[0];
 }
 
+static struct fork *ordered; /* the newest */
+
 static int order(struct sandbox *parent, const char *const *names, size_t count)
 {
-	const struct fork_order order = {
-	    .folder = FOLDER_FORKS(parent->serial), .names = names, .count = count};
+	const struct fork_order order = {.folder = FOLDER_FORKS(parent->serial),
+					 .names = names,
+					 .count = count,
+					 .handle = &ordered};
 	struct error err;
 
 	told.count = 0;
@@ -196,6 +200,29 @@ static void none_stays_when_one_fails(struct sandbox *parent)
 	is_str(sandbox_state_name(parent), "ready", "the parent is as it was");
 }
 
+static void a_fork_that_nobody_waits_for_is_undone(struct sandbox *parent)
+{
+	static const char *const names[] = {"a", "b"};
+
+	is_int(order(parent, names, 2), 0, "two are ordered");
+	listen_to_core();
+	fork_cancel(ordered);
+	is_int(told.code, -EINTR, "and not waited for: EINTR");
+	ok(!child(parent, "a"), "their names are free");
+	answer_vms(12, 2);
+	is_str(asked_for(), "destroy", "when vmctl has made them, it is to end them");
+	is_int(told.count, 1, "nothing is told twice");
+
+	is_int(order(parent, names, 2), 0, "two more are ordered");
+	listen_to_core();
+	answer_vms(14, 2);
+	awake(14, 2);
+	fork_cancel(ordered);
+	is_int(told.code, -EINTR, "and not waited for when only one has woken");
+	is_str(asked_for(), "destroy", "which is ended, too");
+	ok(!sandbox_is_busy(parent), "nothing is half made");
+}
+
 static void a_parent_that_ends_takes_what_waits(struct sandbox *parent)
 {
 	is_int(order(parent, NULL, 2), 0, "two are ordered");
@@ -232,6 +259,7 @@ int main(void)
 	a_child_has_the_runs_of_its_parent(parent);
 	many_get_one_request(parent);
 	none_stays_when_one_fails(parent);
+	a_fork_that_nobody_waits_for_is_undone(parent);
 	a_parent_that_ends_takes_what_waits(parent);
 	the_machine_of_a_template_boots_again();
 	end_world();
