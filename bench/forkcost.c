@@ -33,7 +33,7 @@
 #define ROUNDS	      100
 #define ROUNDS_MAX    10000
 #define EXIT_SKIP     77 /* as automake's tests have it */
-#define SIZE_SECONDS  60 /* that one size of a guest may take in all */
+#define SIZE_SECONDS  30 /* that one size of a guest may take in all */
 #define ROUND_SECONDS 60 /* a round that takes longer has failed */
 
 #define SIZES_MAX 3

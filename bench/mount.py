@@ -24,7 +24,7 @@ MEMORY_MIB = 512    # of a sandbox, unless its parent is to touch more
 MEMORY_SPARE = 384  # MiB that a guest needs beside what is touched
 IDLE_SECONDS = 5    # until a fork counts as idle
 MIB = 1 << 20
-ROW_SECONDS = 40    # after which no other round of the same thing begins
+ROW_SECONDS = 25    # after which no other round of the same thing begins
 BATCH = 50          # forks that one write asks for, when there are to be many
 DESIGN_HOST = 24 << 30
 
