@@ -21,7 +21,6 @@
 #include "util/list.h"
 #include "util/loop.h"
 
-#include <jansson.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -29,6 +28,7 @@
 #define BROKER_BUCKETS	   256
 #define BROKER_DEADLINE_MS 10000
 
+struct links;
 struct vmproc;
 
 struct broker_config {
@@ -36,8 +36,7 @@ struct broker_config {
 	const char *engine;	/* "kvm" or "emulated", as `stat` reports it */
 	const char *vm_program; /* what to execute as `vmctl vm` */
 	unsigned deadline_ms;	/* for an answer of a VM process; 0: BROKER_DEADLINE_MS */
-	/* The templates are disks with these numbers; NULL: they are files. */
-	void (*take_disks)(const char *images, const json_t *units);
+	struct links *links;	/* to the disks that the templates are; NULL: files */
 };
 
 struct broker {

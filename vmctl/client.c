@@ -84,6 +84,9 @@ static int on_channel(struct client *client, const struct link_frame *frame)
 
 static int on_frame(struct client *client, const struct link_frame *frame)
 {
+	if (frame->type == LINK_DISKS)
+		return client->port ? ops_disks(client, frame->payload, frame->len)
+				    : -EPROTO;
 	if (!client->greeted) {
 		if (frame->type == LINK_HELLO)
 			return on_hello(client, frame);
@@ -101,6 +104,7 @@ static int on_frame(struct client *client, const struct link_frame *frame)
 		client_reset(client);
 		return 0;
 	case LINK_HELLO:
+	case LINK_DISKS:
 		break;
 	}
 	return -EPROTO;

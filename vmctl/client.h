@@ -15,7 +15,8 @@
  * breaks the protocol, or with the stream. What the session owned is let go;
  * its VMs run on. A connection is closed when its client breaks the protocol. A
  * port cannot be: the client behind it is told off with LINK_BYE, and frames
- * are ignored until the next LINK_HELLO.
+ * are ignored until the next LINK_HELLO. LINK_DISKS comes from the relay, not from the
+ * client behind it: only a port takes it, in a session or not.
  *
  * Callbacks of other objects queue output for a client, so a client is never
  * freed while it is being written to: client_break() only arranges for its end.

@@ -149,19 +149,19 @@ static void on_settled(struct disks *disks)
 static bool may_pass(struct relay *relay, struct relay_port *port)
 {
 	struct host *host = container_of(relay, struct host, relay);
-	json_t *request;
+	json_t *units;
 	char *text;
 
 	if (!disks_settle(&host->disks))
 		return false;
 	if (port->told == host->disks.generation)
 		return true;
-	request = disks_describe(&host->disks);
-	text = json_dumps(request, JSON_COMPACT);
-	if (text && link_put(&port->out, 0, LINK_CONTROL, text, strlen(text)) == 0)
+	units = disks_describe(&host->disks);
+	text = json_dumps(units, JSON_COMPACT);
+	if (text && link_put(&port->out, 0, LINK_DISKS, text, strlen(text)) == 0)
 		port->told = host->disks.generation;
 	free(text);
-	json_decref(request);
+	json_decref(units);
 	return true;
 }
 

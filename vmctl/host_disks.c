@@ -184,5 +184,6 @@ json_t *disks_describe(const struct disks *disks)
 	for (const struct disk *disk = disks->list; disk; disk = disk->next)
 		if (!disk->failed)
 			json_object_set_new(units, disk->name, json_integer(disk->unit));
-	return json_pack("{s:s, s:i, s:o}", "op", "disks", "seq", 0, "units", units);
+	return json_pack("{s:I, s:o}", "generation", (json_int_t)disks->generation, "units",
+			 units);
 }

@@ -7,8 +7,9 @@
  * QEMU is started with one disk, the guests' upper one, on a virtio-scsi bus. Each
  * template is one more disk there, read-only, added through QEMU's monitor under a
  * logical unit number of its own, which is never given to another one. Which number
- * is which template is what the broker inside is told, by the link operation `disks`,
- * with all of them each time.
+ * is which template is what the broker inside is told, in LINK_DISKS frames, with all of
+ * them each time. Every port is told for itself, so that a request is behind what it needs
+ * to know; the generation shows the broker what it knows already.
  *
  * The directory is looked at when it matters: before each request of a client goes
  * to the broker. A file that is new, or another one under a known name, is added as a
@@ -53,5 +54,5 @@ void disks_fini(struct disks *disks);
  */
 bool disks_settle(struct disks *disks);
 
-/** disks_describe() - the request that tells the broker. Return: new, or NULL. */
+/** disks_describe() - what LINK_DISKS tells the broker. Return: new, or NULL. */
 json_t *disks_describe(const struct disks *disks);

@@ -149,11 +149,12 @@ static int add_ports(struct broker *broker, struct error *err)
 
 static int host_init(struct error *err)
 {
-	static const struct broker_config config = {
+	struct links links = {0};
+	const struct broker_config config = {
 	    .images = IMAGES,
 	    .engine = "emulated",
 	    .vm_program = "/proc/self/exe",
-	    .take_disks = links_take,
+	    .links = &links,
 	};
 	struct broker broker;
 	int r = mount_all(err);
@@ -162,7 +163,7 @@ static int host_init(struct error *err)
 	if (r == 0)
 		r = modules_load(MODULES, err);
 	if (r == 0)
-		r = links_init(IMAGES, err);
+		r = links_init(&links, IMAGES, "/sys", err);
 	if (r == 0)
 		r = access("/dev/kvm", R_OK | W_OK) < 0
 			? error_set(err, errno, "cannot use /dev/kvm")
@@ -173,6 +174,7 @@ static int host_init(struct error *err)
 		r = add_ports(&broker, err);
 	if (r == 0)
 		r = broker_run(&broker, err);
+	links_fini(&links);
 	return r;
 }
 

@@ -11,19 +11,18 @@
 #include <sys/stat.h>
 #include <time.h>
 
-#define DEVICES	      "/sys/bus/scsi/devices"
 #define DISK_WAIT_MS  10000
 #define DISK_PAUSE_NS 1000000
 
 /* The block device that a SCSI device, HOST:CHANNEL:TARGET:UNIT, became; to free(). */
-static char *block_of(const char *device)
+static char *block_of(const struct links *links, const char *device)
 {
 	cleanup_free char *path = NULL;
 	cleanup_closedir DIR *blocks = NULL;
 	const struct dirent *entry;
 	char *disk = NULL;
 
-	if (asprintf(&path, DEVICES "/%s/block", device) < 0) {
+	if (asprintf(&path, "%s/bus/scsi/devices/%s/block", links->sysfs, device) < 0) {
 		path = NULL;
 		return NULL;
 	}
@@ -36,54 +35,41 @@ static char *block_of(const char *device)
 }
 
 /* The path of the block device of a unit, to free(), or NULL while there is none. */
-static char *find_disk(int unit)
+static char *find_disk(const struct links *links, json_int_t unit)
 {
-	cleanup_closedir DIR *devices = opendir(DEVICES);
+	cleanup_free char *path = images_path(links->sysfs, "bus/scsi/devices", NULL);
+	cleanup_closedir DIR *devices = path ? opendir(path) : NULL;
 	const struct dirent *entry;
 	char wanted[32];
 
-	snprintf(wanted, sizeof(wanted), ":0:0:%d", unit);
+	snprintf(wanted, sizeof(wanted), ":0:0:%lld", (long long)unit);
 	while (devices && (entry = readdir(devices))) {
 		const char *address = strchr(entry->d_name, ':');
 
 		if (address && strcmp(address, wanted) == 0)
-			return block_of(entry->d_name);
+			return block_of(links, entry->d_name);
 	}
 	return NULL;
 }
 
 /* Have the kernel look for a unit; what it knows already stays as it is. */
-static void scan_for(int unit)
+static void scan_for(const struct links *links, json_int_t unit)
 {
-	cleanup_close int fd =
-	    open("/sys/class/scsi_host/host0/scan", O_WRONLY | O_CLOEXEC);
+	cleanup_free char *path =
+	    images_path(links->sysfs, "class/scsi_host/host0/scan", NULL);
+	cleanup_close int fd = path ? open(path, O_WRONLY | O_CLOEXEC) : -1;
 	char text[32];
-	int len = snprintf(text, sizeof(text), "0 0 %d\n", unit);
+	int len = snprintf(text, sizeof(text), "0 0 %lld\n", (long long)unit);
 
 	if (fd < 0 || write(fd, text, (size_t)len) < 0)
-		fprintf(stderr, "vmctl: cannot look for disk %d: %s\n", unit,
+		fprintf(stderr, "vmctl: cannot look for disk %lld: %s\n", (long long)unit,
 			strerror(errno));
 }
 
-static char *wait_disk(int unit, struct error *err)
+static int link_disk(const char *disk, const char *path, struct error *err)
 {
-	uint64_t until = io_monotonic_ns() + DISK_WAIT_MS * 1000000ull;
-	const struct timespec pause = {.tv_nsec = DISK_PAUSE_NS};
-	char *disk;
+	cleanup_free char *fresh = NULL;
 
-	while (!(disk = find_disk(unit)) && io_monotonic_ns() < until)
-		nanosleep(&pause, NULL);
-	if (!disk)
-		error_say(err, ENODEV, "disk %d has not appeared", unit);
-	return disk;
-}
-
-static int link_disk(int unit, const char *path, struct error *err)
-{
-	cleanup_free char *disk = wait_disk(unit, err), *fresh = NULL;
-
-	if (!disk)
-		return err->code;
 	if (asprintf(&fresh, "%s.new", path) < 0) {
 		fresh = NULL;
 		return error_set(err, ENOMEM, "cannot link %s", path);
@@ -93,56 +79,164 @@ static int link_disk(int unit, const char *path, struct error *err)
 	return 0;
 }
 
-int links_init(const char *images, struct error *err)
+static void wait_a_bit(uint64_t *now)
+{
+	const struct timespec pause = {.tv_nsec = DISK_PAUSE_NS};
+
+	nanosleep(&pause, NULL);
+	*now = io_monotonic_ns();
+}
+
+static int link_upper(struct links *links, const char *path, struct error *err)
+{
+	uint64_t now = io_monotonic_ns(), until = now + links->wait_ms * 1000000ull;
+	cleanup_free char *disk = NULL;
+
+	while (!(disk = find_disk(links, HOST_UPPER_UNIT)) && now < until)
+		wait_a_bit(&now);
+	if (!disk)
+		return error_say(err, ENODEV, "the upper disk has not appeared");
+	return link_disk(disk, path, err);
+}
+
+int links_init(struct links *links, const char *images, const char *sysfs,
+	       struct error *err)
 {
 	cleanup_free char *upper = images_path(images, "upper.ext4", NULL);
 	cleanup_free char *folder = images_path(images, "templates", NULL);
 
-	if (!upper || !folder)
+	*links = (struct links){
+	    .images = images,
+	    .sysfs = sysfs,
+	    .linked = json_object(),
+	    .given_up = json_object(),
+	    .wait_ms = DISK_WAIT_MS,
+	};
+	if (!upper || !folder || !links->linked || !links->given_up)
 		return error_set(err, ENOMEM, "cannot link the disks");
 	if (mkdir(folder, 0755) < 0)
 		return error_set(err, errno, "cannot make %s", folder);
-	return link_disk(HOST_UPPER_UNIT, upper, err);
+	return link_upper(links, upper, err);
 }
 
-static int link_template(const char *folder, const char *name, int unit, struct error *err)
+void links_fini(struct links *links)
 {
-	cleanup_free char *path = images_path(folder, name, IMAGES_SUFFIX);
-	cleanup_free char *known = find_disk(unit);
-
-	if (!images_is_name(name) || unit <= HOST_UPPER_UNIT)
-		return error_say(err, EINVAL, "its name or its disk %d is wrong", unit);
-	if (!known)
-		scan_for(unit);
-	return path ? link_disk(unit, path, err) : error_set(err, ENOMEM, "cannot link it");
+	json_decref(links->linked);
+	json_decref(links->given_up);
 }
 
-static void drop_template(const char *folder, const char *name)
+static char *path_of(const struct links *links, const char *name)
 {
-	cleanup_free char *path = images_path(folder, name, IMAGES_SUFFIX);
+	cleanup_free char *folder = images_path(links->images, "templates", NULL);
+
+	return folder ? images_path(folder, name, IMAGES_SUFFIX) : NULL;
+}
+
+static void drop_template(struct links *links, const char *name)
+{
+	cleanup_free char *path = path_of(links, name);
 
 	if (path)
 		unlink(path);
+	json_object_del(links->linked, name);
 }
 
-void links_take(const char *images, const json_t *units)
+static void drop_others(struct links *links, const json_t *units)
 {
-	cleanup_free char *folder = images_path(images, "templates", NULL);
-	json_t *had = images_templates(images), *name, *unit;
-	const char *key;
-	struct error err;
+	json_t *had = images_templates(links->images), *name;
 	size_t i;
 
-	json_array_foreach(
-	    had, i, name) if (folder && !json_object_get(units, json_string_value(name)))
-	    drop_template(folder, json_string_value(name));
-	json_object_foreach(
-	    (json_t *)units, key,
-	    unit) if (folder &&
-		      link_template(folder, key, (int)json_integer_value(unit), &err) < 0)
+	json_array_foreach(had, i, name)
 	{
-		fprintf(stderr, "vmctl: template %s: %s\n", key, err.text);
-		drop_template(folder, key);
+		if (!json_object_get(units, json_string_value(name)))
+			drop_template(links, json_string_value(name));
 	}
 	json_decref(had);
+}
+
+static bool has(const json_t *set, const char *name, const json_t *unit)
+{
+	return json_equal(json_object_get(set, name), unit);
+}
+
+static void give_up(struct links *links, const char *name, json_t *unit, const char *why)
+{
+	fprintf(stderr, "vmctl: template %s, disk %lld: %s\n", name,
+		(long long)json_integer_value(unit), why);
+	json_object_set(links->given_up, name, unit);
+	drop_template(links, name);
+}
+
+/* What of @units is not linked yet, and the kernel told to look for it. Return: new. */
+static json_t *look_for(struct links *links, json_t *units)
+{
+	json_t *wanted = json_object(), *unit;
+	const char *name;
+
+	json_object_foreach(units, name, unit)
+	{
+		cleanup_free char *known = NULL;
+
+		if (has(links->linked, name, unit))
+			continue;
+		if (!images_is_name(name) || json_integer_value(unit) <= HOST_UPPER_UNIT) {
+			fprintf(stderr,
+				"vmctl: template %.64s: its name or disk is wrong\n", name);
+			continue;
+		}
+		json_object_set(wanted, name, unit);
+		known = find_disk(links, json_integer_value(unit));
+		if (!known && !has(links->given_up, name, unit))
+			scan_for(links, json_integer_value(unit));
+	}
+	return wanted;
+}
+
+/* Link what is there of @wanted, which it leaves. Return: whether to wait for others. */
+static bool link_some(struct links *links, json_t *wanted)
+{
+	bool wait = false;
+	const char *name;
+	json_t *unit;
+	void *next;
+
+	json_object_foreach_safe(wanted, next, name, unit)
+	{
+		cleanup_free char *disk = find_disk(links, json_integer_value(unit));
+		cleanup_free char *path = path_of(links, name);
+		struct error err;
+
+		if (!disk || !path) {
+			wait |= !has(links->given_up, name, unit);
+			continue;
+		}
+		if (link_disk(disk, path, &err) < 0)
+			give_up(links, name, unit, err.text);
+		else
+			json_object_set(links->linked, name, unit);
+		json_object_del(wanted, name);
+	}
+	return wait;
+}
+
+void links_take(struct links *links, const json_t *disks)
+{
+	json_int_t generation = json_integer_value(json_object_get(disks, "generation"));
+	uint64_t now = io_monotonic_ns(), until = now + links->wait_ms * 1000000ull;
+	json_t *units = json_object_get(disks, "units"), *wanted, *unit;
+	const char *name;
+
+	if (generation <= links->generation)
+		return;
+	links->generation = generation;
+	drop_others(links, units);
+	wanted = look_for(links, units);
+	while (link_some(links, wanted) && now < until)
+		wait_a_bit(&now);
+	json_object_foreach(wanted, name, unit)
+	{
+		if (!has(links->given_up, name, unit))
+			give_up(links, name, unit, "it has not appeared");
+	}
+	json_decref(wanted);
 }

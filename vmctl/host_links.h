@@ -7,6 +7,11 @@
  * outer vmctl tells of it, but the kernel may not have looked yet: it is asked to, and
  * waited for until its driver has made a block device. A link is replaced by rename(2),
  * so that a template that is there stays there.
+ *
+ * The broker stands still during the wait. So a wait is for all new disks together, and
+ * a disk that has not appeared is waited for once: units are never used again, and the
+ * same ones are told on each port. Such a disk becomes a template when it is there by the
+ * time that others change.
  */
 #pragma once
 
@@ -14,12 +19,29 @@
 
 #include <jansson.h>
 
-/** links_init() - link the upper disk. Return: 0 or -errno with @err filled. */
-int links_init(const char *images, struct error *err);
+struct links {
+	const char *images, *sysfs;
+	json_int_t generation; /* of what was taken last */
+	json_t *linked;	       /* names and units */
+	json_t *given_up;      /* likewise: waited for in vain */
+	unsigned wait_ms;
+};
 
 /**
- * links_take() - make the templates those of @units: an object, name to unit.
- * Blocks until the kernel has the disks. One that does not appear in some seconds is
- * left out, which the console tells.
+ * links_init() - link the upper disk; there are no templates yet.
+ * @images: an empty directory; not copied, as @sysfs, which is "/sys" but in tests.
+ * Return: 0 or -errno with @err filled; links_fini() is due either way.
  */
-void links_take(const char *images, const json_t *units);
+int links_init(struct links *links, const char *images, const char *sysfs,
+	       struct error *err);
+void links_fini(struct links *links);
+
+/**
+ * links_take() - make the templates those of @disks.
+ * @disks: `units`, an object, name to unit; `generation`, a number: nothing happens
+ *	   unless it is larger than all before.
+ *
+ * Blocks until the kernel has the disks that are new. Those that do not appear in some
+ * seconds are left out, which the console tells.
+ */
+void links_take(struct links *links, const json_t *disks);

@@ -16,7 +16,8 @@ struct relay_client {
 	struct loop_source source;
 	struct relay_port *port; /* NULL: not bound yet */
 	struct buf in, out;
-	bool held; /* the first frame of `in` may not pass yet */
+	bool held;    /* the first frame of `in` may not pass yet */
+	bool closing; /* it has hung up; its descriptor is closed */
 };
 
 static void watch_port(struct relay_port *port)
@@ -36,6 +37,8 @@ static void watch_client(struct relay_client *client)
 	const struct relay_port *port = client->port;
 	uint32_t events = 0;
 
+	if (client->closing)
+		return;
 	if (port ? port->out.len < RELAY_BUSY && !client->held
 		 : client->in.len < RELAY_PIECE)
 		events |= EPOLLIN;
@@ -44,16 +47,24 @@ static void watch_client(struct relay_client *client)
 	loop_mod(client->relay->loop, &client->source, events);
 }
 
-static void free_client(struct relay_client *client)
+static void close_client(struct relay_client *client)
 {
 	int fd = client->source.fd;
 
+	client->closing = true;
+	loop_del(client->relay->loop, &client->source);
+	close(fd);
+}
+
+static void free_client(struct relay_client *client)
+{
 	if (!client->port)
 		client->relay->waiting--;
-	loop_del(client->relay->loop, &client->source);
 	list_del(&client->link);
-	buf_flush(&client->out, fd);
-	close(fd);
+	if (!client->closing) {
+		buf_flush(&client->out, client->source.fd);
+		close_client(client);
+	}
 	buf_fini(&client->in);
 	buf_fini(&client->out);
 	free(client);
@@ -75,7 +86,7 @@ static void drop_client(struct relay_client *client)
 	loop_timer_set(port->relay->loop, &port->relay->bind, 0);
 }
 
-/* Move the whole frames of a client to its port. Return: 0 or -errno. */
+/* Move the whole frames of a client that may pass to its port. Return: 0 or -errno. */
 static int forward(struct relay_client *client)
 {
 	struct relay_port *port = client->port;
@@ -87,6 +98,8 @@ static int forward(struct relay_client *client)
 	while ((r = link_next(&client->in, &frame, NULL)) > 0) {
 		size_t size = link_frame_size(&frame);
 
+		if (frame.type == LINK_DISKS)
+			return -EPROTO;
 		client->held =
 		    frame.type == LINK_CONTROL && !relay->ops->may_pass(relay, port);
 		if (client->held)
@@ -99,18 +112,22 @@ static int forward(struct relay_client *client)
 	return r < 0 ? r : 0;
 }
 
+/* Go on with a bound client. It may be gone afterwards. */
+static void serve_client(struct relay_client *client)
+{
+	if (forward(client) < 0 || (client->closing && !client->held))
+		drop_client(client);
+	else
+		watch_client(client);
+}
+
 void relay_go_on(struct relay *relay)
 {
 	struct relay_client *client;
 
-	list_for_each (client, &relay->clients, struct relay_client, link) {
-		if (!client->held)
-			continue;
-		if (forward(client) < 0)
-			drop_client(client);
-		else
-			watch_client(client);
-	}
+	list_for_each (client, &relay->clients, struct relay_client, link)
+		if (client->held)
+			serve_client(client);
 }
 
 /* Answer a client in the broker's place, and end it. */
@@ -160,12 +177,8 @@ static void bind_client(struct relay_client *client)
 		client->port = port;
 		port->client = client;
 		port->open = false;
-		port->told = 0;
 		memcpy(port->nonce, hello.nonce, LINK_NONCE);
-		if (forward(client) < 0)
-			drop_client(client);
-		else
-			watch_client(client);
+		serve_client(client);
 	}
 }
 
@@ -186,9 +199,11 @@ static void read_client(struct relay_client *client)
 
 	if (n == -EAGAIN)
 		return;
-	if (n <= 0 || (client->port && forward(client) < 0))
+	if (n <= 0)
 		drop_client(client);
-	else if (!client->port && client->relay->up)
+	else if (client->port)
+		serve_client(client);
+	else if (client->relay->up)
 		bind_client(client);
 	else
 		watch_client(client);
@@ -203,19 +218,29 @@ static void write_client(struct relay_client *client)
 		watch_port(client->port);
 }
 
+/* What a client said before it hung up still counts. It may be gone afterwards. */
+static void hang_up(struct relay_client *client)
+{
+	if (!client->port) {
+		drop_client(client);
+		return;
+	}
+	while (buf_fill(&client->in, client->source.fd, RELAY_PIECE) > 0)
+		;
+	close_client(client);
+	serve_client(client);
+}
+
 static void on_client(struct loop_source *source, uint32_t revents)
 {
 	struct relay_client *client = container_of(source, struct relay_client, source);
 
 	if (revents & EPOLLOUT)
 		write_client(client);
-	if (revents & (EPOLLHUP | EPOLLERR)) {
-		if (buf_fill(&client->in, source->fd, RELAY_PIECE) > 0 && client->port)
-			forward(client);
-		drop_client(client);
-	} else if (revents & EPOLLIN) {
+	if (revents & (EPOLLHUP | EPOLLERR))
+		hang_up(client);
+	else if (revents & EPOLLIN)
 		read_client(client);
-	}
 }
 
 /* The broker's hello to the relay itself. */
@@ -251,6 +276,8 @@ static int pass_frame(struct relay_port *port, const struct link_frame *frame)
 		drop_client(port->client);
 		return 0;
 	}
+	if (port->client->closing)
+		return 0;
 	return buf_append(&port->client->out, buf_peek(&port->in), link_frame_size(frame));
 }
 

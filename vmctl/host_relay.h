@@ -9,7 +9,8 @@
  * whose stream does not end with the client. When a client goes, LINK_BYE goes
  * to the port. What was on its way to that client still comes out of the port,
  * so a client is passed nothing until the LINK_HELLO with its own nonce. A
- * LINK_BYE from the other side is the broker's way to close the connection.
+ * LINK_BYE from the other side is the broker's way to close the connection. LINK_DISKS
+ * is for the relay's owner alone: a client that sends it is ended.
  *
  * Neither direction buffers more than RELAY_BUSY and one read: a side that does
  * not take its bytes makes the other one wait.
@@ -17,7 +18,8 @@
  * The relay takes connections at once but binds no client before the broker in
  * the host has answered a LINK_HELLO of the relay's own. Before each request of a
  * client its owner may tell the broker something on the same port, or hold the
- * client's frames back.
+ * client's frames back. A client that hangs up meanwhile keeps its port until what it had
+ * asked for has passed.
  */
 #pragma once
 
@@ -43,7 +45,7 @@ struct relay_port {
 	struct buf in, out;
 	uint8_t nonce[LINK_NONCE]; /* that begins the session */
 	bool open;		   /* it has begun */
-	unsigned told;		   /* may_pass()'s; 0 when a session begins */
+	unsigned told;		   /* may_pass()'s; 0 at first */
 };
 
 struct relay_ops {

@@ -5,6 +5,7 @@
 #include "vmctl/client.h"
 #include "vmctl/describe.h"
 #include "vmctl/fork.h"
+#include "vmctl/host_links.h"
 #include "vmctl/images.h"
 #include "vmctl/request.h"
 #include "vmctl/vcpu.h"
@@ -310,16 +311,6 @@ static int op_kill(struct call *call)
 	return 0;
 }
 
-/* The word of the emulated host's relay, which waits for no reply. */
-static int op_disks(struct call *call)
-{
-	const struct broker_config *config = &call->broker->config;
-
-	if (config->take_disks)
-		config->take_disks(config->images, json_object_get(call->fields, "units"));
-	return 0;
-}
-
 static const struct {
 	const char *name;
 	int (*fn)(struct call *call);
@@ -327,7 +318,7 @@ static const struct {
     {"create", op_create}, {"destroy", op_destroy}, {"attach", op_attach},
     {"list", op_list},	   {"stat", op_stat},	    {"log", op_log},
     {"kill", op_kill},	   {"fork", op_fork},	    {"park", op_park},
-    {"resume", op_resume}, {"disks", op_disks},
+    {"resume", op_resume},
 };
 
 static int dispatch(struct call *call)
@@ -368,6 +359,19 @@ int ops_request(struct client *client, const uint8_t *payload, size_t len)
 		reply_error(client, call.seq, &call.err);
 	json_decref(fields);
 	return 0;
+}
+
+int ops_disks(struct client *client, const uint8_t *payload, size_t len)
+{
+	json_t *disks =
+	    json_loadb((const char *)payload, len, JSON_REJECT_DUPLICATES, NULL);
+	struct links *links = client->broker->config.links;
+	int r = json_is_object(disks) ? 0 : -EPROTO;
+
+	if (r == 0 && links)
+		links_take(links, disks);
+	json_decref(disks);
+	return r;
 }
 
 void ops_forget(struct client *client)

@@ -25,6 +25,12 @@ struct vmproc;
  */
 int ops_request(struct client *client, const uint8_t *payload, size_t len);
 
+/**
+ * ops_disks() - handle a LINK_DISKS frame of the emulated host's relay.
+ * Return: 0, or -EPROTO for nonsense.
+ */
+int ops_disks(struct client *client, const uint8_t *payload, size_t len);
+
 /** ops_forget() - the client's session is over. */
 void ops_forget(struct client *client);
 

@@ -19,6 +19,9 @@
  * host's relay sends it, since its stream outlives its clients. The receiver
  * forgets the client as if the stream had closed, and a LINK_HELLO may follow.
  *
+ * LINK_DISKS is the relay's word to the broker in the emulated host, one JSON object, of
+ * no session and without a reply. From a client it breaks the protocol.
+ *
  * Control requests are {"op": NAME, "seq": N, ...} and are answered by
  * {"seq": N, ...}, or {"seq": N, "error": SENTENCE, "errno": NAME-LESS NUMBER}.
  * Objects without "seq" are events. docs/protocols.md lists them all.
@@ -43,6 +46,7 @@ enum link_type {
 	LINK_DATA = 3,
 	LINK_CREDIT = 4,
 	LINK_BYE = 5,
+	LINK_DISKS = 6,
 };
 
 struct link_frame {

@@ -11,7 +11,7 @@ import time
 
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from broker_kit import (BYE, CONTROL, CREDIT, DATA, HELLO, PATIENCE, VMCTL, WINDOW, gone, main)  # noqa: E402
+from broker_kit import (BYE, CONTROL, CREDIT, DATA, DISKS, HELLO, PATIENCE, VMCTL, WINDOW, gone, main)  # noqa: E402
 
 
 def test_session(server):
@@ -130,6 +130,7 @@ def test_broken_frames(server):
     hostile(frame(HELLO, 0, b"pffslink" + bytes(20)))
     hostile(frame(CONTROL, 1, b"{}"))
     hostile(frame(DATA, 0, b"x"))
+    hostile(frame(DISKS, 0, b'{"generation":9,"units":{}}'))
     hostile(frame(99))
     hostile(frame(DATA, 1, length=1 << 30))
     hostile(b"\0\0\0\0\0\0\0\0\2\1\1\1")

@@ -11,7 +11,7 @@ import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 VMCTL = os.environ.get("VMCTL", os.path.join(HERE, "../../vmctl/vmctl"))
-HELLO, CONTROL, DATA, CREDIT, BYE = 1, 2, 3, 4, 5
+HELLO, CONTROL, DATA, CREDIT, BYE, DISKS = 1, 2, 3, 4, 5, 6
 WINDOW = 256 << 10
 PATIENCE = 20
 FAKE_VM = os.path.join(HERE, "fake-vm")
@@ -179,12 +179,15 @@ class RelayServer(Server):
 
     def disks(self):
         """The disks that QEMU was told to add: unit and file."""
-        with open(self.monitor) as f:
-            commands = [json.loads(line) for line in f]
+        commands = [json.loads(line) for line in self.monitor_text().splitlines()]
         files = {c["arguments"]["node-name"]: c["arguments"]["filename"]
                  for c in commands if c["execute"] == "blockdev-add"}
         return [(c["arguments"]["lun"], os.path.basename(files[c["arguments"]["drive"]]))
                 for c in commands if c["execute"] == "device_add"]
+
+    def monitor_text(self):
+        with open(self.monitor) as f:
+            return f.read()
 
     def put_template(self, name):
         """As an image is put there: whole."""

@@ -10,8 +10,8 @@ import time
 
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from broker_kit import (CONTROL, CREDIT, DATA, HELLO, PATIENCE, VMCTL, WINDOW, Closed,  # noqa: E402
-                        RelayServer, main)
+from broker_kit import (CONTROL, CREDIT, DATA, DISKS, HELLO, PATIENCE, VMCTL, WINDOW, Closed,  # noqa: E402
+                        RelayServer, gone, main)
 
 
 def wait_for(what):
@@ -54,8 +54,7 @@ def test_qemu_arguments(server):
     assert "lun=0,drive=upper" in args and "-smp 1" in args, args
     assert args.count("readonly=on") == 1, args
     assert server.disks() == [(1, "default.erofs")], server.disks()
-    with open(server.monitor) as f:
-        assert f.read().count('"read-only":true') == 1
+    assert server.monitor_text().count('"read-only":true') == 1
 
 
 def test_new_template(server):
@@ -88,6 +87,40 @@ def test_refused_template(server):
     server.process.wait(PATIENCE)
     said = server.process.stderr.read()
     assert said.count("cannot use template refused: it is refused") == 1, said
+
+
+def test_disks_of_a_client(server):
+    "what the relay tells of disks, no client can tell"
+    good = bound(server)
+    vm = good.create()["vm"]
+    assert good.request("disks", units={})["errno"] == 22
+    client = bound(server)
+    client.send(DISKS, b'{"generation": 99, "units": {"default": 7}}')
+    assert client.is_closed()
+    server.put_template("later")
+    assert good.request("stat")["templates"] == ["default", "later"]
+    good.send(DATA, b"still here", vm)
+    assert good.wait_data(vm, 10) == b"still here"
+
+
+def test_end_while_held(server):
+    "what a client has asked for is done, though it ends while QEMU is adding a disk"
+    client = bound(server)
+    made, other = client.create(), client.create()
+    fds = server.fds()
+    server.put_template("slow")
+    client.send(CONTROL, b'{"op": "stat", "seq": 98}')
+    assert wait_for(lambda: "slow.erofs" in server.monitor_text())
+    client.send(DATA, bytes(20000), other["vm"])
+    client.send(CONTROL, json.dumps({"op": "destroy", "seq": 99, "vm": made["vm"]}).encode())
+    client.close()
+    assert wait_for(lambda: server.fds() == fds - 1)
+    assert not gone(made["pid"])
+    with open(os.path.join(server.templates, "slow.erofs.go"), "w"):
+        pass
+    assert wait_for(lambda: gone(made["pid"])) and not gone(other["pid"])
+    clients = [bound(server) for _ in range(4)]
+    assert [v["vm"] for v in clients[3].request("list")["vms"]] == [other["vm"]]
 
 
 def test_broken_monitor(server):
