@@ -317,6 +317,7 @@ class Repl:
         self.interrupts.armed = True
         self.say("started")
         self.busy = True
+        self.poked(None, None)  # nobody looked while it was not
         code = self.run_source("<run %s>" % number, source)
         self.busy = False
         self.streams.flush()
@@ -349,7 +350,8 @@ class Repl:
                 self.reseed()
         except OSError:  # it has said nothing
             pass
-        self.interrupts.release(frame)
+        finally:
+            self.interrupts.release(frame)
 
     def reseed(self):
         for name, action in (
@@ -360,7 +362,7 @@ class Repl:
             if name in sys.modules:
                 try:
                     action(sys.modules[name])
-                except Exception:  # a module of the user's by that name
+                except BaseException:  # a module of the user's by that name
                     pass
         self.say("reseeded")
 

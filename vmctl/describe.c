@@ -5,6 +5,7 @@
 #include "vmctl/broker.h"
 #include "vmctl/images.h"
 #include "vmctl/procfs.h"
+#include "vmctl/request.h"
 #include "vmctl/vmproc.h"
 #include "wire/link.h"
 
@@ -22,20 +23,16 @@ json_t *describe_vm(const struct vmproc *vm)
 json_t *describe_broker(const struct broker *broker)
 {
 	uint64_t up = (io_monotonic_ns() - broker->started_ns) / 1000000000u;
+	const struct vmproc *vm;
+	int count = 0;
 
-	return json_pack("{s:s, s:s, s:i, s:I, s:I, s:i, s:o}", "engine",
-			 broker->config.engine, "version", PACKAGE_VERSION, "vms",
-			 (int)broker->vm_count, "uptime_s", (json_int_t)up,
-			 "memory_available", (json_int_t)procfs_available(), "descriptors",
-			 procfs_descriptors(), "templates",
-			 images_templates(broker->config.images));
-}
-
-static json_int_t number_in(const json_t *message, const char *key)
-{
-	json_int_t value = json_integer_value(json_object_get(message, key));
-
-	return value > 0 ? value : 0;
+	list_for_each (vm, &broker->vms, struct vmproc, link)
+		count += vm->seen;
+	return json_pack(
+	    "{s:s, s:s, s:i, s:I, s:I, s:i, s:o}", "engine", broker->config.engine,
+	    "version", PACKAGE_VERSION, "vms", count, "uptime_s", (json_int_t)up,
+	    "memory_available", (json_int_t)procfs_available(), "descriptors",
+	    procfs_descriptors(), "templates", images_templates(broker->config.images));
 }
 
 json_t *describe_use(const struct vmproc *vm, const json_t *message)

@@ -23,11 +23,17 @@ struct fork {
 	bool done;
 };
 
-static json_int_t number_in(const json_t *message, const char *key)
+int fork_errno(int errnum)
 {
-	json_int_t value = json_integer_value(json_object_get(message, key));
-
-	return value > 0 ? value : 0;
+	switch (errnum) {
+	case EMFILE:
+	case ENFILE:
+	case ENOBUFS:
+	case ETOOMANYREFS:
+		return ENOMEM;
+	default:
+		return errnum;
+	}
 }
 
 static struct fork *find_fork(struct vmproc *parent)
@@ -152,12 +158,6 @@ static int ask(struct fork *fork, uint64_t agent_in, struct error *err)
 			   fds, count * VMPROC_FDS, err);
 }
 
-/* Whatever is short is short like memory: with less of other VMs it is there. */
-static int shortage(int errnum)
-{
-	return errnum == EAGAIN || errnum == EMFILE || errnum == ENFILE ? ENOMEM : errnum;
-}
-
 static int prepare(struct fork *fork, struct error *err)
 {
 	struct vmproc *parent = fork->request->vm;
@@ -170,7 +170,7 @@ static int prepare(struct fork *fork, struct error *err)
 						      fork->fds + i * VMPROC_FDS, err);
 
 		if (!child)
-			return err->code = -shortage(-err->code);
+			return err->code = -fork_errno(-err->code);
 		child->making = fork;
 		list_add_before(&fork->children, &child->sibling);
 	}
@@ -293,7 +293,10 @@ void fork_child_dead(struct vmproc *child)
 
 	child->making = NULL;
 	list_del(&child->sibling);
-	error_say(&err, child->errnum ? shortage(child->errnum) : EIO,
+	/* Of a child that could not make its threads. */
+	if (child->errnum == EAGAIN)
+		child->errnum = ENOMEM;
+	error_say(&err, child->errnum ? fork_errno(child->errnum) : EIO,
 		  "the fork %s did not live: %s", child->name, child->reason);
 	fail(fork, &err);
 }

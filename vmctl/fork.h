@@ -37,6 +37,12 @@ struct vmproc;
 int fork_begin(struct client *client, json_t *seq, struct vmproc *parent, json_t *names,
 	       struct error *err);
 
+/**
+ * fork_errno() - what a client is told of @errnum: whatever is short is short like
+ * memory, since with less of other VMs it is there.
+ */
+int fork_errno(int errnum);
+
 /** fork_answer() - the parent's process has answered. Return: 0 or -EPROTO. */
 int fork_answer(struct request *request, json_t *message);
 

@@ -49,11 +49,36 @@ static int no_memory(struct error *err)
 	return error_say(err, ENOMEM, "no memory for the guest's registers");
 }
 
-/* The MSRs that KVM wants to be saved, as entries without values. */
-static int list_msrs(struct kvm_state *state, struct kvm_vcpu_state *vcpu, int dev_fd,
-		     struct error *err)
+/* KVM tells and takes these too, but does not list them (Intel SDM vol. 4, table 2-2). */
+static const struct {
+	uint32_t first, count;
+} mtrrs[] = {
+    {0x200, 16},			 /* IA32_MTRR_PHYSBASE0 to PHYSMASK7 */
+    {0x250, 1},				 /* the fixed ranges */
+    {0x258, 2},	 {0x268, 8}, {0x2ff, 1}, /* IA32_MTRR_DEF_TYPE */
+};
+
+/* Add those that this KVM tells to the list. */
+static void list_mtrrs(struct kvm_msr_list *list, int vcpu_fd)
 {
-	size_t size = sizeof(struct kvm_msr_list) + MSRS_MAX * sizeof(uint32_t);
+	struct kvm_msrs *one = calloc(1, sizeof(*one) + sizeof(one->entries[0]));
+
+	for (size_t i = 0; one && i < sizeof(mtrrs) / sizeof(mtrrs[0]); i++) {
+		for (uint32_t k = 0; k < mtrrs[i].count; k++) {
+			one->nmsrs = 1;
+			one->entries[0].index = mtrrs[i].first + k;
+			if (ioctl(vcpu_fd, KVM_GET_MSRS, one) == 1)
+				list->indices[list->nmsrs++] = mtrrs[i].first + k;
+		}
+	}
+	free(one);
+}
+
+/* The MSRs that are to be saved, as entries without values. */
+static int list_msrs(struct kvm_state *state, struct kvm_vcpu_state *vcpu, int dev_fd,
+		     int vcpu_fd, struct error *err)
+{
+	size_t size = sizeof(struct kvm_msr_list) + (MSRS_MAX + 64) * sizeof(uint32_t);
 	cleanup_free struct kvm_msr_list *list = calloc(1, size);
 
 	if (!list)
@@ -61,6 +86,7 @@ static int list_msrs(struct kvm_state *state, struct kvm_vcpu_state *vcpu, int d
 	list->nmsrs = MSRS_MAX;
 	if (ioctl(dev_fd, KVM_GET_MSR_INDEX_LIST, list) < 0)
 		return error_set(err, errno, "KVM does not list its MSRs");
+	list_mtrrs(list, vcpu_fd);
 	vcpu->msrs = calloc(list->nmsrs + 1, sizeof(*vcpu->msrs));
 	if (!vcpu->msrs)
 		return no_memory(err);
@@ -161,23 +187,43 @@ static int get_vcpu(struct kvm_state *state, struct kvm_vcpu_state *vcpu, int fd
 	return r;
 }
 
-/* The first reading of a VM makes room for this one and all others. */
-static int make_room(struct kvm_state *state, int dev_fd, unsigned count, struct error *err)
+static void free_vcpu(struct kvm_vcpu_state *vcpu)
 {
-	int r = 0;
+	free(vcpu->cpuid);
+	free(vcpu->xsave);
+	free(vcpu->msrs);
+	vcpu->cpuid = NULL;
+	vcpu->xsave = NULL;
+	vcpu->msrs = NULL;
+}
 
-	for (; state->vcpu_count < count && !r; state->vcpu_count++) {
+static int make_vcpu_room(struct kvm_state *state, struct kvm_vcpu_state *vcpu, int dev_fd,
+			  int vcpu_fd, struct error *err)
+{
+	vcpu->cpuid =
+	    calloc(1, sizeof(*vcpu->cpuid) + CPUID_ENTRIES * sizeof(*vcpu->cpuid->entries));
+	if (state->xsave_size)
+		vcpu->xsave = calloc(1, state->xsave_size);
+	if (!vcpu->cpuid || (state->xsave_size && !vcpu->xsave))
+		return no_memory(err);
+	return list_msrs(state, vcpu, dev_fd, vcpu_fd, err);
+}
+
+/* The first reading of a VM makes room for this one and all others. */
+static int make_room(struct kvm_state *state, int dev_fd, const int *fds, unsigned count,
+		     struct error *err)
+{
+	while (state->vcpu_count < count) {
 		struct kvm_vcpu_state *vcpu = &state->vcpu[state->vcpu_count];
+		int r = make_vcpu_room(state, vcpu, dev_fd, fds[state->vcpu_count], err);
 
-		vcpu->cpuid = calloc(1, sizeof(*vcpu->cpuid) +
-					    CPUID_ENTRIES * sizeof(*vcpu->cpuid->entries));
-		if (state->xsave_size)
-			vcpu->xsave = calloc(1, state->xsave_size);
-		if (!vcpu->cpuid || (state->xsave_size && !vcpu->xsave))
-			return no_memory(err);
-		r = list_msrs(state, vcpu, dev_fd, err);
+		if (r < 0) {
+			free_vcpu(vcpu);
+			return r;
+		}
+		state->vcpu_count++;
 	}
-	return r;
+	return 0;
 }
 
 static void probe(struct kvm_state *state, int vm_fd)
@@ -207,7 +253,7 @@ int kvm_state_get(struct kvm_state *state, int dev_fd, int vm_fd, const int *fds
 				 KVM_STATE_VCPUS_MAX);
 	if (!state->vcpu_count)
 		probe(state, vm_fd);
-	r = make_room(state, dev_fd, count, err);
+	r = make_room(state, dev_fd, fds, count, err);
 	for (unsigned i = 0; i < count && !r; i++)
 		r = get_vcpu(state, &state->vcpu[i], fds[i], err);
 	if (!r && state->has_clock && ioctl(vm_fd, KVM_GET_CLOCK, &state->clock) < 0)
@@ -297,10 +343,7 @@ int kvm_state_set(const struct kvm_state *state, int vm_fd, const int *fds,
 
 void kvm_state_fini(struct kvm_state *state)
 {
-	for (unsigned i = 0; i < KVM_STATE_VCPUS_MAX; i++) {
-		free(state->vcpu[i].xsave);
-		free(state->vcpu[i].cpuid);
-		free(state->vcpu[i].msrs);
-	}
+	for (unsigned i = 0; i < KVM_STATE_VCPUS_MAX; i++)
+		free_vcpu(&state->vcpu[i]);
 	*state = (struct kvm_state){0};
 }

@@ -8,6 +8,7 @@
 #include "vmctl/host_links.h"
 #include "vmctl/images.h"
 #include "vmctl/request.h"
+#include "vmctl/vcpu.h"
 #include "vmctl/vmproc.h"
 
 #include <ctype.h>
@@ -18,7 +19,6 @@
 
 #define MEMORY_MIB_MIN 128
 #define MEMORY_MIB_MAX (1 << 20)
-#define VCPUS_MAX      8
 #define DISK_MIB       4096 /* when the client does not say */
 #define DISK_MIB_MIN   64
 #define DISK_MIB_MAX   (64 << 10)
@@ -390,6 +390,8 @@ static void answer_error(struct request *request, const json_t *message,
 	struct error err;
 
 	error_say(&err, errnum > 0 && errnum < 4096 ? (int)errnum : EIO, "%s", sentence);
+	if (request->kind == REQUEST_FORK)
+		err.code = -fork_errno(-err.code);
 	request_fail(request, &err);
 }
 

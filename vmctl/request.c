@@ -118,6 +118,13 @@ void request_fail(struct request *request, const struct error *err)
 	request_free(request);
 }
 
+json_int_t number_in(const json_t *message, const char *key)
+{
+	json_int_t value = json_integer_value(json_object_get(message, key));
+
+	return value > 0 ? value : 0;
+}
+
 void request_free(struct request *request)
 {
 	if (request->kind == REQUEST_FORK)

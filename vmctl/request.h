@@ -70,5 +70,8 @@ void request_reply(struct request *request, json_t *body);
 /** request_fail() - reply_error() to a request that waited, and free it. */
 void request_fail(struct request *request, const struct error *err);
 
+/** number_in() - a number in an answer of a VM process; 0 for none, or one below. */
+json_int_t number_in(const json_t *message, const char *key);
+
 /** request_free() - forget a request. */
 void request_free(struct request *request);

@@ -18,7 +18,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define VCPUS_MAX 8
+#define VCPUS_MAX KVM_STATE_VCPUS_MAX
 
 struct vcpus;
 

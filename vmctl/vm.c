@@ -198,11 +198,12 @@ static void on_watch(struct virtio_console *con)
 	loop_mod(&vm.loop, &vm.agent, events);
 }
 
+/* What epoll said before the stream was held is no news any more. */
 static void on_agent(struct loop_source *source, uint32_t revents)
 {
 	struct error err;
 
-	if (machine_agent_ready(&vm.machine, &err) < 0)
+	if (!vm.fork.held && machine_agent_ready(&vm.machine, &err) < 0)
 		end(err.text, EIO);
 	/* The broker closes this descriptor and the control socket together. */
 	if (revents & (EPOLLHUP | EPOLLERR)) {
@@ -280,13 +281,6 @@ static int build(const json_t *start, struct error *err)
 	return machine_init(&vm.machine, &config, err);
 }
 
-static void make_room(void)
-{
-	int room = 1 << 20;
-
-	setsockopt(VM_CONTROL_FD, SOL_SOCKET, SO_SNDBUF, &room, sizeof(room));
-}
-
 /* This process has just been forked from another VM: be one of its own. */
 static int part(struct error *err)
 {
@@ -296,7 +290,6 @@ static int part(struct error *err)
 	close(vm.children.fd);
 	loop_fini(&vm.loop);
 	vm_fork_take_fds(&vm.fork, VM_CONTROL_FD, VM_AGENT_FD);
-	make_room();
 	r = watch_all(err);
 	return r ? r : vm_fork_part(&vm.fork, VM_AGENT_FD, err);
 }
@@ -308,7 +301,6 @@ static int begin(struct error *err)
 	json_t *start = receive(0, &none);
 	int r = watch_all(err);
 
-	make_room();
 	vm_fork_init(&vm.fork, &vm.machine, &vm.loop, &fork_ops);
 	if (!r)
 		r = build(start, err);

@@ -6,17 +6,18 @@
  * from the broker is
  *
  *	{"op":"start","name":,"kernel":,"initramfs":,"base":,"upper":,
- *	 "memory_mib":,"vcpus":}
+ *	 "memory_mib":,"vcpus":,"disk_mib":}
  *
  * and the answer is {"event":"started"} once the guest runs. After that
  * {"op":"log","seq":N} is answered by {"seq":N,"log":TEXT} and
- * {"op":"stat","seq":N} by {"seq":N,"cpu_usec":,"memory_bytes":,"disk_bytes":}.
+ * {"op":"stat","seq":N} by {"seq":N,"cpu_usec":,"memory_bytes":,"memory_private":,
+ * "memory_shared":,"disk_bytes":}.
  * {"op":"park"} and {"op":"resume"} are answered by {"seq":N}, {"op":"fork"} as
  * vm_fork.h says. A fork says {"event":"started"} on its own control socket, and its
  * parent {"event":"child","pid":,"status":} when it has reaped it.
  * A message is VM_MESSAGE_MAX bytes at most. The end of descriptor 3 ends the
  * process at once. A process that ends by itself says
- * {"event":"dead","reason":SENTENCE,"log":TEXT} first.
+ * {"event":"dead","reason":SENTENCE,"log":TEXT,"errno":} first.
  */
 #pragma once
 

@@ -89,8 +89,11 @@ static void finish(struct vm_fork *fork, json_t *reply)
 	close_fds(&fork->fds);
 }
 
+/* Also what was held for the rest of the orders runs on. */
 static void fail(struct vm_fork *fork, const struct error *err)
 {
+	hold(fork, false);
+	run_on(fork);
 	finish(fork, json_pack("{s:s, s:i}", "error", err->text, "errno", -err->code));
 }
 
@@ -115,7 +118,6 @@ static int make_child(struct vm_fork *order, unsigned i, json_t *pids, struct er
 	if (pid < 0)
 		return no_room(err, errno);
 	if (pid == 0) {
-		order->child = true;
 		order->child_index = i;
 		return 0;
 	}
@@ -174,12 +176,13 @@ static void fork_now(struct vm_fork *fork)
 	}
 	if (r > 0)
 		reply = success(fork, pids);
-	hold(fork, more && r > 0);
-	run_on(fork);
-	if (r > 0)
+	if (r > 0) {
+		hold(fork, more);
+		run_on(fork);
 		finish(fork, reply);
-	else
+	} else {
 		fail(fork, &err);
+	}
 	json_decref(pids);
 }
 
@@ -277,8 +280,10 @@ void vm_fork_order(struct vm_fork *fork, json_t *request, struct vm_fork_fds *fd
 		    json_pack("{s:s, s:i}", "error", err.text, "errno", -err.code),
 		    json_object_get(request, "seq"));
 		close_fds(fds);
-		hold(fork, false);
-		run_on(fork);
+		if (!fork->order) {
+			hold(fork, false);
+			run_on(fork);
+		}
 		return;
 	}
 	fork->order = json_incref(request);
@@ -333,7 +338,7 @@ void vm_fork_take_fds(struct vm_fork *fork, int control_fd, int agent_fd)
 	prctl(PR_SET_NAME, name ? name : "");
 	json_decref(fork->order);
 	fork->order = NULL;
-	fork->child = fork->parked = fork->held = fork->saved = false;
+	fork->parked = fork->held = fork->saved = false;
 	wait_at_gate(fork, control_fd);
 }
 

@@ -61,7 +61,6 @@ struct vm_fork {
 	bool parked;		/* until it is told to resume */
 	bool held;		/* until the rest of a fork has been ordered */
 	bool saved;
-	bool child;	      /* this process is the new one; vm_fork_part() is due */
 	unsigned child_index; /* which one of the order */
 	uint64_t still_ns;    /* since when it stands still, for a fork */
 	int gate;	      /* an eventfd: the children may begin; or -1 */

@@ -40,12 +40,17 @@ static json_int_t cpu_usec(void)
 	       usage.ru_utime.tv_usec + usage.ru_stime.tv_usec;
 }
 
-json_t *vm_stat(const struct machine *m)
+json_t *vm_stat(struct machine *m)
 {
 	json_t *stat = memory();
+	uint64_t disk;
+
+	/* A vCPU may be closing a layer. */
+	pthread_mutex_lock(&m->lock);
+	disk = disk_allocated(&m->upper);
+	pthread_mutex_unlock(&m->lock);
 
 	json_object_set_new(stat, "cpu_usec", json_integer(cpu_usec()));
-	json_object_set_new(stat, "disk_bytes",
-			    json_integer((json_int_t)disk_allocated(&m->upper)));
+	json_object_set_new(stat, "disk_bytes", json_integer((json_int_t)disk));
 	return stat;
 }

@@ -13,4 +13,4 @@
  *
  * Return: an object for json_decref(), or NULL without memory.
  */
-json_t *vm_stat(const struct machine *m);
+json_t *vm_stat(struct machine *m);

@@ -27,6 +27,8 @@
 #define ERRNUM_MAX  4096
 #define FDS_MAX	    ((size_t)VM_FORK_BATCH * VMPROC_FDS)
 
+_Static_assert(VMPROC_FDS == VM_FORK_FDS, "both ends count a child's sockets alike");
+
 static void vmproc_free(struct vmproc *vm)
 {
 	struct broker *broker = vm->broker;
@@ -206,6 +208,7 @@ static bool take_message(struct vmproc *vm)
 	ssize_t n = receive(vm->control_fd, text, sizeof(text), &sender);
 	const char *event;
 	json_t *message;
+	int r;
 
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))
 		return errno == EINTR;
@@ -215,7 +218,11 @@ static bool take_message(struct vmproc *vm)
 	}
 	message = json_loadb(text, (size_t)n, JSON_REJECT_DUPLICATES, NULL);
 	event = json_string_value(json_object_get(message, "event"));
-	if (!vm->pid && meet(vm, sender) < 0 && !is_last(event)) {
+	r = vm->pid ? 0 : meet(vm, sender);
+	if (r == -ESRCH && !is_last(event)) {
+		; /* its last words, or the end, come next */
+	} else if (r < 0 && !is_last(event)) {
+		vm->errnum = -r;
 		vmproc_end(vm);
 	} else if (event) {
 		on_event(vm, message, event);
@@ -339,7 +346,8 @@ static int make_pair(int type, int pair[2], struct error *err)
 
 	if (socketpair(AF_UNIX, type | SOCK_CLOEXEC, 0, pair) < 0)
 		return error_set(err, errno, "cannot make a socket pair for a VM");
-	setsockopt(pair[1], SOL_SOCKET, SO_SNDBUFFORCE, &bytes, sizeof(bytes));
+	if (setsockopt(pair[1], SOL_SOCKET, SO_SNDBUFFORCE, &bytes, sizeof(bytes)) < 0)
+		setsockopt(pair[1], SOL_SOCKET, SO_SNDBUF, &bytes, sizeof(bytes));
 	if (type == SOCK_SEQPACKET)
 		setsockopt(pair[0], SOL_SOCKET, SO_PASSCRED, &yes, sizeof(yes));
 	return io_set_nonblock(pair[0], true);

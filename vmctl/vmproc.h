@@ -17,9 +17,10 @@
  *
  * The process of a fork is not the broker's child but that of the VM it was forked
  * from, as long as that lives; then the broker inherits it. It is known by the
- * credentials that the kernel attaches to its messages, and held by a pidfd, so that
- * no other process is ever taken for it. Its parent reports its end; a parent that
- * does not within VMPROC_GRACE_MS is not waited for.
+ * credentials that the kernel attaches to its messages, and held by a pidfd from its
+ * first message on. Its parent reports its end; a parent that does not within
+ * VMPROC_GRACE_MS is not waited for. One that has never spoken is given up at once:
+ * nothing but the end of its sockets tells it to end.
  *
  * The process may have been taken over by its guest: what it says is checked,
  * and bounded, like what a client says.

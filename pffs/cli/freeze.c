@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <limits.h>
 #include <mntent.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -114,6 +115,15 @@ static int explain(const char *dir, int errnum, const char *what, struct error *
 	return error_say(err, errnum, "%s: %s", what, text);
 }
 
+/* From now on no signal but SIGKILL leaves the fork behind. */
+static void hold_signals(void)
+{
+	sigset_t all;
+
+	sigfillset(&all);
+	sigprocmask(SIG_BLOCK, &all, NULL);
+}
+
 int freeze(const char *sandbox, const char *name, struct error *err)
 {
 	cleanup_free char *path = NULL, *mount = NULL, *fork = NULL, *template = NULL;
@@ -128,6 +138,7 @@ int freeze(const char *sandbox, const char *name, struct error *err)
 		template = NULL;
 	if (!fork || !template)
 		return error_set(err, ENOMEM, "cannot freeze %s", sandbox);
+	hold_signals();
 	if (mkdir(fork, 0700) < 0)
 		return explain(path, errno, "cannot fork the sandbox", err);
 	if (rename(fork, template) == 0)

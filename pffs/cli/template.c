@@ -31,8 +31,9 @@ static const char help[] =
     "          files/      if there: is copied over the root directory\n"
     "          customise   if there: is run last, with the new root as its argument\n"
     "rm      remove one; sandboxes that were made from it live on\n"
-    "freeze  make a template of a running sandbox as it is, for as long as the mount\n"
-    "        lives. SANDBOX is its directory, or its name if there is one mount\n"
+    "freeze  make a template of a sandbox in which no run goes on, as it is, for as long\n"
+    "        as the mount lives; the sandbox itself goes on. SANDBOX is its directory,\n"
+    "        or its name if there is one mount\n"
     "\n"
     "  --images DIR    where the images are (PFFS_IMAGES, else /var/cache/pffs)\n";
 

@@ -6,13 +6,20 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* How long a guest may leave what was sent to it in its port. */
+#define PATIENCE_MS 10000u
+
+/* How long all children of a fork may take to wake. */
+#define WAKE_MS(count) (30000u + 1000u * (uint64_t)(count))
+
 /*
  * Invariant: children[i]->birth is the fork as long as it waits for that child;
  * @waiting counts these.
  */
 struct fork {
-	struct link link;	/* on parent->forks until vmctl has answered */
-	struct sandbox *parent; /* reference */
+	struct link link;	    /* on parent->forks until vmctl has answered */
+	struct sandbox *parent;	    /* reference */
+	struct loop_timer patience; /* while the guest has not taken what it was sent */
 	bool early;
 	bool asked;    /* vmctl has been */
 	bool answered; /* and has answered */
@@ -38,6 +45,7 @@ static void release(struct fork *fork)
 	if (fork->asked && !fork->answered)
 		return;
 	list_del(&fork->link);
+	loop_timer_cancel(&fork->patience);
 	for (size_t i = 0; i < fork->count; i++)
 		sandbox_unref(fork->children[i]);
 	sandbox_unref(fork->parent);
@@ -95,24 +103,45 @@ static void tell_of_runs(struct sandbox *child)
 			sandbox_event_ended(child, run);
 }
 
-/* All children have woken: the world sees them, and their queues go on. */
+/* One that had woken may have died while it waited for the others. */
+static const struct sandbox *find_dead(const struct fork *fork)
+{
+	for (size_t i = 0; i < fork->count && !fork->early; i++)
+		if (fork->children[i]->state == SANDBOX_DEAD)
+			return fork->children[i];
+	return NULL;
+}
+
+static void fail_by(struct fork *fork, const struct sandbox *child)
+{
+	struct error err;
+
+	error_say(&err, EIO, "the fork %s died before all had woken: %s", child->name,
+		  child->reason);
+	fail(fork, &err);
+}
+
+/* The children have settled: the world sees them, and their queues go on. */
 static void succeed(struct fork *fork)
 {
-	for (size_t i = 0; i < fork->count; i++) {
-		struct sandbox *child = fork->children[i];
+	const struct sandbox *dead = find_dead(fork);
 
-		if (child->making) {
-			child->making = false;
-			announce(fork, child);
-			tell_of_runs(child);
-		}
+	if (dead) {
+		fail_by(fork, dead);
+		return;
+	}
+	for (size_t i = 0; i < fork->count && !fork->early; i++) {
+		fork->children[i]->making = false;
+		announce(fork, fork->children[i]);
+		tell_of_runs(fork->children[i]);
 	}
 	tell(fork, NULL);
-	for (size_t i = 0; i < fork->count; i++)
-		if (fork->children[i]->state == SANDBOX_READY)
-			guest_go_on(fork->children[i]);
+	for (size_t i = 0; i < fork->count && !fork->early; i++)
+		guest_go_on(fork->children[i]);
 	release(fork);
 }
+
+static void patience_ends(struct loop_timer *timer);
 
 static struct fork *fork_new(struct sandbox *parent, const struct fork_order *order)
 {
@@ -123,6 +152,7 @@ static struct fork *fork_new(struct sandbox *parent, const struct fork_order *or
 		return NULL;
 	fork->parent = sandbox_ref(parent);
 	fork->early = order->early;
+	loop_timer_init(&fork->patience, patience_ends);
 	list_add_before(&parent->forks, &fork->link);
 	return fork;
 }
@@ -203,10 +233,13 @@ int fork_begin(struct sandbox *parent, const struct fork_order *order, fork_done
 
 void fork_cancel(struct fork *fork)
 {
+	struct sandbox *parent = sandbox_ref(fork->parent);
 	struct error err;
 
 	error_say(&err, EINTR, "making the fork was interrupted");
 	fail(fork, &err);
+	fork_next(parent);
+	sandbox_unref(parent);
 }
 
 /* The child's record of the runs that go on in both. */
@@ -240,7 +273,7 @@ static void adopt(const struct fork *fork, struct sandbox *child, uint32_t vm, i
 		child->exec_timeout_ms = parent->exec_timeout_ms;
 	}
 	child->epoch = parent->epoch;
-	sandbox_adopt_vm(child, vm, pid);
+	sandbox_adopt_vm(child, vm, pid, WAKE_MS(fork->count));
 	if (copy_runs(parent, child) < 0)
 		sandbox_die(child, "no memory for the runs of the fork");
 	else
@@ -325,13 +358,32 @@ bool fork_in_flight(const struct sandbox *parent)
 	return fork && fork->asked;
 }
 
+static void patience_ends(struct loop_timer *timer)
+{
+	struct fork *fork = container_of(timer, struct fork, patience);
+	struct sandbox *parent = sandbox_ref(fork->parent);
+	struct error err;
+
+	error_say(&err, EAGAIN, "the guest of %s does not read its agent's port: try again",
+		  parent->name);
+	fail(fork, &err);
+	fork_next(parent);
+	sandbox_unref(parent);
+}
+
 void fork_next(struct sandbox *parent)
 {
 	struct fork *fork = first(parent);
 
-	if (!fork || fork->asked || parent->channel.out.len ||
+	if (!fork || fork->asked ||
 	    (parent->state != SANDBOX_READY && parent->state != SANDBOX_FROZEN))
 		return;
+	if (parent->channel.out.len) {
+		if (!fork->patience.deadline_ns)
+			loop_timer_set(parent->core->loop, &fork->patience, PATIENCE_MS);
+		return;
+	}
+	loop_timer_cancel(&fork->patience);
 	fork->asked = true;
 	vmm_request(&parent->core->vmm, request(fork), answered, fork);
 }
@@ -339,18 +391,18 @@ void fork_next(struct sandbox *parent)
 void fork_settled(struct sandbox *child)
 {
 	struct fork *fork = child->birth;
-	struct error err;
 
 	if (!fork)
 		return;
 	let_child_go(fork, child);
-	if (child->state == SANDBOX_READY || fork->early) {
-		if (!fork->waiting)
-			succeed(fork);
+	if (child->state != SANDBOX_READY && !fork->early) {
+		fail_by(fork, child);
 		return;
 	}
-	error_say(&err, EIO, "the fork died before it woke: %s", child->reason);
-	fail(fork, &err);
+	if (child->state == SANDBOX_READY && fork->early)
+		guest_go_on(child);
+	if (!fork->waiting)
+		succeed(fork);
 }
 
 void fork_parent_ended(struct sandbox *parent, const char *reason)

@@ -38,8 +38,7 @@ struct fork_order {
 
 /**
  * fork_begin() - fork a sandbox.
- * @done: called once: later, or before this returns when the order is early; NULL when
- *        nobody wants to know.
+ * @done: called once, later or before this returns; NULL when nobody wants to know.
  *
  * Return: 0, or -EINVAL, -EEXIST, -EIO (dead), -ENOMEM with @err; no @done then.
  */

@@ -176,7 +176,8 @@ void guest_next(struct sandbox *sb)
 {
 	struct run *run = first_queued(sb);
 
-	if (run && sb->state == SANDBOX_READY && !sb->current && !fork_in_flight(sb))
+	if (run && sb->state == SANDBOX_READY && !sb->current && !sb->making &&
+	    !fork_in_flight(sb))
 		start_run(sb, run);
 }
 
@@ -256,7 +257,8 @@ static int handle_exit(struct sandbox *sb, const struct agent_frame *frame,
 
 	if (r < 0)
 		return r;
-	loop_timer_cancel(&sb->limit);
+	if (sb->state == SANDBOX_READY)
+		loop_timer_cancel(&sb->limit);
 	sandbox_end_run(sb, run, run->timed_out ? EXIT_TIMEOUT : code);
 	guest_next(sb);
 	return 0;
@@ -321,25 +323,32 @@ static int handle_frame(struct sandbox *sb, const struct agent_frame *frame,
 	return 0;
 }
 
-void guest_data(struct channel *channel, const uint8_t *data, size_t len)
+/* Return: 0, or -EPROTO with @err filled. */
+static int handle_frames(struct sandbox *sb, struct error *err)
 {
-	struct sandbox *sb = container_of(channel, struct sandbox, channel);
 	struct agent_frame frame;
-	struct error err;
 	int r;
 
-	if (buf_append(&sb->in, data, len) < 0) {
-		sandbox_die(sb, "no memory for what the guest sent");
-		return;
-	}
-	while ((r = agent_next(&sb->in, &frame, &err)) == 1) {
-		r = handle_frame(sb, &frame, &err);
+	while ((r = agent_next(&sb->in, &frame, err)) == 1) {
+		r = handle_frame(sb, &frame, err);
 		if (r < 0 || sb->state == SANDBOX_DEAD)
 			break;
 		buf_consume(&sb->in, agent_frame_size(&frame));
 	}
-	if (r < 0)
+	return r < 0 ? r : 0;
+}
+
+/* A frame may be the end of its sandbox: of a fork that is not wanted any more. */
+void guest_data(struct channel *channel, const uint8_t *data, size_t len)
+{
+	struct sandbox *sb = sandbox_ref(container_of(channel, struct sandbox, channel));
+	struct error err;
+
+	if (buf_append(&sb->in, data, len) < 0)
+		sandbox_die(sb, "no memory for what the guest sent");
+	else if (handle_frames(sb, &err) < 0)
 		sandbox_die(sb, err.text);
+	sandbox_unref(sb);
 }
 
 static int interrupt(struct sandbox *sb, struct error *err)
@@ -392,6 +401,8 @@ int guest_ctl(struct sandbox *sb, const char *verb, struct error *err)
 			continue;
 		if (sb->state == SANDBOX_DEAD)
 			return error_say(err, EIO, "%s is dead: %s", sb->name, sb->reason);
+		if (sb->state == SANDBOX_FROZEN)
+			return error_say(err, EBUSY, "%s stands still", sb->name);
 		return verbs[i].fn(sb, err);
 	}
 	return error_say(err, EINVAL, "ctl knows interrupt, kill and reset, not \"%.40s\"",

@@ -158,6 +158,10 @@ struct run *sandbox_begin_run(struct sandbox *sb, enum agent_language language,
 		error_say(err, EIO, "%s is dead: %s", sb->name, sb->reason);
 		return NULL;
 	}
+	if (sb->folder == FOLDER_HIDDEN) {
+		error_say(err, EIO, "%s is a template now", sb->name);
+		return NULL;
+	}
 	sb->next_feed = NULL;
 	if (!feed)
 		feed = feed_new();
@@ -270,12 +274,12 @@ static void limit_passed(struct loop_timer *timer)
 			    : "the guest did not end a run that was killed");
 }
 
-void sandbox_adopt_vm(struct sandbox *sb, uint32_t vm, int pid)
+void sandbox_adopt_vm(struct sandbox *sb, uint32_t vm, int pid, uint64_t limit_ms)
 {
 	sb->vm = vm;
 	sb->pid = pid;
 	vmm_attach(&sb->core->vmm, &sb->channel, vm);
-	loop_timer_set(sb->core->loop, &sb->limit, sb->core->options.ready_limit_ms);
+	loop_timer_set(sb->core->loop, &sb->limit, limit_ms);
 }
 
 static int make_id(char id[SANDBOX_ID_LEN + 1])

@@ -89,7 +89,7 @@ struct sandbox *sandbox_new(struct core *core, folder_t folder, const char *name
 			    size_t template, uid_t uid, gid_t gid, struct error *err);
 
 /** sandbox_adopt_vm() - its machine is there, and has to become ready in time. */
-void sandbox_adopt_vm(struct sandbox *sb, uint32_t vm, int pid);
+void sandbox_adopt_vm(struct sandbox *sb, uint32_t vm, int pid, uint64_t limit_ms);
 
 /** sandbox_hide() - it is no sandbox any more but the machine of a template. */
 void sandbox_hide(struct sandbox *sb);

@@ -116,6 +116,7 @@ int stream_share(struct stream *to, struct stream *from)
 		past = malloc(sizeof(*past));
 		if (!past)
 			return -ENOMEM;
+		stream_seal(from);
 		*past = (struct stream_past){.refs = 1, .bytes = *from};
 		*from = STREAM_EMPTY;
 		from->size = past->bytes.size;

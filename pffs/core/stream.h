@@ -8,7 +8,7 @@
  * history of runs costs disk and not RAM.
  *
  * Streams of forks share what they have in common: stream_share() makes all bytes so
- * far the past of both, which never changes, and costs nothing per byte.
+ * far the past of both, which is sealed.
  */
 #pragma once
 

@@ -43,7 +43,8 @@ static void created(void *ctx, json_t *reply, const struct error *err)
 	if (vm && machine->state == SANDBOX_DEAD)
 		sandbox_discard_vm(machine->core, (uint32_t)vm);
 	else if (vm)
-		sandbox_adopt_vm(machine, (uint32_t)vm, pid);
+		sandbox_adopt_vm(machine, (uint32_t)vm, pid,
+				 machine->core->options.ready_limit_ms);
 	else if (machine->state != SANDBOX_DEAD)
 		sandbox_die(machine, err ? err->text : "vmctl sent a reply without a VM");
 	sandbox_unref(machine);
@@ -163,7 +164,7 @@ struct freezing {
 	void *ctx;
 };
 
-/* It has no records of its own any more, and no name that anybody sees. */
+/* It has no records of its own any more, and nobody sees it. */
 static int hide(struct sandbox *sb, const char *name, struct error *err)
 {
 	struct templates *t = &sb->core->templates;
@@ -173,10 +174,12 @@ static int hide(struct sandbox *sb, const char *name, struct error *err)
 		return error_set(err, -index, "cannot make a template");
 	t->list[index].machine = sb;
 	t->list[index].made = true;
+	snprintf(t->list[index].made_of, sizeof(t->list[index].made_of), "%s", sb->id);
 	clock_gettime(CLOCK_REALTIME, &t->list[index].created);
 	sandbox_event(sb, "frozen", json_pack("{s:s}", "template", name));
 	sandbox_hide(sb);
 	sb->template = (size_t)index;
+	strcpy(sb->name, name);
 	return 0;
 }
 
@@ -200,6 +203,8 @@ static int finish(struct sandbox *sb, const char *name, const struct error *fail
 		return error_say(err, EIO, "%s is dead: %s", sb->name, sb->reason);
 	if (!r && sandbox_is_busy(sb))
 		r = error_say(err, EBUSY, "%s was used meanwhile", sb->name);
+	if (!r && template_find(sb->core, name) >= 0)
+		r = error_say(err, EEXIST, "there is a template %s by now", name);
 	if (!r)
 		r = hide(sb, name, err);
 	if (r)
@@ -234,8 +239,8 @@ static int check_freeze(struct sandbox *sb, const char *name, struct error *err)
 	if (sandbox_is_busy(sb))
 		return error_say(
 		    err, EBUSY,
-		    "%s has runs that have not ended, or forks: a template is "
-		    "made of a sandbox without, for example of a new fork of it",
+		    "%s has runs that have not ended, or forks: wait for the runs, "
+		    "or kill them, and move the forks away",
 		    sb->name);
 	return 0;
 }

@@ -20,6 +20,7 @@ struct template
 	char *name;
 	struct sandbox *machine; /* see template.h; NULL until it is needed */
 	bool made;		 /* of a sandbox: there is no image */
+	char made_of[40];	 /* the id of that sandbox */
 	bool gone;
 	struct timespec created; /* CLOCK_REALTIME; of an image: when it was last seen to
 				    have been written */

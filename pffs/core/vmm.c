@@ -79,7 +79,9 @@ static void break_link(struct vmm *vmm, const char *why)
 
 	error_say(&err, EIO, "the link to vmctl broke: %s", why);
 	close_link(vmm, why);
-	list_for_each (channel, &vmm->channels, struct channel, link) {
+	/* The end of one may be that of others: forks that were being made with it. */
+	while (!list_empty(&vmm->channels)) {
+		channel = container_of(vmm->channels.next, struct channel, link);
 		vmm_detach(channel);
 		channel->dead(channel, err.text);
 	}

@@ -133,7 +133,7 @@ static void render_info(const struct node *node, FILE *out)
 		print_template_file(node, "info", out);
 		return;
 	}
-	fprintf(out, "name %s\nsandbox %s\n", template->name, template->machine->id);
+	fprintf(out, "name %s\nsandbox %s\n", template->name, template->made_of);
 	print_time(out, "created", &template->created);
 }
 

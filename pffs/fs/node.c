@@ -99,6 +99,8 @@ int node_at(struct fs *fs, fuse_ino_t ino, struct node *node)
 	}
 	if (of_sandbox(kind))
 		node->sb = sandbox_by_serial(fs->core, ino >> 32);
+	if (node->sb && node->sb->folder == FOLDER_HIDDEN)
+		return -ENOENT;
 	if (of_run(kind) && node->sb)
 		node->run = sandbox_run(node->sb, part);
 	return (of_sandbox(kind) && !node->sb) || (of_run(kind) && !node->run) ? -ENOENT
@@ -136,6 +138,8 @@ static size_t template_of(const struct node *dir)
 int node_fork(const struct node *dir, struct fork_order *order, fork_done_fn *done,
 	      void *ctx, struct error *err)
 {
+	if (dir->kind == KIND_FORKS && dir->sb->folder == FOLDER_HIDDEN)
+		return error_say(err, EIO, "%s is a template now", dir->sb->name);
 	if (dir->kind == KIND_FORKS)
 		return fork_begin(dir->sb, order, done, ctx, err);
 	return template_fork(dir->fs->core, template_of(dir), order, done, ctx, err);
@@ -251,6 +255,8 @@ static mode_t mode_of(const struct node *node)
 
 	if (S_ISLNK(mode))
 		return S_IFLNK | 0777;
+	if (node->kind == KIND_TEMPLATE_FORKS_N && node->fs->shared)
+		return mode | 0666;
 	if (!node->sb) {
 		if (node_folder(node, &folder))
 			return node->fs->shared ? S_IFDIR | 01777 : S_IFDIR | 0755;

@@ -23,6 +23,14 @@ static void remember(void *ctx, struct sandbox *const *children, const struct er
 	told.first = children[0];
 }
 
+static int done_code;
+
+static void done(void *ctx, const struct error *err)
+{
+	(void)ctx;
+	done_code = err ? err->code : 0;
+}
+
 static struct fork *ordered; /* the newest */
 
 static int order(struct sandbox *parent, const char *const *names, size_t count)
@@ -34,7 +42,7 @@ static int order(struct sandbox *parent, const char *const *names, size_t count)
 	struct error err;
 
 	told.count = 0;
-	return fork_begin(parent, &order, remember, NULL, &err);
+	return fork_begin(parent, &order, remember, &told, &err);
 }
 
 static struct sandbox *child(const struct sandbox *parent, const char *name)
@@ -67,6 +75,16 @@ static void answer_vms(unsigned first, unsigned count)
 	send_control(text);
 	free(text);
 	json_decref(reply);
+}
+
+/* Answer the newest request, `create`. */
+static void reply_vm(unsigned vm)
+{
+	char text[96];
+
+	snprintf(text, sizeof(text), "{\"seq\":%d,\"vm\":%u,\"pid\":1}",
+		 (int)json_integer_value(json_object_get(asked, "seq")), vm);
+	send_control(text);
 }
 
 static void answer_error(int code)
@@ -200,6 +218,62 @@ static void none_stays_when_one_fails(struct sandbox *parent)
 	is_str(sandbox_state_name(parent), "ready", "the parent is as it was");
 }
 
+static void one_that_woke_and_died_is_no_fork(struct sandbox *parent)
+{
+	is_int(order(parent, NULL, 2), 0, "two are ordered");
+	listen_to_core();
+	answer_vms(7, 2);
+	awake(7, 2);
+	send_control("{\"event\":\"dead\",\"vm\":7,\"reason\":\"it broke\"}");
+	is_int(told.count, 0, "one wakes and dies");
+	awake(8, 2);
+	is_int(told.code, -EIO, "when the other wakes: EIO");
+	ok(!sandbox_is_busy(parent), "and nothing stays");
+}
+
+static void a_template_is_no_sandbox(struct sandbox *parent)
+{
+	const struct fork_order order = {.folder = FOLDER_ROOT, .count = 1};
+	struct sandbox *frozen;
+	struct error err;
+	int index;
+
+	is_int(fork_begin(parent, &order, remember, NULL, &err), 0, "one is forked");
+	listen_to_core();
+	answer_vms(12, 1);
+	awake(12, 2);
+	frozen = sandbox_ref(sandbox_find(&core, FOLDER_ROOT, told.first->name));
+	is_int(template_freeze(frozen, "default", done, NULL, &err), -EEXIST,
+	       "no template by a name that is taken: EEXIST");
+	is_int(template_freeze(frozen, "mine", done, NULL, &err), 0, "but by another");
+	is_str(asked_for(), "park", "its machine is parked");
+	answer_vms(0, 0);
+	is_int(done_code, 0, "and is a template");
+	ok(!sandbox_begin_run(frozen, AGENT_PYTHON, &err) && err.code == -EIO,
+	   "in which nothing runs: EIO");
+	is_int(guest_ctl(frozen, "reset", &err), -EBUSY, "nothing is reset: EBUSY");
+	index = template_find(&core, "mine");
+	send_control("{\"event\":\"dead\",\"vm\":12,\"reason\":\"killed\"}");
+	ok(!template_machine(&core, (size_t)index, &err) && err.code == -EIO,
+	   "and which does not boot again: EIO");
+	is_str(core.templates.list[index].made_of, frozen->id,
+	       "it still says of what it was");
+	is_int(template_remove(&core, (size_t)index, &err), 0, "it can be removed");
+	sandbox_unref(frozen);
+}
+
+static void the_link_may_break_while_forks_wake(struct sandbox *parent)
+{
+	is_int(order(parent, NULL, 3), 0, "three are ordered");
+	listen_to_core();
+	answer_vms(7, 3);
+	shutdown(peer, SHUT_RDWR);
+	spin(20);
+	is_int(told.code, -EIO, "without a link there is none of them: EIO");
+	is_str(sandbox_state_name(parent), "dead", "nor their parent");
+	ok(!sandbox_is_busy(parent), "and nothing is half made");
+}
+
 static void a_fork_that_nobody_waits_for_is_undone(struct sandbox *parent)
 {
 	static const char *const names[] = {"a", "b"};
@@ -250,6 +324,24 @@ static void the_machine_of_a_template_boots_again(void)
 	ok(!sandbox_find(&core, FOLDER_ROOT, "two"), "and one that was removed stays so");
 }
 
+/* A sandbox of the template whose machine has booted again. */
+static struct sandbox *make_last(void)
+{
+	static const char *const names[] = {"last"};
+	struct fork_order order = {.folder = FOLDER_ROOT, .names = names, .count = 1};
+
+	template_fork(&core, 0, &order, remember, NULL, NULL);
+	listen_to_core();
+	reply_vm(13);
+	say(13, 0, AGENT_READY, NULL, 0);
+	is_str(asked_for(), "park", "the template's machine boots once more");
+	answer_vms(0, 0);
+	listen_to_core();
+	answer_vms(14, 1);
+	awake(14, 1);
+	return sandbox_find(&core, FOLDER_ROOT, "last");
+}
+
 int main(void)
 {
 	struct sandbox *parent;
@@ -259,9 +351,12 @@ int main(void)
 	a_child_has_the_runs_of_its_parent(parent);
 	many_get_one_request(parent);
 	none_stays_when_one_fails(parent);
+	one_that_woke_and_died_is_no_fork(parent);
+	a_template_is_no_sandbox(parent);
 	a_fork_that_nobody_waits_for_is_undone(parent);
 	a_parent_that_ends_takes_what_waits(parent);
 	the_machine_of_a_template_boots_again();
+	the_link_may_break_while_forks_wake(make_last());
 	end_world();
 	return done_testing();
 }
