@@ -21,4 +21,15 @@ CODE
 is "$?" 0 "a figure is drawn"
 is "$(echo 'head -c 8 /tmp/figure.png' > moved/bash; cat moved/stdout | od -An -tx1)" \
 	" 89 50 4e 47 0d 0a 1a 0a" "as PNG"
+
+# The session of README.md about forks.
+sandboxes+=(twin/forks/1 twin/forks/2 twin/forks/3 twin/forks/4 twin/forks/5 twin/forks/x twin)
+echo python-datasci > templates/.default
+mkdir twin; echo 'import pandas as pd; df = pd.DataFrame({"a": range(10**6)})' > twin/exec
+mkdir twin/forks/x
+echo default > templates/.default
+is "$(echo 'print(len(df))' > twin/forks/x/exec; cat twin/forks/x/stdout)" 1000000 "a twin has what the machine has"
+echo 5 > twin/forks/.n
+is "$(ls twin/forks | tr '\n' ' ')" "1 2 3 4 5 x " "five more at once"
+is "$(echo 'print(len(df))' > twin/forks/5/exec; cat twin/forks/5/stdout)" 1000000 "which have it, too"
 done_testing
