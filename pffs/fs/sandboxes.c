@@ -109,6 +109,7 @@ static void remove_sandbox(fuse_req_t req, const struct node *node)
 	if (sandbox_in_folder(node->fs->core, FOLDER_FORKS(node->sb->serial))) {
 		error_say(&err, EBUSY, "%s has forks: remove or move them first",
 			  node->sb->name);
+		node->fs->core->error = err; /* whoever removes looks there */
 		fs_refuse(req, node->fs, node->sb, &err);
 		return;
 	}

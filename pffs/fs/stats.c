@@ -39,7 +39,7 @@ static void keep_answer(struct handle *h, const struct usage *usage)
 	    "runs %u\n",
 	    (unsigned long long)usage->cpu_usec, (unsigned long long)usage->memory_private,
 	    (unsigned long long)usage->memory_shared, (unsigned long long)usage->disk_bytes,
-	    count_forks(sb), sb->last_number);
+	    count_forks(sb), sb->run_count);
 
 	if (len >= 0)
 		handle_text(h, text, (size_t)len);

@@ -25,6 +25,11 @@ done
 ok "a machine that runs needs memory" [ "$(value first/stats memory_private)" -gt 0 ]
 is "$(value first/stats runs)" 2 "and they count runs"
 is "$(value first/stats forks)" 0 "and forks"
+ok "a fork of it" within "$wait_limit" mkdir first/forks/x
+is "$(value first/stats forks) $(value first/forks/x/stats runs)" "1 0" "is counted, and has had no runs"
+fails_with EBUSY "a sandbox with forks stays: EBUSY" rmdir first
+like "$(cat error)" "first has forks" "and the error of the root says why"
+ok "the fork goes" within 30 rmdir first/forks/x
 
 python first <<'CODE'
 import decimal
