@@ -2,7 +2,8 @@
 # What a sandbox costs in memory: little while it does nothing, and what its programs
 # free goes back to the host.
 . "$(dirname "$0")/lib.sh"
-sandbox idle demo
+idle=(idle-1 idle-2 idle-3 idle-4 idle-5)
+sandbox "${idle[@]}" demo
 
 resident() {
 	vmctl stat "$(value demo/status vm)" | sed -n 's/^memory_bytes //p'
@@ -10,12 +11,12 @@ resident() {
 less_than() {
 	[ "$(resident)" -lt "$1" ]
 }
-ok "a sandbox is there" wait_for "$wait_limit" state_is idle ready
+ok "sandboxes are there" wait_for "$wait_limit" state_is idle-5 ready
 sleep 5
-private=$(value idle/stats memory_private)
-# 0.8 to 1 MiB: a machine that was just forked may have some housekeeping to do.
-ok "idle, it has $private bytes of its own, about 1 MiB" [ "$private" -lt $((5 << 18)) ]
-ok "and shares the rest" [ "$(value idle/stats memory_shared)" -gt 0 ]
+# A machine that was just forked may have some housekeeping to do: the median counts.
+private=$(for name in "${idle[@]}"; do value "$name/stats" memory_private; done | sort -n | sed -n 3p)
+ok "idle, they have $private bytes of their own, about 1 MiB" [ "$private" -lt $((5 << 18)) ]
+ok "and share the rest" [ "$(value idle-1/stats memory_shared)" -gt 0 ]
 
 ok "another one runs" python demo <<< 'size = 200 << 20'
 before=$(resident)
