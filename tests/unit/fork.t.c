@@ -50,16 +50,6 @@ static struct sandbox *child(const struct sandbox *parent, const char *name)
 	return sandbox_find(&core, FOLDER_FORKS(parent->serial), name);
 }
 
-static struct run *submit(struct sandbox *sb, const char *code)
-{
-	struct run *run = sandbox_begin_run(sb, AGENT_PYTHON, NULL);
-
-	run_write(run, code, strlen(code));
-	sandbox_submit_run(run);
-	spin(5);
-	return run;
-}
-
 /* Answer the newest request by VMs @first, @first + 1, ... */
 static void answer_vms(unsigned first, unsigned count)
 {

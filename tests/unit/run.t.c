@@ -20,16 +20,6 @@ static struct sandbox *make_sandbox(const char *name)
 	return sandbox_find(&core, FOLDER_ROOT, name);
 }
 
-static struct run *submit(struct sandbox *sb, const char *code)
-{
-	struct run *run = sandbox_begin_run(sb, AGENT_PYTHON, NULL);
-
-	run_write(run, code, strlen(code));
-	sandbox_submit_run(run);
-	spin(5);
-	return run;
-}
-
 static void runs_queue_in_order_of_completion(struct sandbox *sb)
 {
 	struct run *first = sandbox_begin_run(sb, AGENT_PYTHON, NULL);

@@ -3,7 +3,7 @@
  */
 #pragma once
 
-#include "pffs/core/core.h"
+#include "pffs/core/sandbox.h"
 #include "tests/unit/tap.h"
 #include "util/io.h"
 #include "wire/agent.h"
@@ -178,6 +178,17 @@ static void boot_template(void)
 	is_str(asked_for(), "park", "the machine of the template is parked");
 	send_control("{\"seq\":3}");
 	is_str(asked_for(), "fork", "and forked");
+}
+
+/* A run of Python, which waits for its turn. */
+static struct run *submit(struct sandbox *sb, const char *code)
+{
+	struct run *run = sandbox_begin_run(sb, AGENT_PYTHON, NULL);
+
+	run_write(run, code, strlen(code));
+	sandbox_submit_run(run);
+	spin(5);
+	return run;
 }
 
 static void end_world(void)

@@ -369,17 +369,9 @@ def run(server, number, name, test):
     return failure is None
 
 
-def skip(why):
-    if os.environ.get("PFFS_MUST_WORK") == "1":
-        print("1..1\nnot ok 1 -", why)
-        return 1
-    print("1..0 # SKIP", why)
-    return 0
-
-
 def main():
     if not os.path.exists(kit.VMCTL) or not os.path.exists(os.path.join(IMAGES, "kernel")):
-        return skip(f"no vmctl or no images in {IMAGES}: make, guest/images/build all")
+        return kit.skip(f"no vmctl or no images in {IMAGES}: make, guest/images/build all")
     wanted = sys.argv[1:]
     tests = [(n, t) for n, t in globals().items()
              if n.startswith("test_") and (not wanted or n in wanted)]

@@ -123,17 +123,9 @@ def start(directory, images):
     return process, kit.Client(path)
 
 
-def skip(why):
-    if os.environ.get("PFFS_MUST_WORK") == "1":
-        print("1..1\nnot ok 1 -", why)
-        return 1
-    print("1..0 # SKIP", why)
-    return 0
-
-
 def main():
     if not os.path.exists(DEFAULT) or not os.path.exists(kit.VMCTL):
-        return skip(f"no vmctl or no images in {IMAGES}: make, guest/images/build all")
+        return kit.skip(f"no vmctl or no images in {IMAGES}: make, guest/images/build all")
     kit.PATIENCE = PATIENCE
     tests = [t for n, t in globals().items() if n.startswith("test_")]
     failed = 0
