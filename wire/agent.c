@@ -5,8 +5,8 @@
 
 static bool is_type(uint8_t type)
 {
-	return (type >= AGENT_WAKE && type <= AGENT_RESET) ||
-	       (type >= AGENT_READY && type <= AGENT_AWAKE);
+	return (type >= AGENT_WAKE && type <= AGENT_FILES_CANCEL) ||
+	       (type >= AGENT_READY && type <= AGENT_FILES_CHANGED);
 }
 
 int agent_next(const struct buf *in, struct agent_frame *frame, struct error *err)

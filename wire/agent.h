@@ -20,6 +20,8 @@
  * also tells a forked machine who it is now; AGENT_AWAKE says that it has become
  * that: identity, clock, and fresh entropy for everything that has a generator.
  *
+ * AGENT_FILES and its kin carry requests about files: wire/files.h has their payloads.
+ *
  * The guest is hostile: the host trusts no field, and ends a guest whose bytes
  * are no frames.
  */
@@ -32,10 +34,10 @@
 #include <stdint.h>
 
 #define AGENT_HEADER	   12
-#define AGENT_PAYLOAD_MAX  (64u << 10)
-#define AGENT_CODE_MAX	   (16u << 20) /* bytes of code in one run */
-#define AGENT_STDIN_WINDOW (64u << 10) /* bytes of stdin on the way at most */
-#define AGENT_ENTROPY	   64	       /* bytes of fresh entropy in AGENT_WAKE */
+#define AGENT_PAYLOAD_MAX  (280u << 10) /* FILES_IO_MAX, two paths and some more */
+#define AGENT_CODE_MAX	   (16u << 20)	/* bytes of code in one run */
+#define AGENT_STDIN_WINDOW (64u << 10)	/* bytes of stdin on the way at most */
+#define AGENT_ENTROPY	   64		/* bytes of fresh entropy in AGENT_WAKE */
 #define AGENT_NAME_MAX	   64
 #define AGENT_ID_MAX	   40
 
@@ -47,7 +49,9 @@ enum agent_type {
 	AGENT_STDIN = 4,
 	AGENT_STDIN_EOF = 5,
 	AGENT_SIGNAL = 6,
-	AGENT_RESET = 7, /* replace the REPL by a new one */
+	AGENT_RESET = 7,	/* replace the REPL by a new one */
+	AGENT_FILES = 8,	/* a request about files */
+	AGENT_FILES_CANCEL = 9, /* answer it, if it still waits */
 	/* guest to host */
 	AGENT_READY = 64,
 	AGENT_STARTED = 65,
@@ -57,6 +61,9 @@ enum agent_type {
 	AGENT_STDIN_TAKEN = 69,
 	AGENT_RESET_DONE = 70, /* the new REPL answers */
 	AGENT_AWAKE = 71,      /* AGENT_WAKE has been done */
+	AGENT_FILES_REPLY = 72,
+	AGENT_FILES_CHANGED =
+	    73, /* stream 0: numbers of watches, u32 each; UINT32_MAX: all */
 };
 
 enum agent_language {

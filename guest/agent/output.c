@@ -16,8 +16,10 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
+#define CHUNK (64u << 10) /* bytes moved at a time: what a pipe holds */
+
 /* The agent has one thread, so one buffer serves every stream. */
-static uint8_t chunk[AGENT_PAYLOAD_MAX];
+static uint8_t chunk[CHUNK];
 
 void output_init(struct output *output, struct port *port, uint32_t stream,
 		 enum agent_type type, void (*on_change)(struct output *output))

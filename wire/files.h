@@ -1,0 +1,191 @@
+/*
+ * Requests about the guest's files: pffs <-> the guest's file server, as payloads of
+ * AGENT_FILES, AGENT_FILES_REPLY and AGENT_FILES_CHANGED frames (wire/agent.h).
+ *
+ * Theory of operation
+ *
+ * A request is one AGENT_FILES frame, whose stream is the request's id: the host's
+ * choice, never 0, and never used again, so that a fork's late answers to what its
+ * parent was asked mean nothing. Its one reply is one AGENT_FILES_REPLY frame with the
+ * same stream. Requests are served in parallel and answered in any order; who wants an
+ * order waits for the reply. AGENT_FILES_CANCEL with a request's stream asks for an
+ * early answer (-EINTR) to a request that waits for a lock; there is still one reply.
+ *
+ * Every request has the same fields, of which each operation uses some. Files are named
+ * by their path from the root of the guest's root file system, without a leading slash,
+ * "" for the root itself; components are never "", "." or "..", and no symbolic link is
+ * followed. Or by @handle, where the operation says so: what FILES_OPEN or FILES_TREE
+ * gave. Handles end with the epoch: at AGENT_WAKE the server closes all of them, their
+ * locks included, and forgets all watches. Who has a handle of an older epoch gets
+ * -EBADF and opens again.
+ *
+ * With FILES_WATCH the server first sets a watch, by inotify and for one event alone, on
+ * the directory that the operation is about (FILES_LIST: itself; FILES_LOOKUP: the one
+ * that holds the name), and then answers, with the watch's number. What is known of a
+ * watched directory, its names and their attributes, is true until AGENT_FILES_CHANGED
+ * names the watch. That frame comes before any output and any exit of a run that was
+ * written after the change. Numbers of watches are the guest kernel's; they are not
+ * used again within an epoch.
+ *
+ * The guest is hostile: the host trusts no field of a reply.
+ */
+#pragma once
+
+#include "util/error.h"
+#include "wire/agent.h"
+#include "wire/cursor.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#define FILES_IO_MAX	(256u << 10) /* bytes of data in one request or reply */
+#define FILES_PATH_MAX	4096u	     /* bytes of a path, without a NUL */
+#define FILES_NAME_MAX	255u	     /* bytes of one component */
+#define FILES_IN_FLIGHT 64u	     /* requests that the host has unanswered at most */
+
+enum files_op {
+	FILES_LOOKUP = 1,  /* path -> attr; FILES_WATCH: its directory */
+	FILES_GETATTR = 2, /* path or handle -> attr */
+	FILES_SETATTR = 3, /* path or handle, FILES_SET_*: the fields named there -> attr */
+	FILES_LIST = 4,	   /* path, offset (a cookie, 0: start), size -> entries, at most
+			      that many bytes; value 1: there are no more */
+	FILES_READLINK = 5, /* path -> data: the target */
+	FILES_OPEN = 6,	    /* path, flags FILES_O_*; with FILES_O_CREAT mode, uid, gid
+			       -> handle, attr */
+	FILES_CLOSE = 7,    /* handle */
+	FILES_READ = 8,	    /* handle, offset, size -> data; short only at the end */
+	FILES_WRITE = 9,    /* handle, offset, data, FILES_O_APPEND -> value: bytes, attr */
+	FILES_FSYNC = 10,   /* handle or path; FILES_DATA_ONLY */
+	FILES_FALLOCATE = 11, /* handle, mode (of fallocate(2)), offset, size -> attr */
+	FILES_SEEK = 12,      /* handle, offset, mode SEEK_DATA or SEEK_HOLE -> value */
+	FILES_COPY = 13,     /* handle, offset: from; handle2, offset2: to; size -> value */
+	FILES_MKDIR = 14,    /* path, mode, uid, gid -> attr */
+	FILES_MKNOD = 15,    /* path, mode with type (no devices), uid, gid -> attr */
+	FILES_SYMLINK = 16,  /* path, path2: the target, uid, gid -> attr */
+	FILES_LINK = 17,     /* path: the file, path2: its new name -> attr */
+	FILES_UNLINK = 18,   /* path */
+	FILES_RMDIR = 19,    /* path */
+	FILES_RENAME = 20,   /* path, path2, flags FILES_NOREPLACE or FILES_EXCHANGE */
+	FILES_STATFS = 21,   /* -> statfs */
+	FILES_GETXATTR = 22, /* path, path2: name, size (0: value says) -> data, value */
+	FILES_SETXATTR = 23, /* path, path2: name, data, mode: XATTR_CREATE or _REPLACE */
+	FILES_LISTXATTR =
+	    24, /* path, size (0: value says) -> data: names and NULs, value */
+	FILES_REMOVEXATTR = 25, /* path, path2: name */
+	FILES_GETLK = 26, /* handle, owner, lock: mode F_RDLCK or F_WRLCK, offset, size
+			     (0: to the end) -> value: mode that is in the way, or
+			     F_UNLCK */
+	FILES_SETLK = 27, /* the same, also F_UNLCK; FILES_WAIT */
+	FILES_FLOCK = 28, /* handle, mode LOCK_*, without LOCK_NB; FILES_WAIT */
+	FILES_TREE = 29,  /* -> handle to be read: what the upper tree has, as
+			     files_get_tree() reads it; value: its bytes */
+	FILES_HASH = 30,  /* path, offset, size -> data: SHA-256 of the file's content */
+	FILES_OP_MAX = FILES_HASH,
+};
+
+/* Flags of a request. */
+#define FILES_WATCH	(1u << 0)
+#define FILES_DATA_ONLY (1u << 1)
+#define FILES_WAIT	(1u << 2)
+#define FILES_NOREPLACE (1u << 3)
+#define FILES_EXCHANGE	(1u << 4)
+#define FILES_O_READ	(1u << 5)
+#define FILES_O_WRITE	(1u << 6)
+#define FILES_O_CREAT	(1u << 7)
+#define FILES_O_EXCL	(1u << 8)
+#define FILES_O_TRUNC	(1u << 9)
+#define FILES_O_APPEND	(1u << 10)
+#define FILES_SET_MODE	(1u << 16)
+#define FILES_SET_UID	(1u << 17)
+#define FILES_SET_GID	(1u << 18)
+#define FILES_SET_SIZE	(1u << 19)
+#define FILES_SET_ATIME (1u << 20)
+#define FILES_SET_MTIME (1u << 21)
+#define FILES_NOW_ATIME (1u << 22) /* with FILES_SET_ATIME: the guest's now */
+#define FILES_NOW_MTIME (1u << 23)
+
+struct files_request {
+	uint8_t op; /* enum files_op */
+	uint32_t flags;
+	uint32_t handle, handle2; /* 0: none */
+	uint32_t mode, uid, gid;
+	uint64_t offset, offset2, size;
+	uint64_t owner;		      /* of a lock: any number */
+	int64_t atime_ns, mtime_ns;   /* since 1970 */
+	const char *path, *path2;     /* C strings; NULL is encoded as "" */
+	uint16_t path_len, path2_len; /* filled by files_get_request() */
+	const uint8_t *data;	      /* in the frame */
+	uint32_t data_len;
+	char paths[2 * (FILES_PATH_MAX + 1)]; /* what files_get_request() points into */
+};
+
+/* As stat(2) has it. */
+struct files_attr {
+	uint64_t ino;
+	uint64_t dev; /* of the layer that holds the file: tells equal ino apart */
+	uint32_t mode, nlink, uid, gid, rdev, blksize;
+	uint64_t size, blocks; /* blocks of 512 bytes */
+	int64_t atime_ns, mtime_ns, ctime_ns;
+};
+
+struct files_statfs {
+	uint64_t bsize, blocks, bfree, bavail, files, ffree;
+	uint32_t namelen;
+};
+
+struct files_reply {
+	int32_t error; /* 0 or a positive errno, which is all that counts then */
+	uint32_t handle;
+	int32_t watch; /* number of the watch that was set, or -1 */
+	uint64_t value;
+	bool has_attr;
+	struct files_attr attr;
+	const uint8_t *data; /* in the frame */
+	uint32_t data_len;
+};
+
+/* One entry of a directory, in the data of a reply to FILES_LIST. */
+struct files_entry {
+	struct files_attr attr;
+	uint64_t cookie; /* FILES_LIST goes on behind it with this offset */
+	char name[FILES_NAME_MAX + 1];
+};
+
+/**
+ * files_put_request() - append a request as one frame.
+ * Return: 0 or -ENOMEM, -EMSGSIZE, -ENAMETOOLONG.
+ */
+int files_put_request(struct buf *out, uint16_t epoch, uint32_t stream,
+		      const struct files_request *request);
+
+/** files_get_request() - Return: 0, or -EPROTO with @err filled. */
+int files_get_request(const struct agent_frame *frame, struct files_request *request,
+		      struct error *err);
+
+/** files_put_reply() - append a reply as one frame. Return: 0 or -ENOMEM, -EMSGSIZE. */
+int files_put_reply(struct buf *out, uint16_t epoch, uint32_t stream,
+		    const struct files_reply *reply);
+
+/** files_get_reply() - Return: 0, or -EPROTO with @err filled. */
+int files_get_reply(const struct agent_frame *frame, struct files_reply *reply,
+		    struct error *err);
+
+/** files_put_entry() - one entry of a directory. Overflow: it did not fit any more. */
+void files_put_entry(struct cursor *c, const struct files_entry *entry);
+
+/**
+ * files_get_entry() - the next entry of a reply's data.
+ * Return: 1, 0 at the end, or -EPROTO: malformed, or a name that no directory can have
+ * ("", ".", "..", one with a slash or a NUL).
+ */
+int files_get_entry(struct cursor *c, struct files_entry *entry);
+
+/** files_put_statfs(), files_get_statfs() - the data of a reply to FILES_STATFS. */
+void files_put_statfs(struct cursor *c, const struct files_statfs *st);
+int files_get_statfs(const struct files_reply *reply, struct files_statfs *st);
+
+/**
+ * files_path_ok() - components of 1 to FILES_NAME_MAX bytes with single slashes between
+ * them, none "." or "..", FILES_PATH_MAX bytes in all; or "".
+ */
+bool files_path_ok(const char *path);
