@@ -6,7 +6,7 @@
 static bool is_type(uint8_t type)
 {
 	return (type >= AGENT_WAKE && type <= AGENT_FILES_CANCEL) ||
-	       (type >= AGENT_READY && type <= AGENT_FILES_CHANGED);
+	       (type >= AGENT_READY && type <= AGENT_FIGURE);
 }
 
 int agent_next(const struct buf *in, struct agent_frame *frame, struct error *err)

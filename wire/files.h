@@ -77,10 +77,9 @@ enum files_op {
 			     F_UNLCK */
 	FILES_SETLK = 27, /* the same, also F_UNLCK; FILES_WAIT */
 	FILES_FLOCK = 28, /* handle, mode LOCK_*, without LOCK_NB; FILES_WAIT */
-	FILES_TREE = 29,  /* -> handle to be read: what the upper tree has, as
-			     files_get_tree() reads it; value: its bytes */
-	FILES_HASH = 30,  /* path, offset, size -> data: SHA-256 of the file's content */
-	FILES_OP_MAX = FILES_HASH,
+	FILES_TREE = 29,  /* -> handle to be read: entries of wire/tree.h; value: its bytes.
+			     FILES_IMAGE: all that the image has, as if it were new */
+	FILES_OP_MAX = FILES_TREE,
 };
 
 /* Flags of a request. */
@@ -95,6 +94,7 @@ enum files_op {
 #define FILES_O_EXCL	(1u << 8)
 #define FILES_O_TRUNC	(1u << 9)
 #define FILES_O_APPEND	(1u << 10)
+#define FILES_IMAGE	(1u << 11)
 #define FILES_SET_MODE	(1u << 16)
 #define FILES_SET_UID	(1u << 17)
 #define FILES_SET_GID	(1u << 18)
