@@ -13,7 +13,7 @@
 /* Invariant: sb->merge and winner->merge are the merge for as long as it lives. */
 struct merge {
 	struct sandbox *sb, *winner; /* references */
-	struct loop_timer timer;     /* until the guest has woken; then: the change of hands */
+	struct loop_timer timer; /* until the guest has woken; then: the change of hands */
 	bool awake;
 	merge_done_fn *done;
 	void *ctx;
@@ -87,16 +87,26 @@ static int check_forks(const struct sandbox *sb, const struct sandbox *winner,
 			 sb->name, winner->name, clash->name);
 }
 
-/* What was made of @id, and of that, is one fork nearer to the template now. */
-static void move_up(struct core *core, const char *id)
+static const struct sandbox *find_id(const struct core *core, const char *id)
 {
-	struct sandbox *fork;
+	const struct sandbox *sb;
 
-	list_for_each (fork, &core->sandboxes, struct sandbox, link) {
-		if (strcmp(fork->parent_id, id) != 0)
-			continue;
-		fork->generation--;
-		move_up(core, fork->id);
+	list_for_each (sb, &core->sandboxes, struct sandbox, link)
+		if (strcmp(sb->id, id) == 0)
+			return sb;
+	return NULL;
+}
+
+/* Parents stand before their children in the list, in the order in which all came. */
+static void count_generations(struct core *core)
+{
+	const struct sandbox *parent;
+	struct sandbox *sb;
+
+	list_for_each (sb, &core->sandboxes, struct sandbox, link) {
+		parent = find_id(core, sb->parent_id);
+		if (parent)
+			sb->generation = parent->generation + 1;
 	}
 }
 
@@ -104,13 +114,13 @@ static void move_forks(struct sandbox *sb, const struct sandbox *winner)
 {
 	struct sandbox *fork;
 
-	move_up(sb->core, winner->id);
 	list_for_each (fork, &sb->core->sandboxes, struct sandbox, link) {
 		if (strcmp(fork->parent_id, winner->id) == 0)
 			strcpy(fork->parent_id, sb->id);
 		if (fork->folder == FOLDER_FORKS(winner->serial))
 			fork->folder = FOLDER_FORKS(sb->serial);
 	}
+	count_generations(sb->core);
 	if (sb->fork_number < winner->fork_number)
 		sb->fork_number = winner->fork_number;
 }
@@ -134,9 +144,9 @@ static void change_hands(struct merge *merge)
 	sandbox_take_machine(sb, winner);
 	move_runs(sb, winner);
 	move_forks(sb, winner);
-	sandbox_event(sb, "merged",
-		      json_pack("{s:s, s:s}", "winner", winner->name, "winner_id",
-				winner->id));
+	sandbox_event(
+	    sb, "merged",
+	    json_pack("{s:s, s:s}", "winner", winner->name, "winner_id", winner->id));
 	report(sb, "merge %s\nresult merged\nid %s\n", winner->name, winner->id);
 	winner->merge = NULL; /* its end is not the merge's */
 	sandbox_destroy(winner);
@@ -211,10 +221,11 @@ static struct sandbox *find_winner(struct sandbox *sb, const char *name, struct 
 	if (winner && strcmp(winner->parent_id, sb->id) == 0)
 		return winner;
 	if (winner || !core_name_ok(name) || is_anybodys_name(sb->core, name))
-		error_say(err, EINVAL,
-			  "%.64s is not a fork of %s: merge takes the name of one that is in "
-			  "%s/forks and was made there",
-			  name, sb->name, sb->name);
+		error_say(
+		    err, EINVAL,
+		    "%.64s is not a fork of %s: merge takes the name of one that is in "
+		    "%s/forks and was made there",
+		    name, sb->name, sb->name);
 	else
 		error_say(err, ENOENT, "%s has no fork %.64s", sb->name, name);
 	return NULL;
@@ -258,10 +269,8 @@ int merge_begin(struct sandbox *sb, const char *name, merge_done_fn *done, void 
 	merge = calloc(1, sizeof(*merge));
 	if (!merge)
 		return error_set(err, ENOMEM, "cannot merge");
-	*merge = (struct merge){.sb = sandbox_ref(sb),
-				.winner = sandbox_ref(winner),
-				.done = done,
-				.ctx = ctx};
+	*merge = (struct merge){
+	    .sb = sandbox_ref(sb), .winner = sandbox_ref(winner), .done = done, .ctx = ctx};
 	sb->merge = winner->merge = merge;
 	loop_timer_init(&merge->timer, timer_fires);
 	loop_timer_set(sb->core->loop, &merge->timer, WAKE_MS);

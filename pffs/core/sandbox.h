@@ -65,8 +65,8 @@ struct sandbox {
 	uint32_t vm; /* 0 until vmctl has made it */
 	int pid;     /* of the VM's process, as vmctl sees it */
 	struct buf in;
-	uint16_t epoch; /* of the newest WAKE */
-	uint16_t heard; /* of the newest AWAKE */
+	uint16_t epoch;		 /* of the newest WAKE */
+	uint16_t heard;		 /* of the newest AWAKE */
 	unsigned fork_number;	 /* the newest that a fork got for a name */
 	struct link forks;	 /* struct fork: those that vmctl has not made yet */
 	struct fork *birth;	 /* the fork that makes it, until it has woken */

@@ -58,8 +58,8 @@ static int begin(struct pending *pending, const char *data, size_t len, struct e
 	char text[TEXT_MAX + 1], *rest = text, *name;
 
 	if (len > TEXT_MAX || memchr(data, '\0', len))
-		return error_say(err, EINVAL, "what merge takes is text of at most %d bytes",
-				 TEXT_MAX);
+		return error_say(err, EINVAL,
+				 "what merge takes is text of at most %d bytes", TEXT_MAX);
 	memcpy(text, data, len);
 	text[len] = '\0';
 	while ((name = strsep(&rest, " \t\n")) && !*name)

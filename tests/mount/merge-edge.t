@@ -36,25 +36,24 @@ is "$(cat demo/runs/4/stdout) $(readlink demo/last)" "waited in a runs/4" "and w
 exec {mine}<&- {its}<&- {exit}<&-
 
 # Input for a run in the fork.
-{
-	echo 'print("got", input())' > demo/forks/b/exec
-	started() { [ "$(value demo/forks/b/last/status state)" = running ]; }
-	ok "a run of a fork waits for input" wait_for "$wait_limit" started
-	ok "the fork is merged" within "$wait_limit" bash -c 'echo b > demo/merge'
-	echo line
-} > demo/forks/b/stdin
+exec {input}>demo/forks/b/stdin
+echo 'print("got", input())' > demo/forks/b/exec
+started() { [ "$(value demo/forks/b/last/status state)" = running ]; }
+ok "a run of a fork waits for input" wait_for "$wait_limit" started
+ok "the fork is merged" within "$wait_limit" bash -c 'echo b > demo/merge'
+echo line >&"$input"
+exec {input}>&-
 is "$(cat demo/stdout)" "got line" "the input reaches the run"
 
 # Code that is written while the machines change.
-{
-	echo 'print("begun before")'
-	ok "merged while code is written" within "$wait_limit" bash -c 'echo c > demo/merge'
-	echo 'print("completed after")'
-} > demo/exec
+exec {code}>demo/exec
+echo 'print("begun before")' >&"$code"
+ok "a fork is merged while code is written" within "$wait_limit" bash -c 'echo c > demo/merge'
+echo 'print("completed after")' >&"$code"
+exec {code}>&-
 is "$(cat demo/stdout)" "begun before
 completed after" "it runs on the machine that is there then"
 
-within "$wait_limit" mkdir demo/forks/dead 2> /dev/null
 vmctl kill "$(value demo/forks/dead/status vm)" 9 > "$scratch/killed"
 ok "a fork dies" wait_for 30 state_is demo/forks/dead dead
 vm=$(value demo/status vm)
@@ -63,7 +62,8 @@ like "$(cat demo/error)" "dead" "error says why"
 is "$(value demo/status vm)" "$vm" "and nothing changed"
 ok "it is still there" [ -d demo/forks/dead ]
 
-mkdir demo/forks/x demo/forks/x/forks demo/forks/x/forks/dead 2> /dev/null
+within "$wait_limit" mkdir demo/forks/x demo/forks/x/forks/dead
+python demo/forks/x/forks/dead <<< 'kept = 1'
 sandboxes=(demo/forks/x/forks/dead "${sandboxes[@]}")
 fails_with EEXIST "both have a fork of one name: EEXIST" write demo/merge x
 like "$(cat demo/error)" "both demo and x have a fork dead" "and error says which"
@@ -75,7 +75,6 @@ vmctl kill "$(value demo/forks/x/status vm)" 19 > "$scratch/stopped"
 sh -c 'exec echo x' > demo/merge &
 writer=$!
 sleep 0.5
-kill -INT "$writer" 2> /dev/null
 kill "$writer"
 wait "$writer"
 not_ok "a merge that takes too long can be ended" [ $? = 0 ]

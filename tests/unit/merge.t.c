@@ -71,7 +71,8 @@ static void a_machine_changes_hands(struct sandbox *demo)
 
 	is_int(done_count, 1, "then it is done");
 	is_int(done_code, 0, "well");
-	ok(demo->vm == 6 && !child(demo, "a"), "the sandbox has the machine, the fork is gone");
+	ok(demo->vm == 6 && !child(demo, "a"),
+	   "the sandbox has the machine, the fork is gone");
 	is_str(asked_for(), "destroy", "its own machine ends");
 	is_int(json_integer_value(json_object_get(asked, "vm")), PARENT, "that one");
 	is_str(demo->id, id, "its id stays");
