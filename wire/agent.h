@@ -141,6 +141,10 @@ static inline size_t agent_frame_size(const struct agent_frame *frame)
 int agent_put(struct buf *out, uint16_t epoch, uint32_t stream, enum agent_type type,
 	      const void *payload, size_t len);
 
+/** agent_put_header() - write the AGENT_HEADER bytes in front of @len bytes of payload. */
+void agent_put_header(uint8_t *at, uint16_t epoch, uint32_t stream, enum agent_type type,
+		      size_t len);
+
 /* One encoder and one decoder for each payload with fields. Encoders return as
  * agent_put() does, decoders 0 or -EPROTO with @err filled. */
 int agent_put_wake(struct buf *out, const struct agent_wake *wake);
