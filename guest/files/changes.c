@@ -101,21 +101,6 @@ static int starting_tree(struct changes *changes, struct tree *tree)
 	return 0;
 }
 
-void changes_begin(struct changes *changes, uint32_t stream)
-{
-	struct start *start = calloc(1, sizeof(*start));
-
-	pthread_mutex_lock(&changes->lock);
-	if (start && starting_tree(changes, &start->tree) == 0) {
-		start->stream = stream;
-		list_add_before(&changes->starts, &start->link);
-		pass_tick(newest_change(&start->tree));
-	} else {
-		free(start);
-	}
-	pthread_mutex_unlock(&changes->lock);
-}
-
 static struct start *find_start(struct changes *changes, uint32_t stream)
 {
 	struct start *start;
@@ -131,6 +116,25 @@ static void end_start(struct start *start)
 	list_del(&start->link);
 	tree_fini(&start->tree);
 	free(start);
+}
+
+void changes_begin(struct changes *changes, uint32_t stream)
+{
+	struct start *start = calloc(1, sizeof(*start));
+	struct start *old;
+
+	pthread_mutex_lock(&changes->lock);
+	old = find_start(changes, stream);
+	if (old)
+		end_start(old);
+	if (start && starting_tree(changes, &start->tree) == 0) {
+		start->stream = stream;
+		list_add_before(&changes->starts, &start->link);
+		pass_tick(newest_change(&start->tree));
+	} else {
+		free(start);
+	}
+	pthread_mutex_unlock(&changes->lock);
 }
 
 static int open_file(int layer, const char *path)
@@ -216,8 +220,11 @@ static void emit(struct emitter *out, enum agent_change change, const char *path
 		flush(out);
 }
 
+/* In a frame of its own. */
 static void emit_last(struct emitter *out, enum agent_change change)
 {
+	if (cursor_left(&out->c) < sizeof(out->room))
+		flush(out);
 	cursor_put_u8(&out->c, (uint8_t)change);
 	flush(out);
 }

@@ -37,7 +37,7 @@ void changes_begin(struct changes *changes, uint32_t stream);
  * changes_end() - it has ended: tell what is different from its beginning.
  * @quiet: no process of the user's is left that could change anything from now on.
  *
- * The last that is emitted says that it was all.
+ * The last that is emitted, by itself, says that it was all.
  */
 void changes_end(struct changes *changes, uint32_t stream, bool quiet,
 		 changes_emit_fn *emit, void *ctx);

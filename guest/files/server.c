@@ -27,7 +27,7 @@
 
 #define THREADS_MAX 16
 #define IDLE_SECS   5
-#define STACK	    (256u << 10)
+#define STACK	    (4u << 20) /* of which tree_walk() takes some for each directory */
 
 static struct server server;
 
@@ -86,10 +86,44 @@ static void reply(struct call *call)
 	pthread_mutex_unlock(&server.writing);
 }
 
+static void send_frame(uint32_t stream, enum agent_type type, const void *payload,
+		       size_t len)
+{
+	uint8_t header[AGENT_HEADER];
+
+	agent_put_header(header, server.epoch, stream, type, len);
+	pthread_mutex_lock(&server.writing);
+	if (io_write_all(server.fd, header, sizeof(header)) < 0 ||
+	    io_write_all(server.fd, payload, len) < 0)
+		_exit(1);
+	pthread_mutex_unlock(&server.writing);
+}
+
+static void send_changes(void *stream, const void *payload, size_t len)
+{
+	send_frame(*(const uint32_t *)stream, AGENT_CHANGES, payload, len);
+}
+
+/* A run is about to start, or has ended. */
+static void serve_run(const struct agent_frame *frame)
+{
+	uint32_t stream = frame->stream;
+
+	if (frame->type == AGENT_RUN) {
+		changes_begin(&server.changes, stream);
+		send_frame(stream, AGENT_STARTED, NULL, 0);
+	} else if (frame->type == AGENT_EXIT && frame->len == 1) {
+		changes_end(&server.changes, stream, frame->payload[0], send_changes,
+			    &stream);
+	}
+}
+
 static void serve_frame(struct call *call, const struct agent_frame *frame)
 {
-	if (frame->type != AGENT_FILES)
+	if (frame->type != AGENT_FILES) {
+		serve_run(frame);
 		return;
+	}
 	call->stream = frame->stream;
 	call->epoch = frame->epoch;
 	if (files_get_request(frame, &call->req, NULL) < 0)
@@ -184,6 +218,7 @@ void files_serve(const struct files_config *config)
 	server.root = config->root;
 	server.inotify = config->inotify;
 	server.shared = config->shared;
+	changes_init(&server.changes, &config->layers);
 	pthread_mutex_init(&server.turn, NULL);
 	pthread_mutex_init(&server.writing, NULL);
 	pthread_mutex_init(&server.lock, NULL);
