@@ -44,6 +44,9 @@ static const struct {
     [FILES_LISTXATTR] = {op_listxattr, TAKES_PATH | TAKES_FILE},
     [FILES_TREE] = {op_tree, 0},
     [FILES_REMOVEXATTR] = {op_removexattr, TAKES_PATH | TAKES_FILE | WRITES},
+    [FILES_GETLK] = {op_getlk, TAKES_HANDLE},
+    [FILES_SETLK] = {op_setlk, TAKES_HANDLE},
+    [FILES_FLOCK] = {op_flock, TAKES_HANDLE},
 };
 
 static int take_handle(struct call *call)
