@@ -89,6 +89,7 @@ int fs_mount(struct fs *fs, struct core *core, const struct fs_options *options,
 	fs->core = core;
 	fs->loop = core->loop;
 	fs->source = LOOP_SOURCE_NONE;
+	list_init(&fs->open);
 	fs->shared = options->allow_other;
 	fs->uid = getuid();
 	fs->gid = getgid();

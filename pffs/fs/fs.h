@@ -18,8 +18,9 @@ struct fs {
 	struct loop *loop;
 	struct loop_source source;
 	struct fuse_session *session;
-	bool shared; /* other users may make sandboxes of their own */
-	uid_t uid;   /* who mounted */
+	struct link open; /* struct handle */
+	bool shared;	  /* other users may make sandboxes of their own */
+	uid_t uid;	  /* who mounted */
 	gid_t gid;
 	void (*ended)(struct fs *fs); /* the mount has gone */
 	struct fuse_buf request;      /* what libfuse receives into */

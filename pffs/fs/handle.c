@@ -58,6 +58,7 @@ int handle_open(const struct node *node, const struct fuse_ctx *who, int flags,
 		return error_set(err, ENOMEM, "cannot open another file");
 	*h = (struct handle){
 	    .fs = node->fs,
+	    .ino = node_ino(node),
 	    .node = *node,
 	    .ops = kind_info(node->kind)->ops,
 	    .flags = flags,
@@ -65,6 +66,7 @@ int handle_open(const struct node *node, const struct fuse_ctx *who, int flags,
 	    .gid = who->gid,
 	};
 	list_init(&h->parked);
+	list_add_before(&h->fs->open, &h->link);
 	list_init(&h->watch.link);
 	if (h->node.sb)
 		sandbox_ref(h->node.sb);
@@ -79,12 +81,23 @@ int handle_open(const struct node *node, const struct fuse_ctx *who, int flags,
 	return r;
 }
 
+struct handle *handle_find(const struct fs *fs, fuse_ino_t ino)
+{
+	struct handle *h;
+
+	list_for_each (h, &fs->open, struct handle, link)
+		if (h->ino == ino)
+			return h;
+	return NULL;
+}
+
 void handle_close(struct handle *h)
 {
 	struct parked *parked;
 
 	if (h->ops->release)
 		h->ops->release(h);
+	list_del(&h->link);
 	list_del(&h->watch.link);
 	list_for_each (parked, &h->parked, struct parked, link) {
 		fuse_reply_err(parked->req, EINTR);

@@ -46,6 +46,7 @@ enum kind {
 	KIND_EXEC_TIMEOUT,
 	KIND_FORKS,
 	KIND_FORKS_N,
+	KIND_MERGE,
 	KIND_STATS,
 	KIND_FILES, /* the root of the guest's files */
 	KIND_FILE,  /* and all below it */
