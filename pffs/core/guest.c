@@ -206,6 +206,7 @@ void guest_resume(struct sandbox *sb)
 	if (sb->current)
 		pump_stdin(sb->current->feed);
 	guest_next(sb);
+	files_next(sb);
 }
 
 void guest_wake_as(struct sandbox *sb, const struct sandbox *who)

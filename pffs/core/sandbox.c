@@ -320,6 +320,7 @@ void sandbox_take_machine(struct sandbox *sb, struct sandbox *from)
 	vmm_hand_over(&from->channel, &sb->channel);
 	loop_timer_cancel(&from->limit);
 	from->vm = 0;
+	files_epoch_changed(sb);
 }
 
 static int make_id(char id[SANDBOX_ID_LEN + 1])

@@ -180,18 +180,14 @@ void guest_releasedir(fuse_req_t req, struct fuse_file_info *fi);
 void guest_open(fuse_req_t req, const struct node *node, struct fuse_file_info *fi);
 void guest_create(fuse_req_t req, const struct node *dir, const char *name, mode_t mode,
 		  struct fuse_file_info *fi);
-void guest_read(fuse_req_t req, const struct node *node, size_t size, off_t offset,
-		struct fuse_file_info *fi);
-void guest_write(fuse_req_t req, const struct node *node, const char *data, size_t size,
-		 off_t offset, struct fuse_file_info *fi);
-void guest_flush(fuse_req_t req, const struct node *node, struct fuse_file_info *fi);
-void guest_fsync(fuse_req_t req, const struct node *node, int datasync,
+void guest_read(fuse_req_t req, size_t size, off_t offset, struct fuse_file_info *fi);
+void guest_write(fuse_req_t req, const char *data, size_t size, off_t offset,
 		 struct fuse_file_info *fi);
+void guest_flush(fuse_req_t req, struct fuse_file_info *fi);
+void guest_fsync(fuse_req_t req, int datasync, struct fuse_file_info *fi);
 void guest_release(fuse_req_t req, struct fuse_file_info *fi);
-void guest_fallocate(fuse_req_t req, const struct node *node, int mode, off_t offset,
-		     off_t size, struct fuse_file_info *fi);
-void guest_lseek(fuse_req_t req, const struct node *node, off_t offset, int whence,
-		 struct fuse_file_info *fi);
-void guest_copy(fuse_req_t req, const struct node *from, off_t offset,
-		struct fuse_file_info *fi, const struct node *to, off_t to_offset,
+void guest_fallocate(fuse_req_t req, int mode, off_t offset, off_t size,
+		     struct fuse_file_info *fi);
+void guest_lseek(fuse_req_t req, off_t offset, int whence, struct fuse_file_info *fi);
+void guest_copy(fuse_req_t req, off_t offset, struct fuse_file_info *fi, off_t to_offset,
 		struct fuse_file_info *to_fi, size_t size);

@@ -222,6 +222,17 @@ void guest_create(fuse_req_t req, const struct node *dir, const char *name, mode
 	ask_go(ask, created);
 }
 
+static struct ask *ask_file(fuse_req_t req, const struct fuse_file_info *fi, int op)
+{
+	struct guest_file *file = guest_file(fi);
+	const struct node node = {.sb = file->sb, .file = file->node};
+	struct ask *ask = ask_new(req, &node, op);
+
+	if (ask)
+		ask_by(ask, file);
+	return ask;
+}
+
 static void have_read(struct ask *ask, const struct files_reply *reply)
 {
 	struct files_content *content = &ask->file->node->content;
@@ -241,10 +252,10 @@ static void have_read(struct ask *ask, const struct files_reply *reply)
 	fuse_reply_buf(ask->req, ask->data, len);
 }
 
-void guest_read(fuse_req_t req, const struct node *node, size_t size, off_t offset,
+void guest_read(fuse_req_t req, size_t size, off_t offset,
 		struct fuse_file_info *fi)
 {
-	struct ask *ask = ask_new(req, node, FILES_READ);
+	struct ask *ask = ask_file(req, fi, FILES_READ);
 
 	if (!ask)
 		return;
@@ -255,7 +266,6 @@ void guest_read(fuse_req_t req, const struct node *node, size_t size, off_t offs
 		ask_fail(ask, ENOMEM);
 		return;
 	}
-	ask_by(ask, guest_file(fi));
 	ask->request.offset = (uint64_t)offset;
 	ask->request.size = size;
 	ask_go(ask, have_read);
@@ -270,7 +280,7 @@ static void flushed(struct ask *ask, const struct files_reply *reply)
 }
 
 /* close(2) waits for the writes, so that it can say what became of them. */
-void guest_flush(fuse_req_t req, const struct node *node, struct fuse_file_info *fi)
+void guest_flush(fuse_req_t req, struct fuse_file_info *fi)
 {
 	struct guest_file *file = guest_file(fi);
 	struct ask *ask;
@@ -279,21 +289,19 @@ void guest_flush(fuse_req_t req, const struct node *node, struct fuse_file_info 
 		fuse_reply_err(req, guest_write_error(file));
 		return;
 	}
-	ask = ask_new(req, node, ASK_NOTHING);
+	ask = ask_file(req, fi, ASK_NOTHING);
 	if (!ask)
 		return;
-	ask_by(ask, file);
 	ask_go(ask, flushed);
 }
 
-void guest_fsync(fuse_req_t req, const struct node *node, int datasync,
+void guest_fsync(fuse_req_t req, int datasync,
 		 struct fuse_file_info *fi)
 {
-	struct ask *ask = ask_new(req, node, FILES_FSYNC);
+	struct ask *ask = ask_file(req, fi, FILES_FSYNC);
 
 	if (!ask)
 		return;
-	ask_by(ask, guest_file(fi));
 	ask->request.flags = datasync ? FILES_DATA_ONLY : 0;
 	ask_go(ask, flushed);
 }
@@ -317,27 +325,25 @@ static void sought(struct ask *ask, const struct files_reply *reply)
 		fuse_reply_lseek(ask->req, (off_t)reply->value);
 }
 
-void guest_lseek(fuse_req_t req, const struct node *node, off_t offset, int whence,
+void guest_lseek(fuse_req_t req, off_t offset, int whence,
 		 struct fuse_file_info *fi)
 {
-	struct ask *ask = ask_new(req, node, FILES_SEEK);
+	struct ask *ask = ask_file(req, fi, FILES_SEEK);
 
 	if (!ask)
 		return;
-	ask_by(ask, guest_file(fi));
 	ask->request.offset = (uint64_t)offset;
 	ask->request.mode = (uint32_t)whence;
 	ask_go(ask, sought);
 }
 
-void guest_fallocate(fuse_req_t req, const struct node *node, int mode, off_t offset,
+void guest_fallocate(fuse_req_t req, int mode, off_t offset,
 		     off_t size, struct fuse_file_info *fi)
 {
-	struct ask *ask = ask_new(req, node, FILES_FALLOCATE);
+	struct ask *ask = ask_file(req, fi, FILES_FALLOCATE);
 
 	if (!ask)
 		return;
-	ask_by(ask, guest_file(fi));
 	ask->request.mode = (uint32_t)mode;
 	ask->request.offset = (uint64_t)offset;
 	ask->request.size = (uint64_t)size;
@@ -355,22 +361,21 @@ static void copied(struct ask *ask, const struct files_reply *reply)
 }
 
 /* Between two sandboxes the kernel copies by reading and writing. */
-void guest_copy(fuse_req_t req, const struct node *from, off_t offset,
-		struct fuse_file_info *fi, const struct node *to, off_t to_offset,
+void guest_copy(fuse_req_t req, off_t offset, struct fuse_file_info *fi, off_t to_offset,
 		struct fuse_file_info *to_fi, size_t size)
 {
+	struct guest_file *from = guest_file(fi), *to = guest_file(to_fi);
 	struct ask *ask;
 
-	if (from->sb != to->sb || !list_empty(&from->file->writes)) {
+	if (from->sb != to->sb || !list_empty(&from->node->writes)) {
 		fuse_reply_err(req, EXDEV);
 		return;
 	}
-	ask = ask_new(req, from, FILES_COPY);
+	ask = ask_file(req, fi, FILES_COPY);
 	if (!ask)
 		return;
-	ask_by(ask, guest_file(fi));
-	ask->file2 = guest_file_ref(guest_file(to_fi));
-	ask_after(ask, to->file);
+	ask->file2 = guest_file_ref(to);
+	ask_after(ask, to->node);
 	ask->request.offset = (uint64_t)offset;
 	ask->request.offset2 = (uint64_t)to_offset;
 	ask->request.size = size < COPY_MAX ? size : COPY_MAX;

@@ -297,13 +297,12 @@ static void reply_when_room(fuse_req_t req, struct files_node *node, size_t size
 	fuse_req_interrupt_func(req, interrupted, full);
 }
 
-void guest_write(fuse_req_t req, const struct node *node, const char *data, size_t size,
-		 off_t offset, struct fuse_file_info *fi)
+void guest_write(fuse_req_t req, const char *data, size_t size, off_t offset,
+		 struct fuse_file_info *fi)
 {
 	struct guest_file *file = guest_file(fi);
 	int error = guest_write_error(file);
 
-	(void)node;
 	if (!error && file->sb->state == SANDBOX_DEAD)
 		error = EIO;
 	if (!error)

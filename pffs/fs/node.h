@@ -99,10 +99,10 @@ static inline bool node_is_guest(const struct node *node)
 	return node->file;
 }
 
-/** ino_is_file() - is it a number of a KIND_FILE? */
-static inline bool ino_is_file(fuse_ino_t ino)
+/** ino_is_guest() - is it the number of such a node? */
+static inline bool ino_is_guest(fuse_ino_t ino)
 {
-	return (ino & 0xff) == KIND_FILE;
+	return (ino & 0xff) == KIND_FILES || (ino & 0xff) == KIND_FILE;
 }
 
 /** node_child() - look a name up. Return: 0, or -ENOENT. */
