@@ -42,6 +42,9 @@ static const struct {
     [FILES_SETXATTR] = {op_setxattr, TAKES_PATH | TAKES_FILE},
     [FILES_LISTXATTR] = {op_listxattr, TAKES_PATH | TAKES_FILE},
     [FILES_REMOVEXATTR] = {op_removexattr, TAKES_PATH | TAKES_FILE},
+    [FILES_GETLK] = {op_getlk, TAKES_HANDLE},
+    [FILES_SETLK] = {op_setlk, TAKES_HANDLE},
+    [FILES_FLOCK] = {op_flock, TAKES_HANDLE},
 };
 
 static int take_handle(struct call *call)

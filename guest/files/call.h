@@ -23,6 +23,9 @@ struct server {
 	uint16_t epoch;
 	struct handle *handles[HANDLE_BUCKETS];
 	unsigned int handle_count;
+	struct link calls;   /* one for each thread */
+	struct link waits;   /* for locks */
+	struct link holders; /* of POSIX locks */
 };
 
 /* An open file or directory. It stays while someone works with it, closed or not. */
@@ -36,8 +39,10 @@ struct handle {
 };
 
 struct call {
+	struct link link; /* on server->calls */
 	struct server *server;
-	uint32_t stream;
+	uint32_t stream; /* changes under the server's lock */
+	bool cancelled;	 /* under the same */
 	uint16_t epoch;
 	struct files_request req;
 	struct files_reply reply;
@@ -50,6 +55,9 @@ struct call {
 
 /* What an operation returns besides 0 and -errno: the reply comes later. */
 #define CALL_GOES_ON 1
+
+/** server_reply() - send a reply without data. */
+void server_reply(uint16_t epoch, uint32_t stream, const struct files_reply *reply);
 
 /** call_serve() - do what call->req asks for; the answer is in call->reply. */
 int call_serve(struct call *call);
@@ -132,3 +140,6 @@ int op_getxattr(struct call *call);
 int op_setxattr(struct call *call);
 int op_listxattr(struct call *call);
 int op_removexattr(struct call *call);
+int op_getlk(struct call *call);
+int op_setlk(struct call *call);
+int op_flock(struct call *call);

@@ -11,6 +11,8 @@
  * data are put where they are in the frame, so that a reply is one write.
  */
 #include "guest/files/call.h"
+#include "guest/files/lock.h"
+#include "guest/files/wait.h"
 #include "util/io.h"
 
 #include <errno.h>
@@ -29,7 +31,7 @@
 #define IDLE_SECS   5
 #define STACK	    (256u << 10)
 
-static struct server server;
+static struct server server; /* one in a process */
 
 static void *serve(void *first);
 
@@ -71,32 +73,57 @@ static void begin_epoch(uint16_t epoch)
 {
 	if (epoch == server.epoch)
 		return;
-	watches_drop(&server);
 	handles_drop(&server, epoch);
+	waits_drop(&server);
+	locks_drop(&server);
+	watches_drop(&server);
 }
 
-static void reply(struct call *call)
+/* The frame of @reply is completed in front of its data, see files_put_reply_head(). */
+static void send_reply(uint16_t epoch, uint32_t stream, const struct files_reply *reply,
+		       uint8_t *data)
 {
-	size_t head =
-	    files_put_reply_head(call->data, call->epoch, call->stream, &call->reply);
+	size_t head = files_put_reply_head(data, epoch, stream, reply);
 
 	pthread_mutex_lock(&server.writing);
-	if (io_write_all(server.fd, call->data - head, head + call->reply.data_len) < 0)
+	if (io_write_all(server.fd, data - head, head + reply->data_len) < 0)
 		_exit(1);
 	pthread_mutex_unlock(&server.writing);
 }
 
-static void serve_frame(struct call *call, const struct agent_frame *frame)
+void server_reply(uint16_t epoch, uint32_t stream, const struct files_reply *reply)
 {
-	if (frame->type != AGENT_FILES)
-		return;
-	call->stream = frame->stream;
-	call->epoch = frame->epoch;
+	uint8_t room[FILES_REPLY_HEAD];
+
+	send_reply(epoch, stream, reply, room + sizeof(room));
+}
+
+static void serve_request(struct call *call, const struct agent_frame *frame)
+{
 	if (files_get_request(frame, &call->req, NULL) < 0)
 		call->reply = (struct files_reply){.error = EPROTO, .watch = -1};
 	else if (call_serve(call) == CALL_GOES_ON)
 		return;
-	reply(call);
+	send_reply(call->epoch, call->stream, &call->reply, call->data);
+}
+
+static void serve_frame(struct call *call, const struct agent_frame *frame)
+{
+	if (frame->type == AGENT_FILES)
+		serve_request(call, frame);
+	else if (frame->type == AGENT_FILES_CANCEL)
+		wait_cancel(&server, frame->stream);
+}
+
+/* While this thread has the turn: who reads what comes next knows of this request. */
+static void begin_call(struct call *call, const struct agent_frame *frame)
+{
+	begin_epoch(frame->epoch);
+	pthread_mutex_lock(&server.lock);
+	call->stream = frame->type == AGENT_FILES ? frame->stream : 0;
+	call->epoch = frame->epoch;
+	call->cancelled = false;
+	pthread_mutex_unlock(&server.lock);
 }
 
 static void add_thread(void)
@@ -148,13 +175,20 @@ static struct call *call_new(void)
 	call->fd = -1;
 	call->frame = room;
 	call->data = room + AGENT_HEADER + AGENT_PAYLOAD_MAX + FILES_REPLY_HEAD;
+	pthread_mutex_lock(&server.lock);
+	list_add_before(&server.calls, &call->link);
+	pthread_mutex_unlock(&server.lock);
 	return call;
 }
 
 static void call_free(struct call *call)
 {
-	if (call)
-		free(call->frame);
+	if (!call)
+		return;
+	pthread_mutex_lock(&server.lock);
+	list_del(&call->link);
+	pthread_mutex_unlock(&server.lock);
+	free(call->frame);
 	free(call);
 }
 
@@ -168,7 +202,7 @@ static void *serve(void *first)
 	while (call && take_turn(first)) {
 		if (!read_frame(call, &frame))
 			_exit(0);
-		begin_epoch(frame.epoch);
+		begin_call(call, &frame);
 		add_thread();
 		pthread_mutex_unlock(&server.turn);
 		serve_frame(call, &frame);
@@ -187,6 +221,9 @@ void files_serve(const struct files_config *config)
 	pthread_mutex_init(&server.turn, NULL);
 	pthread_mutex_init(&server.writing, NULL);
 	pthread_mutex_init(&server.lock, NULL);
+	list_init(&server.calls);
+	list_init(&server.holders);
+	waits_init(&server);
 	server.threads = 1;
 	signal(SIGPIPE, SIG_IGN);
 	umask(0);

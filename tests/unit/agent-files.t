@@ -67,6 +67,22 @@ def server_pid(agent):
     return None
 
 
+def state(path):
+    with open(path) as file:
+        return file.read().rpartition(")")[2].split()[0]
+
+
+def stop(pid):
+    """Stop the server, and wait until all its threads have stopped."""
+    os.kill(pid, signal.SIGSTOP)
+    tasks = "/proc/%d/task/" % pid
+    for _ in range(2000):
+        if all(state(tasks + task + "/stat") == "T" for task in os.listdir(tasks)):
+            return
+        time.sleep(0.005)
+    raise TimeoutError("the server does not stop")
+
+
 @test
 def a_file_is_written_and_read(agent):
     data = os.urandom(IO_MAX)
@@ -110,7 +126,7 @@ def sixty_four_writes_at_once_are_all_done(agent):
 @test
 def one_request_too_many_is_refused(agent):
     pid = server_pid(agent)
-    os.kill(pid, signal.SIGSTOP)
+    stop(pid)
     streams = [post(agent, LOOKUP, "made") for _ in range(IN_FLIGHT + 1)]
     same(reply_to(agent, streams[-1]).error, 16)  # EBUSY
     os.kill(pid, signal.SIGCONT)
@@ -183,7 +199,7 @@ def a_server_that_was_killed_is_replaced(agent):
     handle = ask(agent, OPEN, "made", O_READ).handle
     ask(agent, LIST, "", WATCH, size=IO_MAX)
     pid = server_pid(agent)
-    os.kill(pid, signal.SIGSTOP)
+    stop(pid)
     stream = post(agent, READ, handle=handle, size=9)
     os.kill(pid, signal.SIGKILL)
     same(reply_to(agent, stream).error, 5)  # EIO
@@ -200,7 +216,7 @@ def a_server_that_was_killed_is_replaced(agent):
 def a_wake_ends_handles_and_what_was_asked(agent):
     handle = ask(agent, OPEN, "made", O_READ).handle
     pid = server_pid(agent)
-    os.kill(pid, signal.SIGSTOP)
+    stop(pid)
     late = post(agent, READ, handle=handle, size=9)
     agent.wake(21)
     os.kill(pid, signal.SIGCONT)
