@@ -26,7 +26,10 @@ bash_in demo 'cat /root/d/a > /dev/null; : > /run/x; echo > /dev/shm/y'
 is "$(cat demo/last/changes)" "" "reading changes nothing, and /run and /dev are no files of the sandbox"
 
 bash_in demo '(sleep 0.3; echo late > /root/late) > /dev/null 2>&1 < /dev/null &'
-sleep 0.6
+late_is_there() {
+	bash_in demo 'test -e /root/late'
+}
+wait_for 30 late_is_there
 bash_in demo 'echo own > /root/own'
 is "$(cat demo/last/changes)" "A root/own" "what comes between two runs is no run's"
 
@@ -52,4 +55,5 @@ within "$wait_limit" head -c 1 demo/stdout > /dev/null
 mkdir demo/forks/g
 is "$(within "$wait_limit" cat "demo/forks/g/last/changes")" $'A root/after\nA root/before' \
 	"of a run that goes on in a fork: from its start, in the parent"
+rmdir demo/forks/*
 done_testing
