@@ -15,6 +15,8 @@ static void fs_init(void *userdata, struct fuse_conn_info *conn)
 {
 	(void)userdata;
 	conn->want &= ~(unsigned)FUSE_CAP_WRITEBACK_CACHE;
+	/* The kernel takes setuid bits away when somebody writes. */
+	conn->want &= ~(unsigned)FUSE_CAP_HANDLE_KILLPRIV;
 	/* The kernel keeps no attributes, so that it would only make work. */
 	conn->want &= ~(unsigned)FUSE_CAP_READDIRPLUS;
 	conn->max_write = FS_IO_MAX;
@@ -49,6 +51,9 @@ static const struct fuse_lowlevel_ops operations = {
     .releasedir = fs_releasedir,
     .statfs = fs_statfs,
     .poll = fs_poll,
+    .getlk = fs_getlk,
+    .setlk = fs_setlk,
+    .flock = fs_flock,
     .getxattr = fs_getxattr,
     .setxattr = fs_setxattr,
     .listxattr = fs_listxattr,
@@ -106,6 +111,8 @@ int fs_mount(struct fs *fs, struct core *core, const struct fs_options *options,
 	fs->loop = core->loop;
 	fs->source = LOOP_SOURCE_NONE;
 	list_init(&fs->open);
+	list_init(&fs->locks);
+	list_init(&fs->lockers);
 	fs->shared = options->allow_other;
 	fs->uid = getuid();
 	fs->gid = getgid();

@@ -23,6 +23,7 @@ struct fs {
 	uid_t uid;	  /* who mounted */
 	gid_t gid;
 	void (*ended)(struct fs *fs); /* the mount has gone */
+	struct link locks, lockers;   /* locks.c */
 	struct fuse_buf request;      /* what libfuse receives into */
 	char scratch[FS_IO_MAX];      /* what a read is gathered in */
 };

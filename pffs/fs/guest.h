@@ -28,6 +28,7 @@ struct guest_file {
 	uint64_t epoch;		 /* of the handle, as sb->files counts them */
 	uint32_t flags;		 /* FILES_O_* to open it again with */
 	int error;		 /* of a write that was answered long ago: a positive errno */
+	struct buf lockers;	 /* uint64_t: owners of POSIX locks that were taken by it */
 };
 
 struct ask;
@@ -141,6 +142,14 @@ static inline struct guest_file *guest_file(const struct fuse_file_info *fi)
 	return (struct guest_file *)(uintptr_t)fi->fh;
 }
 
+/* guest_lock.c */
+
+/** guest_lock_forget() - close(2) unlocks all of the owner's. */
+void guest_lock_forget(struct guest_file *file, uint64_t owner);
+
+/** guest_lock_release() - the file is closed for good, and all that it locked unlocked. */
+void guest_lock_release(struct guest_file *file);
+
 /* guest_write.c */
 
 /** guest_write_hurry() - somebody waits for what was written to @node. */
@@ -189,5 +198,9 @@ void guest_release(fuse_req_t req, struct fuse_file_info *fi);
 void guest_fallocate(fuse_req_t req, int mode, off_t offset, off_t size,
 		     struct fuse_file_info *fi);
 void guest_lseek(fuse_req_t req, off_t offset, int whence, struct fuse_file_info *fi);
+void guest_getlk(fuse_req_t req, struct fuse_file_info *fi, const struct flock *lock);
+void guest_setlk(fuse_req_t req, struct fuse_file_info *fi, const struct flock *lock,
+		 bool wait);
+void guest_flock(fuse_req_t req, struct fuse_file_info *fi, int op);
 void guest_copy(fuse_req_t req, off_t offset, struct fuse_file_info *fi, off_t to_offset,
 		struct fuse_file_info *to_fi, size_t size);

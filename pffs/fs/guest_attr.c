@@ -48,7 +48,7 @@ static void ask_open_file(fuse_req_t req, const struct node *node)
 	struct ask *ask;
 
 	if (!file) {
-		fuse_reply_err(req, ESTALE);
+		fuse_reply_err(req, node->file->type == S_IFDIR ? ENOENT : ESTALE);
 		return;
 	}
 	ask = ask_new(req, node, FILES_GETATTR);

@@ -167,6 +167,14 @@ void guest_symlink(fuse_req_t req, const char *target, const struct node *dir,
 	ask_go(ask, made);
 }
 
+/* The other directory is not told that one of its files has one more name. */
+static void linked(struct ask *ask, const struct files_reply *reply)
+{
+	if (ask->node->parent)
+		files_cache_drop(ask->node->parent);
+	made(ask, reply);
+}
+
 void guest_link(fuse_req_t req, const struct node *node, const struct node *dir,
 		const char *name)
 {
@@ -175,7 +183,7 @@ void guest_link(fuse_req_t req, const struct node *node, const struct node *dir,
 	if (!ask || !ask_to(ask, dir->file, name))
 		return;
 	ask_after(ask, node->file);
-	ask_go(ask, made);
+	ask_go(ask, linked);
 }
 
 static void removed(struct ask *ask, const struct files_reply *reply)
