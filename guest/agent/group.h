@@ -49,6 +49,9 @@ void groups_sweep(void);
 /** group_kill() - SIGKILL to every process of @group. */
 void group_kill(const struct group *group);
 
+/** groups_freeze() - stop the processes of all groups, for good. */
+void groups_freeze(void);
+
 /** group_freeze() - stop (or let go on) all of a cgroup; no-op for a session. */
 void group_freeze(const struct group *group, bool on);
 
