@@ -1,8 +1,9 @@
 /*
  * The agent starts in one of two ways: as PID 1 of a guest, without arguments, or
  * as `agent --port FD`, an ordinary process that serves the protocol on a socket
- * and leaves the system alone. Then PFFS_RUN_DIR is where code is kept, and
- * PFFS_REPL is the path of repl.py.
+ * and leaves the system alone. Then PFFS_RUN_DIR is where code is kept,
+ * PFFS_REPL is the path of repl.py, and PFFS_FILES_ROOT the folder whose files the host
+ * sees, if it is to see any.
  */
 #include "guest/agent/agent.h"
 #include "guest/agent/boot.h"
@@ -28,8 +29,10 @@ static struct agent agent;
 /* A machine that is to stop everything does so before anything else. */
 static void apply(const struct agent_wake *wake)
 {
-	if (wake->frozen) {
+	if (wake->frozen)
 		groups_freeze();
+	files_wake(&agent.files);
+	if (wake->frozen) {
 		port_send(&agent.port, 0, AGENT_AWAKE, NULL, 0);
 	} else {
 		wake_apply(wake);
@@ -44,6 +47,8 @@ static void on_frame(struct port *port, const struct agent_frame *frame)
 
 	if (frame->type == AGENT_RESET) {
 		repl_reset(&agent.repl);
+	} else if (frame->type == AGENT_FILES || frame->type == AGENT_FILES_CANCEL) {
+		files_frame(&agent.files, frame);
 	} else if (frame->type != AGENT_WAKE) {
 		runs_frame(&agent, frame);
 	} else if (agent_get_wake(frame, &wake, &err) < 0) {
@@ -58,6 +63,13 @@ static void on_room(struct port *port)
 {
 	(void)port;
 	runs_resume(&agent);
+	files_resume(&agent.files);
+}
+
+static void before_output(struct port *port)
+{
+	(void)port;
+	files_changes(&agent.files);
 }
 
 /* The kernel's killer must take a run, or the REPL, and never PID 1. */
@@ -90,6 +102,7 @@ static int start_init(struct error *err)
 	agent.is_init = true;
 	agent.run_dir = BOOT_RUN_DIR;
 	agent.repl_path = BOOT_REPL;
+	agent.files_root = boot_open_root();
 	umask(022);
 	protect();
 	fill_stdio();
@@ -100,6 +113,9 @@ static int start_init(struct error *err)
 
 static int start_test(int argc, char **argv, struct error *err)
 {
+	const char *root = getenv("PFFS_FILES_ROOT");
+
+	agent.files_root = root ? open(root, O_PATH | O_DIRECTORY | O_CLOEXEC) : -1;
 	agent.run_dir = getenv("PFFS_RUN_DIR");
 	agent.repl_path = getenv("PFFS_REPL");
 	if (argc != 3 || strcmp(argv[1], "--port") != 0 || !agent.run_dir ||
@@ -121,6 +137,7 @@ static int serve(int port_fd, struct error *err)
 	list_init(&agent.runs);
 	agent.port.on_frame = on_frame;
 	agent.port.on_room = on_room;
+	agent.port.before_output = before_output;
 	spawn_init();
 	r = loop_init(&agent.loop, err);
 	if (r == 0)
@@ -129,6 +146,7 @@ static int serve(int port_fd, struct error *err)
 		r = port_init(&agent.port, &agent.loop, port_fd, err);
 	if (r < 0)
 		return r;
+	files_init(&agent.files, &agent, agent.files_root);
 	repl_init(&agent.repl, &agent);
 	r = loop_run(&agent.loop);
 	return error_set(err, -r, "the event loop has ended");

@@ -1,5 +1,6 @@
 #include "pffs/core/fork.h"
 
+#include "pffs/core/files.h"
 #include "pffs/core/guest.h"
 #include "pffs/core/twin.h"
 
@@ -392,6 +393,13 @@ bool fork_in_flight(const struct sandbox *parent)
 	return fork && fork->asked;
 }
 
+bool fork_waits(const struct sandbox *parent)
+{
+	const struct fork *fork = first(parent);
+
+	return fork && !fork->asked;
+}
+
 static void patience_ends(struct loop_timer *timer)
 {
 	struct fork *fork = container_of(timer, struct fork, patience);
@@ -405,7 +413,7 @@ static void patience_ends(struct loop_timer *timer)
 	sandbox_unref(parent);
 }
 
-void fork_next(struct sandbox *parent)
+static void ask_next(struct sandbox *parent)
 {
 	struct fork *fork = first(parent);
 
@@ -420,6 +428,12 @@ void fork_next(struct sandbox *parent)
 	loop_timer_cancel(&fork->patience);
 	fork->asked = true;
 	vmm_request(&parent->core->vmm, request(fork), answered, fork);
+}
+
+void fork_next(struct sandbox *parent)
+{
+	ask_next(parent);
+	files_next(parent);
 }
 
 void fork_settled(struct sandbox *child)
