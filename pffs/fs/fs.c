@@ -70,7 +70,7 @@ static int make_session(struct fs *fs, const struct fs_options *options, struct 
 	struct fuse_args args = FUSE_ARGS_INIT(0, NULL);
 	int r = fuse_opt_add_arg(&args, "pffs");
 
-	r |= fuse_opt_add_arg(&args, "-ofsname=pffs,subtype=pffs,default_permissions");
+	r |= fuse_opt_add_arg(&args, FS_MOUNT_OPTIONS "fsname=pffs");
 	if (options->allow_other)
 		r |= fuse_opt_add_arg(&args, "-oallow_other");
 	if (r == 0)
@@ -90,8 +90,10 @@ int fs_mount(struct fs *fs, struct core *core, const struct fs_options *options,
 	fs->loop = core->loop;
 	fs->source = LOOP_SOURCE_NONE;
 	fs->shared = options->allow_other;
-	fs->uid = getuid();
-	fs->gid = getgid();
+	fs->only = options->only ? options->only->serial : 0;
+	fs->uid = options->uid;
+	fs->gid = options->gid;
+	list_init(&fs->handles);
 	r = make_session(fs, options, err);
 	if (r < 0)
 		return r;
@@ -120,4 +122,23 @@ void fs_unmount(struct fs *fs)
 	fuse_session_destroy(fs->session);
 	free(fs->request.mem);
 	fs->session = NULL;
+}
+
+void fs_close_all(struct fs *fs)
+{
+	struct handle *h;
+
+	list_for_each (h, &fs->handles, struct handle, link)
+		handle_close(h);
+}
+
+void fs_owe(struct fs *fs)
+{
+	fs->owed++;
+}
+
+void fs_settle(struct fs *fs)
+{
+	if (--fs->owed == 0 && fs->source.fd < 0)
+		fs->ended(fs);
 }

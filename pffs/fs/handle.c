@@ -64,6 +64,7 @@ int handle_open(const struct node *node, const struct fuse_ctx *who, int flags,
 	    .uid = who->uid,
 	    .gid = who->gid,
 	};
+	list_add_before(&node->fs->handles, &h->link);
 	list_init(&h->parked);
 	list_init(&h->watch.link);
 	if (h->node.sb)
@@ -85,6 +86,7 @@ void handle_close(struct handle *h)
 
 	if (h->ops->release)
 		h->ops->release(h);
+	list_del(&h->link);
 	list_del(&h->watch.link);
 	list_for_each (parked, &h->parked, struct parked, link) {
 		fuse_reply_err(parked->req, EINTR);

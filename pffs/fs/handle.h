@@ -12,6 +12,7 @@
 #include "pffs/fs/node.h"
 
 struct handle {
+	struct link link; /* on fs->handles */
 	struct fs *fs;
 	struct node node; /* node.sb and node.run are references */
 	const struct file_ops *ops;

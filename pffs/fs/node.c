@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <string.h>
+#include <unistd.h>
 
 #define RUN_MAX 0xffffffu
 
@@ -83,17 +84,38 @@ fuse_ino_t node_ino(const struct node *node)
 			: of_template(node->kind) ? node->template + 1
 						  : 0;
 
+	if (node->kind == KIND_SANDBOX && serial == node->fs->only)
+		return FUSE_ROOT_ID;
 	return serial << 32 | part << 8 | (uint64_t)node->kind;
+}
+
+/*
+ * A mount of a single sandbox has that and its forks. Who made the mount may have made
+ * it without default_permissions, and is no match for another user's forks.
+ */
+static int check_only(const struct fs *fs, const struct sandbox *sb)
+{
+	const struct sandbox *at = sb;
+
+	while (at && at->serial != fs->only)
+		at = sandbox_of_folder(fs->core, at->folder);
+	if (!at)
+		return -ENOENT;
+	return fs->uid == sb->uid || fs->uid == 0 || fs->uid == getuid() ? 0 : -EACCES;
 }
 
 int node_at(struct fs *fs, fuse_ino_t ino, struct node *node)
 {
 	unsigned kind = ino & 0xff, part = ino >> 8 & RUN_MAX;
 
+	if (fs->only && ino == FUSE_ROOT_ID) {
+		kind = KIND_SANDBOX;
+		ino = fs->only << 32 | kind;
+	}
 	*node = (struct node){.fs = fs, .kind = kind};
 	if (kind < KIND_ROOT || kind >= KIND_COUNT)
 		return -ENOENT;
-	if (of_template(kind)) {
+	if (of_template(kind) && !fs->only) {
 		node->template = part - 1;
 		return templates_has(&fs->core->templates, node->template) ? 0 : -ENOENT;
 	}
@@ -103,8 +125,9 @@ int node_at(struct fs *fs, fuse_ino_t ino, struct node *node)
 		return -ENOENT;
 	if (of_run(kind) && node->sb)
 		node->run = sandbox_run(node->sb, part);
-	return (of_sandbox(kind) && !node->sb) || (of_run(kind) && !node->run) ? -ENOENT
-									       : 0;
+	if ((of_sandbox(kind) && !node->sb) || (of_run(kind) && !node->run))
+		return -ENOENT;
+	return fs->only ? check_only(fs, node->sb) : 0;
 }
 
 bool node_folder(const struct node *node, folder_t *folder)
