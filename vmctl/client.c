@@ -87,6 +87,8 @@ static int on_frame(struct client *client, const struct link_frame *frame)
 	if (frame->type == LINK_DISKS)
 		return client->port ? ops_disks(client, frame->payload, frame->len)
 				    : -EPROTO;
+	if (frame->type == LINK_TICK)
+		return client->port ? 0 : -EPROTO;
 	if (!client->greeted) {
 		if (frame->type == LINK_HELLO)
 			return on_hello(client, frame);
@@ -105,6 +107,7 @@ static int on_frame(struct client *client, const struct link_frame *frame)
 		return 0;
 	case LINK_HELLO:
 	case LINK_DISKS:
+	case LINK_TICK:
 		break;
 	}
 	return -EPROTO;

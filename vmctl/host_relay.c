@@ -98,7 +98,7 @@ static int forward(struct relay_client *client)
 	while ((r = link_next(&client->in, &frame, NULL)) > 0) {
 		size_t size = link_frame_size(&frame);
 
-		if (frame.type == LINK_DISKS)
+		if (frame.type == LINK_DISKS || frame.type == LINK_TICK)
 			return -EPROTO;
 		client->held =
 		    frame.type == LINK_CONTROL && !relay->ops->may_pass(relay, port);
@@ -243,6 +243,20 @@ static void on_client(struct loop_source *source, uint32_t revents)
 		read_client(client);
 }
 
+/* A port that has more to send than it takes interrupts the host anyway. */
+static void on_tick(struct loop_timer *timer)
+{
+	struct relay *relay = container_of(timer, struct relay, tick);
+	struct relay_port *port = &relay->ports[0];
+
+	loop_timer_set(relay->loop, timer, RELAY_TICK_MS);
+	if (port->out.len)
+		return;
+	if (link_put(&port->out, 0, LINK_TICK, NULL, 0) < 0)
+		relay->ops->on_lost(relay);
+	watch_port(port);
+}
+
 /* The broker's hello to the relay itself. */
 static void relay_is_up(struct relay *relay, struct relay_port *port)
 {
@@ -252,6 +266,7 @@ static void relay_is_up(struct relay *relay, struct relay_port *port)
 	relay->up = true;
 	relay->ops->on_up(relay);
 	loop_timer_set(relay->loop, &relay->bind, 0);
+	loop_timer_set(relay->loop, &relay->tick, RELAY_TICK_MS);
 }
 
 /* A frame for a session that is not open: only its hello counts. */
@@ -355,6 +370,7 @@ int relay_init(struct relay *relay, struct loop *loop, int listen_fd, const int 
 	*relay = (struct relay){.loop = loop, .ops = ops};
 	list_init(&relay->clients);
 	loop_timer_init(&relay->bind, on_bind);
+	loop_timer_init(&relay->tick, on_tick);
 	for (int i = 0; i < HOST_PORTS && r == 0; i++)
 		r = init_port(relay, &relay->ports[i], ports[i]);
 	if (r == 0)
@@ -376,6 +392,7 @@ void relay_fini(struct relay *relay)
 	list_for_each (client, &relay->clients, struct relay_client, link)
 		free_client(client);
 	loop_timer_cancel(&relay->bind);
+	loop_timer_cancel(&relay->tick);
 	loop_del(relay->loop, &relay->listener);
 	for (int i = 0; i < HOST_PORTS; i++) {
 		loop_del(relay->loop, &relay->ports[i].source);

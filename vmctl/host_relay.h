@@ -15,6 +15,13 @@
  * Neither direction buffers more than RELAY_BUSY and one read: a side that does
  * not take its bytes makes the other one wait.
  *
+ * QEMU now and then loses an interrupt: its emulated VMRUN sets a flag in the same word
+ * as the device threads do, and not atomically. What the interrupt said is still in the
+ * APIC, and is delivered along with the next one. But if it was that of the timer, the
+ * emulated host sleeps, with all its deadlines, until some device interrupts it. So the
+ * relay sends a LINK_TICK every RELAY_TICK_MS, which costs one interrupt, and no sleep
+ * lasts longer.
+ *
  * The relay takes connections at once but binds no client before the broker in
  * the host has answered a LINK_HELLO of the relay's own. Before each request of a
  * client its owner may tell the broker something on the same port, or hold the
@@ -33,7 +40,8 @@
 #include <stdbool.h>
 
 #define RELAY_BUSY    (512u << 10)
-#define RELAY_WAITING 64 /* clients without a port */
+#define RELAY_WAITING 64  /* clients without a port */
+#define RELAY_TICK_MS 500 /* between two of the interrupts that wake the host */
 
 struct relay;
 struct relay_client;
@@ -66,6 +74,7 @@ struct relay {
 	struct relay_port ports[HOST_PORTS];
 	struct link clients;	/* struct relay_client */
 	struct loop_timer bind; /* fires when a waiting client may be bound */
+	struct loop_timer tick; /* fires when the next LINK_TICK is due */
 	int waiting;		/* clients without a port */
 	bool up;		/* the broker has answered */
 	const struct relay_ops *ops;

@@ -6,7 +6,7 @@
 static bool is_type(uint8_t type)
 {
 	return (type >= AGENT_WAKE && type <= AGENT_FILES_CANCEL) ||
-	       (type >= AGENT_READY && type <= AGENT_FILES_CHANGED);
+	       (type >= AGENT_READY && type <= AGENT_FIGURE);
 }
 
 int agent_next(const struct buf *in, struct agent_frame *frame, struct error *err)
@@ -27,24 +27,31 @@ int agent_next(const struct buf *in, struct agent_frame *frame, struct error *er
 	return frame->payload ? 1 : 0;
 }
 
+void agent_put_header(uint8_t *at, uint16_t epoch, uint32_t stream, enum agent_type type,
+		      size_t len)
+{
+	struct cursor c = cursor_into(at, AGENT_HEADER);
+
+	cursor_put_u32(&c, (uint32_t)len);
+	cursor_put_u32(&c, stream);
+	cursor_put_u8(&c, (uint8_t)type);
+	cursor_put_u8(&c, 0);
+	cursor_put_u16(&c, epoch);
+}
+
 int agent_put(struct buf *out, uint16_t epoch, uint32_t stream, enum agent_type type,
 	      const void *payload, size_t len)
 {
-	struct cursor c;
-	void *at;
+	uint8_t *at;
 
 	if (len > AGENT_PAYLOAD_MAX)
 		return -EMSGSIZE;
 	at = buf_reserve(out, AGENT_HEADER + len);
 	if (!at)
 		return -ENOMEM;
-	c = cursor_into(at, AGENT_HEADER + len);
-	cursor_put_u32(&c, (uint32_t)len);
-	cursor_put_u32(&c, stream);
-	cursor_put_u8(&c, (uint8_t)type);
-	cursor_put_u8(&c, 0);
-	cursor_put_u16(&c, epoch);
-	cursor_put_raw(&c, payload, len);
+	agent_put_header(at, epoch, stream, type, len);
+	if (len)
+		memcpy(at + AGENT_HEADER, payload, len);
 	out->len += AGENT_HEADER + len;
 	return 0;
 }

@@ -11,7 +11,7 @@
  * To run code, the host sends AGENT_RUN, which states the code's length, and
  * the code in AGENT_CODE frames; the run starts with the last byte. The guest
  * answers AGENT_STARTED, then AGENT_STDOUT and AGENT_STDERR as bytes come, then
- * exactly one AGENT_EXIT, after which the run's stream id is free. The host
+ * exactly one AGENT_EXIT. The host
  * feeds AGENT_STDIN within the window AGENT_STDIN_WINDOW, which AGENT_STDIN_TAKEN
  * refills, and ends it by AGENT_STDIN_EOF. AGENT_SIGNAL and AGENT_STDIN* for a
  * run that has ended are ignored: they crossed its end on the way.
@@ -19,6 +19,9 @@
  * Frames carry the epoch of their sender. An epoch begins with AGENT_WAKE, which
  * also tells a forked machine who it is now; AGENT_AWAKE says that it has become
  * that: identity, clock, and fresh entropy for everything that has a generator.
+ *
+ * AGENT_CHANGES frames follow a run's exit, with its stream, and end by one entry that
+ * says so; then its stream id is free for good. AGENT_FIGURE frames come before it.
  *
  * AGENT_FILES and its kin carry requests about files: wire/files.h has their payloads.
  *
@@ -63,7 +66,18 @@ enum agent_type {
 	AGENT_AWAKE = 71,      /* AGENT_WAKE has been done */
 	AGENT_FILES_REPLY = 72,
 	AGENT_FILES_CHANGED =
-	    73, /* stream 0: numbers of watches, u32 each; UINT32_MAX: all */
+	    73,		    /* stream 0: numbers of watches, u32 each; UINT32_MAX: all */
+	AGENT_CHANGES = 74, /* what a run changed: entries of enum agent_change */
+	AGENT_FIGURE = 75,  /* its number, u32, and bytes of a PNG; before AGENT_EXIT */
+};
+
+/* In AGENT_CHANGES: this byte, and the path as a byte string; or this byte alone. */
+enum agent_change {
+	AGENT_CHANGES_END = 'E',     /* that was all; nothing of the run follows */
+	AGENT_CHANGES_UNKNOWN = 'U', /* it could not be found out; the same */
+	AGENT_CREATED = 'A',
+	AGENT_DELETED = 'D',
+	AGENT_MODIFIED = 'M',
 };
 
 enum agent_language {
@@ -126,6 +140,10 @@ static inline size_t agent_frame_size(const struct agent_frame *frame)
  */
 int agent_put(struct buf *out, uint16_t epoch, uint32_t stream, enum agent_type type,
 	      const void *payload, size_t len);
+
+/** agent_put_header() - write the AGENT_HEADER bytes in front of @len bytes of payload. */
+void agent_put_header(uint8_t *at, uint16_t epoch, uint32_t stream, enum agent_type type,
+		      size_t len);
 
 /* One encoder and one decoder for each payload with fields. Encoders return as
  * agent_put() does, decoders 0 or -EPROTO with @err filled. */

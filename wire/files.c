@@ -138,20 +138,16 @@ static void get_attr(struct cursor *c, struct files_attr *attr)
 	attr->ctime_ns = (int64_t)cursor_get_u64(c);
 }
 
-int files_put_reply(struct buf *out, uint16_t epoch, uint32_t stream,
-		    const struct files_reply *reply)
+size_t files_put_reply_head(uint8_t *data, uint16_t epoch, uint32_t stream,
+			    const struct files_reply *reply)
 {
-	size_t room = REPLY_FIXED + (reply->has_attr ? ATTR_SIZE : 0) + reply->data_len;
-	uint8_t *payload;
-	struct cursor c;
-	int r;
+	size_t fields = REPLY_FIXED + (reply->has_attr ? ATTR_SIZE : 0);
+	struct cursor c = cursor_into(data - fields, fields);
 
-	if (reply->data_len > FILES_IO_MAX)
-		return -EMSGSIZE;
-	payload = malloc(room);
-	if (!payload)
-		return -ENOMEM;
-	c = cursor_into(payload, room);
+	_Static_assert(AGENT_HEADER + REPLY_FIXED + ATTR_SIZE <= FILES_REPLY_HEAD,
+		       "the head has room");
+	agent_put_header(data - fields - AGENT_HEADER, epoch, stream, AGENT_FILES_REPLY,
+			 fields + reply->data_len);
 	cursor_put_u32(&c, (uint32_t)reply->error);
 	cursor_put_u32(&c, reply->handle);
 	cursor_put_u32(&c, (uint32_t)reply->watch);
@@ -159,10 +155,23 @@ int files_put_reply(struct buf *out, uint16_t epoch, uint32_t stream,
 	cursor_put_u8(&c, reply->has_attr);
 	if (reply->has_attr)
 		put_attr(&c, &reply->attr);
-	cursor_put_bytes(&c, reply->data, reply->data_len);
-	r = agent_put(out, epoch, stream, AGENT_FILES_REPLY, payload, room);
-	free(payload);
-	return r;
+	cursor_put_u32(&c, reply->data_len);
+	return AGENT_HEADER + fields;
+}
+
+int files_put_reply(struct buf *out, uint16_t epoch, uint32_t stream,
+		    const struct files_reply *reply)
+{
+	uint8_t head[FILES_REPLY_HEAD];
+	size_t len;
+
+	if (reply->data_len > FILES_IO_MAX)
+		return -EMSGSIZE;
+	len = files_put_reply_head(head + sizeof(head), epoch, stream, reply);
+	if (!buf_reserve(out, len + reply->data_len))
+		return -ENOMEM;
+	buf_append(out, head + sizeof(head) - len, len);
+	return buf_append(out, reply->data, reply->data_len);
 }
 
 int files_get_reply(const struct agent_frame *frame, struct files_reply *reply,

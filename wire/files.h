@@ -20,12 +20,17 @@
  * -EBADF and opens again.
  *
  * With FILES_WATCH the server first sets a watch, by inotify and for one event alone, on
- * the directory that the operation is about (FILES_LIST: itself; FILES_LOOKUP: the one
- * that holds the name), and then answers, with the watch's number. What is known of a
- * watched directory, its names and their attributes, is true until AGENT_FILES_CHANGED
- * names the watch. That frame comes before any output and any exit of a run that was
- * written after the change. Numbers of watches are the guest kernel's; they are not
- * used again within an epoch.
+ * the directory that the operation is about (FILES_LIST, FILES_GETATTR: itself;
+ * FILES_LOOKUP: the one that holds the name), and then answers, with the watch's number,
+ * also when it answers with an error. What is known of a watched directory is true until
+ * AGENT_FILES_CHANGED names the watch: its own attributes, its names (also that there is
+ * none), and their attributes, with these exceptions, which inotify does not tell of:
+ * attributes of the directories in it (each has a watch of its own), of files with
+ * several links, and the times of files that are written through a shared mapping.
+ * AGENT_FILES_CHANGED comes before any output, any exit of a run and any reply that
+ * was written after the change; when it had to come before the reply that has the watch's
+ * number, it comes again behind it. Numbers of watches are the guest kernel's; they are
+ * not used again within an epoch.
  *
  * The guest is hostile: the host trusts no field of a reply.
  */
@@ -45,10 +50,12 @@
 
 enum files_op {
 	FILES_LOOKUP = 1,  /* path -> attr; FILES_WATCH: its directory */
-	FILES_GETATTR = 2, /* path or handle -> attr */
+	FILES_GETATTR = 2, /* path or handle -> attr; FILES_WATCH: when a directory */
 	FILES_SETATTR = 3, /* path or handle, FILES_SET_*: the fields named there -> attr */
-	FILES_LIST = 4,	   /* path, offset (a cookie, 0: start), size -> entries, at most
-			      that many bytes; value 1: there are no more */
+	FILES_LIST = 4,	   /* path or handle, offset (a cookie, 0: start), size -> entries,
+			      at most that many bytes; attr: the directory's; value 1:
+			      there are no more. FILES_KEEP: if there are, handle, with
+			      which names that stay are seen once, whatever changes */
 	FILES_READLINK = 5, /* path -> data: the target */
 	FILES_OPEN = 6,	    /* path, flags FILES_O_*; with FILES_O_CREAT mode, uid, gid
 			       -> handle, attr */
@@ -77,10 +84,9 @@ enum files_op {
 			     F_UNLCK */
 	FILES_SETLK = 27, /* the same, also F_UNLCK; FILES_WAIT */
 	FILES_FLOCK = 28, /* handle, mode LOCK_*, without LOCK_NB; FILES_WAIT */
-	FILES_TREE = 29,  /* -> handle to be read: what the upper tree has, as
-			     files_get_tree() reads it; value: its bytes */
-	FILES_HASH = 30,  /* path, offset, size -> data: SHA-256 of the file's content */
-	FILES_OP_MAX = FILES_HASH,
+	FILES_TREE = 29,  /* -> handle to be read: entries of wire/tree.h; value: its bytes.
+			     FILES_IMAGE: all that the image has, as if it were new */
+	FILES_OP_MAX = FILES_TREE,
 };
 
 /* Flags of a request. */
@@ -95,6 +101,8 @@ enum files_op {
 #define FILES_O_EXCL	(1u << 8)
 #define FILES_O_TRUNC	(1u << 9)
 #define FILES_O_APPEND	(1u << 10)
+#define FILES_IMAGE	(1u << 11)
+#define FILES_KEEP	(1u << 12)
 #define FILES_SET_MODE	(1u << 16)
 #define FILES_SET_UID	(1u << 17)
 #define FILES_SET_GID	(1u << 18)
@@ -134,7 +142,7 @@ struct files_statfs {
 };
 
 struct files_reply {
-	int32_t error; /* 0 or a positive errno, which is all that counts then */
+	int32_t error; /* 0 or a positive errno; then only watch counts */
 	uint32_t handle;
 	int32_t watch; /* number of the watch that was set, or -1 */
 	uint64_t value;
@@ -165,6 +173,17 @@ int files_get_request(const struct agent_frame *frame, struct files_request *req
 /** files_put_reply() - append a reply as one frame. Return: 0 or -ENOMEM, -EMSGSIZE. */
 int files_put_reply(struct buf *out, uint16_t epoch, uint32_t stream,
 		    const struct files_reply *reply);
+
+/* Room in front of a reply's data for all the rest of its frame. */
+#define FILES_REPLY_HEAD 128
+
+/**
+ * files_put_reply_head() - complete a frame whose data stand in their place already.
+ * @data: @reply->data_len bytes, with FILES_REPLY_HEAD bytes of room in front.
+ * Return: how many bytes of that room the frame begins in front of @data.
+ */
+size_t files_put_reply_head(uint8_t *data, uint16_t epoch, uint32_t stream,
+			    const struct files_reply *reply);
 
 /** files_get_reply() - Return: 0, or -EPROTO with @err filled. */
 int files_get_reply(const struct agent_frame *frame, struct files_reply *reply,

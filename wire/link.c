@@ -17,7 +17,7 @@ int link_next(const struct buf *in, struct link_frame *frame, struct error *err)
 	frame->type = cursor_get_u8(&c);
 	zero = cursor_get_u8(&c) | cursor_get_u16(&c);
 	if (len > LINK_PAYLOAD_MAX || zero || frame->type < LINK_HELLO ||
-	    frame->type > LINK_DISKS)
+	    frame->type > LINK_TICK)
 		return error_say(err, EPROTO,
 				 "the peer does not speak the pffs link protocol");
 	frame->len = len;

@@ -19,6 +19,9 @@
  * host's relay sends it, since its stream outlives its clients. The receiver
  * forgets the client as if the stream had closed, and a LINK_HELLO may follow.
  *
+ * LINK_TICK says nothing. The relay sends one to the broker in the emulated host now and
+ * then, see vmctl/host_relay.h. From a client it breaks the protocol.
+ *
  * LINK_DISKS is the relay's word to the broker in the emulated host, one JSON object, of
  * no session and without a reply. From a client it breaks the protocol.
  *
@@ -47,6 +50,7 @@ enum link_type {
 	LINK_CREDIT = 4,
 	LINK_BYE = 5,
 	LINK_DISKS = 6,
+	LINK_TICK = 7,
 };
 
 struct link_frame {

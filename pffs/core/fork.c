@@ -198,6 +198,9 @@ static int check_order(const struct sandbox *parent, const struct fork_order *or
 {
 	if (parent->state == SANDBOX_DEAD)
 		return error_say(err, EIO, "%s is dead: %s", parent->name, parent->reason);
+	if (parent->merge)
+		return error_say(err, EAGAIN, "%s is being merged: try again",
+				 parent->name);
 	if (order->count < 1 || order->count > FORK_MAX)
 		return error_say(err, EINVAL, "one fork makes 1 to %d children", FORK_MAX);
 	return 0;
@@ -273,6 +276,7 @@ static void adopt(const struct fork *fork, struct sandbox *child, uint32_t vm, i
 		child->exec_timeout_ms = parent->exec_timeout_ms;
 	}
 	child->epoch = parent->epoch;
+	child->heard = parent->heard;
 	sandbox_adopt_vm(child, vm, pid, WAKE_MS(fork->count));
 	if (copy_runs(parent, child) < 0)
 		sandbox_die(child, "no memory for the runs of the fork");

@@ -40,7 +40,8 @@ struct fork_order {
  * fork_begin() - fork a sandbox.
  * @done: called once, later or before this returns; NULL when nobody wants to know.
  *
- * Return: 0, or -EINVAL, -EEXIST, -EIO (dead), -ENOMEM with @err; no @done then.
+ * Return: 0, or -EINVAL, -EEXIST, -EIO (dead), -EAGAIN (it is being merged), -ENOMEM
+ * with @err; no @done then.
  */
 int fork_begin(struct sandbox *parent, const struct fork_order *order, fork_done_fn *done,
 	       void *ctx, struct error *err);

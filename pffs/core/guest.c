@@ -1,6 +1,7 @@
 #include "pffs/core/guest.h"
 
 #include "pffs/core/fork.h"
+#include "pffs/core/merge.h"
 #include "pffs/core/template.h"
 #include "util/io.h"
 
@@ -12,7 +13,7 @@
 
 static void send_signal(struct sandbox *sb, enum agent_signal signal)
 {
-	agent_put_signal(&sb->channel.out, sb->epoch, sb->current->number, signal);
+	agent_put_signal(&sb->channel.out, sb->epoch, sb->current->guest_id, signal);
 	vmm_flush(&sb->channel);
 }
 
@@ -35,7 +36,7 @@ static void pump_stdin(struct feed *feed)
 		size_t room = feed->window < sizeof(piece) ? feed->window : sizeof(piece);
 		ssize_t n = stream_read(&feed->bytes, feed->sent, piece, room);
 
-		if (n <= 0 || agent_put(&sb->channel.out, sb->epoch, run->number,
+		if (n <= 0 || agent_put(&sb->channel.out, sb->epoch, run->guest_id,
 					AGENT_STDIN, piece, (size_t)n) < 0)
 			break;
 		feed->sent += (uint64_t)n;
@@ -43,7 +44,7 @@ static void pump_stdin(struct feed *feed)
 	}
 	stream_drop(&feed->bytes, feed->sent);
 	if (!feed->writers && !feed->awaited && feed->sent == feed->bytes.size) {
-		agent_put(&sb->channel.out, sb->epoch, run->number, AGENT_STDIN_EOF, NULL,
+		agent_put(&sb->channel.out, sb->epoch, run->guest_id, AGENT_STDIN_EOF, NULL,
 			  0);
 		feed->ended = true;
 	}
@@ -134,9 +135,9 @@ static void send_code(struct sandbox *sb, struct run *run)
 	uint64_t at = 0;
 	ssize_t n;
 
-	agent_put_run(&sb->channel.out, sb->epoch, run->number, &request);
+	agent_put_run(&sb->channel.out, sb->epoch, run->guest_id, &request);
 	while ((n = stream_read(&run->code, at, piece, sizeof(piece))) > 0) {
-		agent_put(&sb->channel.out, sb->epoch, run->number, AGENT_CODE, piece,
+		agent_put(&sb->channel.out, sb->epoch, run->guest_id, AGENT_CODE, piece,
 			  (size_t)n);
 		at += (uint64_t)n;
 	}
@@ -144,6 +145,13 @@ static void send_code(struct sandbox *sb, struct run *run)
 	feed->ended = !request.stdin_open;
 	pump_stdin(feed);
 	vmm_flush(&sb->channel);
+}
+
+static void tell_of_start(struct sandbox *sb, const struct run *run)
+{
+	sandbox_event(sb, "run_started",
+		      json_pack("{s:i, s:s}", "run", (int)run->number, "language",
+				run_language(run)));
 }
 
 static void start_run(struct sandbox *sb, struct run *run)
@@ -154,9 +162,7 @@ static void start_run(struct sandbox *sb, struct run *run)
 	clock_gettime(CLOCK_REALTIME, &run->started);
 	send_code(sb, run);
 	arm_deadline(sb, run);
-	sandbox_event(sb, "run_started",
-		      json_pack("{s:i, s:s}", "run", (int)run->number, "language",
-				run_language(run)));
+	tell_of_start(sb, run);
 	watch_notify(&run->watchers);
 }
 
@@ -181,6 +187,19 @@ void guest_next(struct sandbox *sb)
 		start_run(sb, run);
 }
 
+void guest_moved(struct sandbox *sb)
+{
+	struct run *run = sb->current;
+
+	if (run) {
+		tell_of_start(sb, run);
+		arm_deadline(sb, run);
+		if (run->timed_out || run->killed)
+			loop_timer_set(sb->core->loop, &sb->limit, KILL_GRACE_MS);
+	}
+	guest_resume(sb);
+}
+
 void guest_resume(struct sandbox *sb)
 {
 	if (sb->current)
@@ -188,7 +207,7 @@ void guest_resume(struct sandbox *sb)
 	guest_next(sb);
 }
 
-void guest_wake(struct sandbox *sb)
+void guest_wake_as(struct sandbox *sb, const struct sandbox *who)
 {
 	struct agent_wake wake = {.epoch = (uint16_t)(sb->epoch + 1),
 				  .realtime_ns = io_realtime_ns()};
@@ -197,11 +216,16 @@ void guest_wake(struct sandbox *sb)
 		sandbox_die(sb, "the host has no entropy for the guest");
 		return;
 	}
-	snprintf(wake.hostname, sizeof(wake.hostname), "%s", sb->name);
-	snprintf(wake.id, sizeof(wake.id), "%s", sb->id);
+	snprintf(wake.hostname, sizeof(wake.hostname), "%s", who->name);
+	snprintf(wake.id, sizeof(wake.id), "%s", who->id);
 	sb->epoch = wake.epoch;
 	agent_put_wake(&sb->channel.out, &wake);
 	vmm_flush(&sb->channel);
+}
+
+void guest_wake(struct sandbox *sb)
+{
+	guest_wake_as(sb, sb);
 }
 
 void guest_go_on(struct sandbox *sb)
@@ -215,6 +239,10 @@ void guest_go_on(struct sandbox *sb)
 
 static void handle_awake(struct sandbox *sb)
 {
+	sb->heard = sb->epoch;
+	merge_awake(sb);
+	if (sb->state != SANDBOX_STARTING)
+		return;
 	sb->state = SANDBOX_READY;
 	loop_timer_cancel(&sb->limit);
 	fork_settled(sb);
@@ -224,9 +252,8 @@ static void handle_awake(struct sandbox *sb)
  * the parent's. */
 static void handle_life(struct sandbox *sb, const struct agent_frame *frame)
 {
-	if (sb->state != SANDBOX_STARTING)
-		return;
-	if (frame->type == AGENT_READY && sb->folder == FOLDER_HIDDEN)
+	if (frame->type == AGENT_READY && sb->folder == FOLDER_HIDDEN &&
+	    sb->state == SANDBOX_STARTING)
 		template_booted(sb);
 	else if (frame->type == AGENT_AWAKE && sb->epoch && frame->epoch == sb->epoch)
 		handle_awake(sb);
@@ -281,18 +308,17 @@ static int handle_stdin_taken(struct sandbox *sb, const struct agent_frame *fram
 	return 0;
 }
 
-/* Until its agent has woken, a fork says what its parent had begun to say. */
+/* Until its agent has woken, a machine goes on with what it had begun to say. */
 static bool is_of_this_epoch(const struct sandbox *sb, const struct agent_frame *frame)
 {
-	return frame->epoch == sb->epoch ||
-	       (sb->state == SANDBOX_STARTING && frame->epoch + 1 == sb->epoch);
+	return (uint16_t)(frame->epoch - sb->heard) <= (uint16_t)(sb->epoch - sb->heard);
 }
 
 /* Frames of a run that is not the current one crossed its end: they are old. */
 static int handle_run_frame(struct sandbox *sb, const struct agent_frame *frame,
 			    struct error *err)
 {
-	if (!sb->current || frame->stream != sb->current->number ||
+	if (!sb->current || frame->stream != sb->current->guest_id ||
 	    !is_of_this_epoch(sb, frame))
 		return 0;
 	switch (frame->type) {

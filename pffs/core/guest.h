@@ -12,6 +12,12 @@ void guest_data(struct channel *channel, const uint8_t *data, size_t len);
 /** guest_wake() - tell the machine who it is, now that it was forked. */
 void guest_wake(struct sandbox *sb);
 
+/** guest_wake_as() - tell the machine of @sb that it is @who from now on. */
+void guest_wake_as(struct sandbox *sb, const struct sandbox *who);
+
+/** guest_moved() - @sb has got a machine that may be in the middle of a run. */
+void guest_moved(struct sandbox *sb);
+
 /** guest_go_on() - the machine is ready: what waited for it goes on. */
 void guest_go_on(struct sandbox *sb);
 

@@ -38,6 +38,7 @@ struct run *run_new(struct sandbox *sandbox, enum agent_language language, uint3
 	    .refs = 1,
 	    .sandbox = sandbox,
 	    .number = number,
+	    .guest_id = number,
 	    .language = language,
 	    .feed = feed_ref(feed),
 	    .code = STREAM_EMPTY,
@@ -87,6 +88,7 @@ struct run *run_fork(struct run *run, struct sandbox *sandbox)
 	feed_unref(feed);
 	if (!copy)
 		return NULL;
+	copy->guest_id = run->guest_id;
 	copy->queue_order = run->queue_order;
 	copy->state = run->state;
 	memcpy(copy->interpreter, run->interpreter, sizeof(copy->interpreter));

@@ -44,7 +44,9 @@ struct run {
 	struct link link; /* on sandbox->runs while the sandbox keeps it */
 	unsigned refs;
 	struct sandbox *sandbox; /* NULL once the sandbox has let it go */
-	uint32_t number;	 /* 1, 2, ... within the sandbox; the agent's stream id */
+	uint32_t number;	 /* 1, 2, ... within the sandbox */
+	uint32_t guest_id;	 /* the agent's stream id: its first number, also after a
+				    merge */
 	uint64_t queue_order;	 /* order of arrival: by completion of the code */
 	enum run_state state;
 	enum agent_language language;

@@ -2,6 +2,7 @@
 
 #include "pffs/core/fork.h"
 #include "pffs/core/guest.h"
+#include "pffs/core/merge.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -63,6 +64,7 @@ void sandbox_unref(struct sandbox *sb)
 	if (!sb || --sb->refs)
 		return;
 	feed_unref(sb->next_feed);
+	free(sb->merge_report);
 	free(sb);
 }
 
@@ -144,6 +146,17 @@ void sandbox_add_run(struct sandbox *sb, struct run *run)
 	list_add_before(&sb->runs, &run->link);
 }
 
+void sandbox_move_run(struct sandbox *sb, struct sandbox *from, struct run *run)
+{
+	list_del(&run->link);
+	from->run_count--;
+	run->sandbox = sb;
+	run->number = sb->last_number + 1;
+	if (run != from->current)
+		run->guest_id = run->number;
+	sandbox_add_run(sb, run);
+}
+
 bool sandbox_in_folder(const struct core *core, folder_t folder)
 {
 	const struct sandbox *sb;
@@ -162,7 +175,7 @@ bool sandbox_is_busy(const struct sandbox *sb)
 		if (run->state != RUN_ENDED)
 			return true;
 	return sandbox_in_folder(sb->core, FOLDER_FORKS(sb->serial)) ||
-	       !list_empty(&sb->forks);
+	       !list_empty(&sb->forks) || sb->merge;
 }
 
 struct run *sandbox_begin_run(struct sandbox *sb, enum agent_language language,
@@ -234,14 +247,19 @@ void sandbox_end_run(struct sandbox *sb, struct run *run, int exit_code)
 	sandbox_event_ended(sb, run);
 }
 
+/* The machine that it runs in, or would have run in, is no more. */
+static void end_by_force(struct sandbox *sb, struct run *run)
+{
+	sandbox_end_run(sb, run, run->timed_out ? EXIT_TIMEOUT : EXIT_KILLED);
+}
+
 static void end_runs(struct sandbox *sb)
 {
 	struct run *run;
 
 	list_for_each (run, &sb->runs, struct run, link)
 		if (run->state != RUN_ENDED)
-			sandbox_end_run(sb, run,
-					run->timed_out ? EXIT_TIMEOUT : EXIT_KILLED);
+			end_by_force(sb, run);
 }
 
 /* The machine is of no more use: end it at vmctl too, so that nothing is left. */
@@ -270,6 +288,7 @@ void sandbox_die(struct sandbox *sb, const char *reason)
 	fork_parent_ended(sb, reason);
 	sandbox_event(sb, "dead", json_pack("{s:s}", "reason", reason));
 	fork_settled(sb);
+	merge_ended(sb);
 }
 
 static void channel_dead(struct channel *channel, const char *reason)
@@ -297,6 +316,24 @@ void sandbox_adopt_vm(struct sandbox *sb, uint32_t vm, int pid, uint64_t limit_m
 	sb->pid = pid;
 	vmm_attach(&sb->core->vmm, &sb->channel, vm);
 	loop_timer_set(sb->core->loop, &sb->limit, limit_ms);
+}
+
+void sandbox_take_machine(struct sandbox *sb, struct sandbox *from)
+{
+	if (sb->current)
+		end_by_force(sb, sb->current);
+	give_up_vm(sb);
+	sb->state = from->state;
+	sb->reason[0] = '\0';
+	sb->vm = from->vm;
+	sb->pid = from->pid;
+	sb->epoch = from->epoch;
+	sb->heard = from->heard;
+	sb->in = from->in;
+	from->in = (struct buf){0};
+	vmm_hand_over(&from->channel, &sb->channel);
+	loop_timer_cancel(&from->limit);
+	from->vm = 0;
 }
 
 static int make_id(char id[SANDBOX_ID_LEN + 1])
@@ -382,6 +419,7 @@ void sandbox_destroy(struct sandbox *sb)
 	sb->core->sandbox_count -= sb->folder != FOLDER_HIDDEN;
 	sandbox_event(sb, "destroyed", NULL);
 	fork_settled(sb);
+	merge_ended(sb);
 	sandbox_unref(sb);
 }
 

@@ -5,7 +5,8 @@
  * machine of a template (template.h). It may exist before its machine does; what
  * needs the machine waits in the run queue. When the
  * machine ends, by itself or from outside, every run that has not ended ends
- * with 137 and the sandbox is dead, which is final. sandbox_destroy() takes it
+ * with 137 and the sandbox is dead, until it gets another machine (merge.h), if it
+ * ever does. sandbox_destroy() takes it
  * out of the world; open files may keep the structure for longer.
  */
 #pragma once
@@ -64,10 +65,13 @@ struct sandbox {
 	uint32_t vm; /* 0 until vmctl has made it */
 	int pid;     /* of the VM's process, as vmctl sees it */
 	struct buf in;
-	uint16_t epoch;
+	uint16_t epoch;		 /* of the newest WAKE */
+	uint16_t heard;		 /* of the newest AWAKE */
 	unsigned fork_number;	 /* the newest that a fork got for a name */
 	struct link forks;	 /* struct fork: those that vmctl has not made yet */
 	struct fork *birth;	 /* the fork that makes it, until it has woken */
+	struct merge *merge;	 /* that it takes part in; see merge.h */
+	char *merge_report;	 /* of the last merge into it; or NULL */
 	struct loop_timer limit; /* until ready; later: until a killed run has ended */
 
 	struct link runs; /* in order of number */
@@ -91,6 +95,9 @@ struct sandbox *sandbox_new(struct core *core, folder_t folder, const char *name
 /** sandbox_adopt_vm() - its machine is there, and has to become ready in time. */
 void sandbox_adopt_vm(struct sandbox *sb, uint32_t vm, int pid, uint64_t limit_ms);
 
+/** sandbox_take_machine() - lose one's own machine, and get that of @from. */
+void sandbox_take_machine(struct sandbox *sb, struct sandbox *from);
+
 /** sandbox_hide() - it is no sandbox any more but the machine of a template. */
 void sandbox_hide(struct sandbox *sb);
 
@@ -101,11 +108,14 @@ int sandbox_check_name(struct core *core, folder_t folder, const char *name,
 /** sandbox_in_folder() - there are sandboxes there, or will be soon. */
 bool sandbox_in_folder(const struct core *core, folder_t folder);
 
-/** sandbox_is_busy() - it has forks, or runs that have not ended. */
+/** sandbox_is_busy() - it has forks, runs that have not ended, or a merge. */
 bool sandbox_is_busy(const struct sandbox *sb);
 
 /** sandbox_add_run() - put a new run on the list; takes over its reference. */
 void sandbox_add_run(struct sandbox *sb, struct run *run);
+
+/** sandbox_move_run() - make a run of @from the newest one of @sb. */
+void sandbox_move_run(struct sandbox *sb, struct sandbox *from, struct run *run);
 
 /** sandbox_discard_vm() - end a machine that no sandbox has. */
 void sandbox_discard_vm(struct core *core, uint32_t vm);

@@ -136,6 +136,16 @@ void vmm_attach(struct vmm *vmm, struct channel *channel, uint32_t id)
 	list_add_before(&vmm->channels, &channel->link);
 }
 
+void vmm_hand_over(struct channel *from, struct channel *to)
+{
+	vmm_attach(from->vmm, to, from->id);
+	to->credit = from->credit;
+	to->owed = from->owed;
+	to->out = from->out;
+	from->out = (struct buf){0};
+	vmm_detach(from);
+}
+
 void vmm_detach(struct channel *channel)
 {
 	if (!channel->vmm)

@@ -66,6 +66,9 @@ void vmm_request(struct vmm *vmm, json_t *message, vmm_reply_fn *fn, void *ctx);
 /** vmm_attach() - begin to use the channel of VM @id. */
 void vmm_attach(struct vmm *vmm, struct channel *channel, uint32_t id);
 
+/** vmm_hand_over() - the VM of @from, and what waits for it, is @to's from now on. */
+void vmm_hand_over(struct channel *from, struct channel *to);
+
 /** vmm_detach() - stop using a channel; what was queued on it is dropped. */
 void vmm_detach(struct channel *channel);
 

@@ -68,6 +68,7 @@ static void render_readme(const struct node *node, FILE *out)
 	    "Fork it while it runs, memory and all: mkdir demo/forks/x; x is a sandbox "
 	    "like\n"
 	    "demo. Many at once: echo 5 > demo/forks/.n, or echo a b c > demo/forks/.n\n"
+	    "echo x > demo/merge makes demo what its fork x has become; x goes.\n"
 	    "mv demo/forks/x x keeps it, mv demo templates/NAME makes a template of one.\n"
 	    "Another template: mkdir templates/python-datasci/forks/demo2 (np, pd, plt "
 	    "loaded),\n"

@@ -89,11 +89,11 @@ int fs_mount(struct fs *fs, struct core *core, const struct fs_options *options,
 	fs->core = core;
 	fs->loop = core->loop;
 	fs->source = LOOP_SOURCE_NONE;
+	list_init(&fs->open);
 	fs->shared = options->allow_other;
 	fs->only = options->only ? options->only->serial : 0;
 	fs->uid = options->uid;
 	fs->gid = options->gid;
-	list_init(&fs->handles);
 	r = make_session(fs, options, err);
 	if (r < 0)
 		return r;
@@ -128,7 +128,7 @@ void fs_close_all(struct fs *fs)
 {
 	struct handle *h;
 
-	list_for_each (h, &fs->handles, struct handle, link)
+	list_for_each (h, &fs->open, struct handle, link)
 		handle_close(h);
 }
 

@@ -22,12 +22,12 @@ struct fs {
 	struct loop *loop;
 	struct loop_source source;
 	struct fuse_session *session;
-	bool shared;   /* other users may make sandboxes of their own */
-	uint64_t only; /* serial of the sandbox that is its root; 0: it has all */
-	uid_t uid;     /* who mounted */
+	struct link open; /* struct handle */
+	bool shared;	  /* other users may make sandboxes of their own */
+	uint64_t only;	  /* serial of the sandbox that is its root; 0: it has all */
+	uid_t uid;	  /* who mounted */
 	gid_t gid;
-	struct link handles; /* open files */
-	unsigned owed;	     /* requests whose answer has to come from elsewhere */
+	unsigned owed; /* requests whose answer has to come from elsewhere */
 	/* The mount has gone. Called again when nothing is owed any more. */
 	void (*ended)(struct fs *fs);
 	const char *control;	 /* of control.h; NULL in a mount of one sandbox */

@@ -58,14 +58,15 @@ int handle_open(const struct node *node, const struct fuse_ctx *who, int flags,
 		return error_set(err, ENOMEM, "cannot open another file");
 	*h = (struct handle){
 	    .fs = node->fs,
+	    .ino = node_ino(node),
 	    .node = *node,
 	    .ops = kind_info(node->kind)->ops,
 	    .flags = flags,
 	    .uid = who->uid,
 	    .gid = who->gid,
 	};
-	list_add_before(&node->fs->handles, &h->link);
 	list_init(&h->parked);
+	list_add_before(&h->fs->open, &h->link);
 	list_init(&h->watch.link);
 	if (h->node.sb)
 		sandbox_ref(h->node.sb);
@@ -78,6 +79,16 @@ int handle_open(const struct node *node, const struct fuse_ctx *who, int flags,
 	else
 		*out = h;
 	return r;
+}
+
+struct handle *handle_find(const struct fs *fs, fuse_ino_t ino)
+{
+	struct handle *h;
+
+	list_for_each (h, &fs->open, struct handle, link)
+		if (h->ino == ino)
+			return h;
+	return NULL;
 }
 
 void handle_close(struct handle *h)

@@ -12,8 +12,9 @@
 #include "pffs/fs/node.h"
 
 struct handle {
-	struct link link; /* on fs->handles */
+	struct link link; /* on fs->open */
 	struct fs *fs;
+	fuse_ino_t ino;	  /* which it was opened by */
 	struct node node; /* node.sb and node.run are references */
 	const struct file_ops *ops;
 	int flags; /* of open(2) */
@@ -65,6 +66,9 @@ void handle_read(struct handle *h, fuse_req_t req, size_t len, uint64_t offset, 
 /** handle_poll() - answer @req; notify @poll once when something changes. */
 void handle_poll(struct handle *h, fuse_req_t req, struct fuse_pollhandle *poll);
 
+/** handle_find() - a file that was opened by @ino and is still open, or NULL. */
+struct handle *handle_find(const struct fs *fs, fuse_ino_t ino);
+
 /** handle_close() - free it. Reads that are still parked are answered EINTR. */
 void handle_close(struct handle *h);
 
@@ -77,11 +81,12 @@ void handle_text(struct handle *h, char *text, size_t len);
 /** handle_read_text() - copy from the text at @offset. Return: bytes. */
 ssize_t handle_read_text(const struct handle *h, uint64_t offset, char *to, size_t len);
 
-/* The kinds of files, in control.c, many.c, output.c, stats.c and transaction.c. */
+/* The kinds of files, in control.c, many.c, merge.c, output.c, stats.c and transaction.c.
+ */
 extern const struct file_ops readme_ops, template_info_ops, template_packages_ops,
     fallback_ops, host_ops, root_error_ops, error_ops, status_ops, ctl_ops,
     exec_timeout_ops, run_language_ops, run_status_ops;
 extern const struct file_ops stdout_ops, stderr_ops, output_ops, exit_ops, code_ops;
 extern const struct file_ops exec_ops, bash_ops, stdin_ops;
 extern const struct file_ops all_events_ops, events_ops, new_ops;
-extern const struct file_ops many_ops, stats_ops;
+extern const struct file_ops many_ops, merge_ops, stats_ops;

@@ -46,6 +46,7 @@ static const struct kind_info kinds[KIND_COUNT] = {
     [KIND_EXEC_TIMEOUT] = {"exec_timeout", KIND_CONFIG, FILE_MODE(0600), &exec_timeout_ops},
     [KIND_FORKS] = {"forks", KIND_SANDBOX, DIR_MODE(0700), NULL},
     [KIND_FORKS_N] = {".n", KIND_FORKS, FILE_MODE(0600), &many_ops},
+    [KIND_MERGE] = {"merge", KIND_SANDBOX, FILE_MODE(0600), &merge_ops},
     [KIND_STATS] = {"stats", KIND_SANDBOX, FILE_MODE(0400), &stats_ops},
     [KIND_RUN] = {NULL, KIND_RUNS, DIR_MODE(0500), NULL},
     [KIND_RUN_CODE] = {"code", KIND_RUN, FILE_MODE(0400), &code_ops},

@@ -27,6 +27,12 @@ void fs_refuse_change(fuse_req_t req, fuse_ino_t parent);
 void fs_reply_entry(fuse_req_t req, const struct node *node);
 
 /**
+ * fs_on_interrupt() - have a signal to who waits for this request call @fn.
+ * Return: false when one came already, and the request was answered.
+ */
+bool fs_on_interrupt(fuse_req_t req, fuse_interrupt_func_t fn, void *data);
+
+/**
  * fs_may_wait() - a signal to who waits for this request cancels *@fork, which is set
  * while there is one to cancel. Before the fork is begun.
  * Return: false when a signal came already, and the request was answered.

@@ -23,15 +23,20 @@ static void interrupted(fuse_req_t req, void *data)
 		fork_cancel(*fork);
 }
 
-bool fs_may_wait(fuse_req_t req, struct fork **fork)
+bool fs_on_interrupt(fuse_req_t req, fuse_interrupt_func_t fn, void *data)
 {
 	/* Asked first: libfuse would call back at once, inside its own lock. */
 	if (fuse_req_interrupted(req)) {
 		fuse_reply_err(req, EINTR);
 		return false;
 	}
-	fuse_req_interrupt_func(req, interrupted, fork);
+	fuse_req_interrupt_func(req, fn, data);
 	return true;
+}
+
+bool fs_may_wait(fuse_req_t req, struct fork **fork)
+{
+	return fs_on_interrupt(req, interrupted, fork);
 }
 
 static struct pending *pending_new(fuse_req_t req, const struct node *dir)

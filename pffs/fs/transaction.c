@@ -114,11 +114,20 @@ static int open_stdin(struct handle *h, struct error *err)
 	return h->feed ? 0 : error_set(err, ENOMEM, "cannot open stdin");
 }
 
+/* Whose program it feeds: after a merge, maybe not that of the file's sandbox. */
+static const struct sandbox *fed_sandbox(const struct handle *h)
+{
+	const struct run *run = h->feed->run;
+
+	return run && run->sandbox ? run->sandbox : h->node.sb;
+}
+
 static int write_stdin(struct handle *h, const char *data, size_t len, struct error *err)
 {
-	if (h->node.sb->state == SANDBOX_DEAD)
-		return error_say(err, EIO, "%s is dead: %s", h->node.sb->name,
-				 h->node.sb->reason);
+	const struct sandbox *sb = fed_sandbox(h);
+
+	if (sb->state == SANDBOX_DEAD)
+		return error_say(err, EIO, "%s is dead: %s", sb->name, sb->reason);
 	return guest_stdin_write(h->feed, data, len, err);
 }
 

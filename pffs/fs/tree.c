@@ -83,13 +83,19 @@ void fs_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 		fs_reply_entry(req, &node);
 }
 
-/* An open file keeps its attributes when its sandbox has gone. */
+/* An open file keeps its attributes when its sandbox has gone. fstat(2) does not say by
+ * which handle it comes. */
 void fs_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
+	struct fs *fs = fuse_req_userdata(req);
+	const struct handle *h = NULL;
 	struct node node;
 
-	if (fi && fi->fh)
-		reply_attr(req, &fs_handle(fi)->node);
+	(void)fi;
+	if (node_at(fs, ino, &node) < 0)
+		h = handle_find(fs, ino);
+	if (h)
+		reply_attr(req, &h->node);
 	else if (fs_node(req, ino, &node))
 		reply_attr(req, &node);
 }

@@ -32,4 +32,7 @@ is "$(echo 'print(len(df))' > twin/forks/x/exec; cat twin/forks/x/stdout)" 10000
 echo 5 > twin/forks/.n
 is "$(ls twin/forks | tr '\n' ' ')" "1 2 3 4 5 x " "five more at once"
 is "$(echo 'print(len(df))' > twin/forks/5/exec; cat twin/forks/5/stdout)" 1000000 "which have it, too"
+echo 'df = df.head(3)' > twin/forks/x/exec
+echo x > twin/merge
+is "$(echo 'print(len(df))' > twin/exec; cat twin/stdout)" 3 "and it becomes what one has become"
 done_testing

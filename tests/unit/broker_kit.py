@@ -11,7 +11,7 @@ import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 VMCTL = os.environ.get("VMCTL", os.path.join(HERE, "../../vmctl/vmctl"))
-HELLO, CONTROL, DATA, CREDIT, BYE, DISKS = 1, 2, 3, 4, 5, 6
+HELLO, CONTROL, DATA, CREDIT, BYE, DISKS, TICK = 1, 2, 3, 4, 5, 6, 7
 WINDOW = 256 << 10
 PATIENCE = 20
 FAKE_VM = os.path.join(HERE, "fake-vm")
@@ -176,6 +176,14 @@ class RelayServer(Server):
             [VMCTL, "serve", "--engine", "emulated", "--socket", self.path, "--images", images],
             env={**os.environ, "PATH": bin_dir + ":" + os.environ["PATH"]},
             stderr=subprocess.PIPE, universal_newlines=True)
+
+    def host_wakes(self):
+        """How often the broker in the host has slept and been woken."""
+        pid = self.process.pid
+        with open(f"/proc/{pid}/task/{pid}/children") as f:
+            host = f.read().split()[0]
+        with open(f"/proc/{host}/status") as f:
+            return int(f.read().split("\nvoluntary_ctxt_switches:")[1].split()[0])
 
     def disks(self):
         """The disks that QEMU was told to add: unit and file."""

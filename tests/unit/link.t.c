@@ -15,7 +15,7 @@ static void a_frame_comes_back(void)
 	struct link_frame f;
 
 	is_int(link_put(&b, 7, LINK_DATA, "payload", 7), 0, "a frame is written");
-	is_int(link_put(&b, 8, LINK_DISKS, NULL, 0), 0, "and an empty one after it");
+	is_int(link_put(&b, 8, LINK_TICK, NULL, 0), 0, "and an empty one after it");
 	is_int(link_next(&b, &f, NULL), 1, "the first is read");
 	is_int(f.channel, 7, "channel");
 	is_int(f.type, LINK_DATA, "type");
@@ -24,7 +24,7 @@ static void a_frame_comes_back(void)
 	buf_consume(&b, link_frame_size(&f));
 	is_int(link_next(&b, &f, NULL), 1, "the second is read");
 	is_int(f.channel, 8, "channel");
-	is_int(f.type, LINK_DISKS, "type, the last one");
+	is_int(f.type, LINK_TICK, "type, the last one");
 	is_int(f.len, 0, "length");
 	buf_consume(&b, link_frame_size(&f));
 	is_int(b.len, 0, "nothing is left over");
@@ -76,7 +76,7 @@ static void hostile_headers_are_no_frames(void)
 	    {"a payload of LINK_PAYLOAD_MAX + 1", {1, 0, 4, 0, 0, 0, 0, 0, 3}},
 	    {"a payload of 4 GiB", {0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0, 3}},
 	    {"type 0", {0, 0, 0, 0, 0, 0, 0, 0, 0}},
-	    {"a type after the last", {0, 0, 0, 0, 0, 0, 0, 0, LINK_DISKS + 1}},
+	    {"a type after the last", {0, 0, 0, 0, 0, 0, 0, 0, LINK_TICK + 1}},
 	    {"type 255", {0, 0, 0, 0, 0, 0, 0, 0, 255}},
 	    {"padding byte 1", {0, 0, 0, 0, 0, 0, 0, 0, 3, 1}},
 	    {"padding byte 2", {0, 0, 0, 0, 0, 0, 0, 0, 3, 0, 1}},

@@ -10,7 +10,7 @@ import time
 
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from broker_kit import (CONTROL, CREDIT, DATA, DISKS, HELLO, PATIENCE, VMCTL, WINDOW, Closed,  # noqa: E402
+from broker_kit import (CONTROL, CREDIT, DATA, DISKS, HELLO, PATIENCE, TICK, VMCTL, WINDOW, Closed,  # noqa: E402
                         RelayServer, gone, main)
 
 
@@ -101,6 +101,23 @@ def test_disks_of_a_client(server):
     assert good.request("stat")["templates"] == ["default", "later"]
     good.send(DATA, b"still here", vm)
     assert good.wait_data(vm, 10) == b"still here"
+
+
+def test_ticks(server):
+    "the host is woken again and again though nobody asks it anything"
+    client = bound(server)
+    time.sleep(0.2)
+    before = server.host_wakes()
+    assert wait_for(lambda: server.host_wakes() >= before + 3)
+    assert "vms" in client.request("list")
+
+
+def test_ticks_of_a_client(server):
+    "a client has none to send"
+    client = bound(server)
+    client.send(TICK)
+    assert client.is_closed()
+    assert "vms" in bound(server).request("list")
 
 
 def test_end_while_held(server):

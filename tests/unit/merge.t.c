@@ -1,0 +1,200 @@
+/*
+ * The bookkeeping of a merge of the whole state, against a vmctl and guests that this
+ * test plays: what becomes of machine, runs and forks, and that a merge which fails
+ * changes nothing.
+ */
+#include "tests/unit/forks.h"
+
+#include "pffs/core/merge.h"
+
+static struct merge *handle;
+static int done_count, done_code;
+
+static void done(void *ctx, const struct error *err)
+{
+	(void)ctx;
+	done_count++;
+	done_code = err ? err->code : 0;
+}
+
+static int begin(struct sandbox *sb, const char *name)
+{
+	struct error err = {0};
+
+	done_count = 0;
+	return merge_begin(sb, name, done, NULL, &handle, &err);
+}
+
+/* A fork with a machine of its own, which has woken to epoch @of_epoch. */
+static struct sandbox *make_fork(struct sandbox *parent, const char *name, unsigned vm,
+				 uint16_t of_epoch)
+{
+	const char *const names[] = {name};
+
+	is_int(order(parent, names, 1), 0, "a fork is ordered");
+	listen_to_core();
+	answer_vms(vm, 1);
+	awake(vm, of_epoch);
+	return child(parent, name);
+}
+
+static void a_machine_changes_hands(struct sandbox *demo)
+{
+	struct run *past = submit(demo, "print(1)"), *lost, *waits, *goes_on, *next;
+	struct sandbox *a, *b, *x;
+	uint32_t streams[8];
+	char id[SANDBOX_ID_LEN + 1];
+	struct feed *feed;
+	struct error err;
+
+	say_exit(PARENT, past->number, 0, 0);
+	a = make_fork(demo, "a", 6, 2);
+	b = make_fork(demo, "b", 7, 2);
+	x = make_fork(a, "x", 8, 3);
+	strcpy(id, demo->id);
+	lost = run_ref(submit(demo, "while True: pass"));
+	waits = submit(demo, "print(2)");
+	feed = guest_stdin_open(a);
+	goes_on = run_ref(submit(a, "input()"));
+	next = submit(a, "print(3)");
+	is_int(goes_on->number, 2, "a run goes on in the fork");
+
+	is_int(begin(demo, "a"), 0, "a merge begins");
+	heard(6, AGENT_SIGNAL, streams);
+	is_int(begin(demo, "b"), -EAGAIN, "no second one at the same time: EAGAIN");
+	is_int(order(a, NULL, 1), -EAGAIN, "nor a fork: EAGAIN");
+	epoch = 2;
+	say(6, goes_on->number, AGENT_STDOUT, "before", 6);
+	is_int(done_count, 0, "it waits for the guest to be another one");
+	is_str(sandbox_state_name(demo), "running", "until then the sandbox goes on");
+	awake(6, 3);
+
+	is_int(done_count, 1, "then it is done");
+	is_int(done_code, 0, "well");
+	ok(demo->vm == 6 && !child(demo, "a"),
+	   "the sandbox has the machine, the fork is gone");
+	is_str(asked_for(), "destroy", "its own machine ends");
+	is_int(json_integer_value(json_object_get(asked, "vm")), PARENT, "that one");
+	is_str(demo->id, id, "its id stays");
+	is_int(lost->exit_code, EXIT_KILLED, "the run that went on in it was killed");
+	ok(sandbox_run(demo, 1) == past, "its record stays");
+	is_int(waits->state, RUN_QUEUED, "what waits, waits");
+	is_int(goes_on->number, 4, "the fork's run goes on as its newest but one");
+	is_int(next->number, 5, "what waited there is the newest");
+	ok(demo->current == goes_on, "and runs");
+	epoch = 3;
+	say(6, 2, AGENT_STDOUT, " after", 6);
+	is_int(goes_on->streams[RUN_STDOUT].size, 12, "with all of its output");
+	listen_to_core();
+	is_int(guest_stdin_write(feed, "line", 4, &err), 0, "its stdin stays open");
+	is_int(heard(6, AGENT_STDIN, streams), 1, "and reaches the guest");
+	is_int(streams[0], 2, "which knows the run by its first number");
+	guest_stdin_close(feed);
+	ok(child(demo, "b") == b && child(demo, "x") == x, "the fork's forks are its own");
+	is_str(x->parent_id, demo->id, "and say so");
+	is_int(x->generation, 1, "one generation nearer");
+	ok(strstr(demo->merge_report, "result merged"), "the report tells of it");
+
+	listen_to_core();
+	heard(6, AGENT_RUN, streams);
+	say_exit(6, 2, 0, 0);
+	is_int(heard(6, AGENT_RUN, streams), 1, "the next run begins");
+	is_int(streams[0], 3, "that which was there first");
+	say_exit(6, 3, 0, 0);
+	say_exit(6, 5, 0, 0);
+	is_str(sandbox_state_name(demo), "ready", "and the last");
+	epoch = 1;
+	run_unref(lost);
+	run_unref(goes_on);
+}
+
+static void what_cannot_be_merged(struct sandbox *demo)
+{
+	struct sandbox *b = child(demo, "b"), *y, *clash;
+	struct error err;
+
+	is_int(begin(demo, "nobody"), -ENOENT, "no such fork: ENOENT");
+	is_int(begin(demo, "demo"), -EINVAL, "no fork of its own: EINVAL");
+	is_int(begin(demo, "../b"), -EINVAL, "no name at all: EINVAL");
+	y = make_fork(b, "y", 9, 3);
+	is_int(begin(demo, "y"), -EINVAL, "a fork's fork: EINVAL");
+	is_int(sandbox_rename(y, FOLDER_FORKS(demo->serial), "y", &err), 0, "moved there");
+	is_int(begin(demo, "y"), -EINVAL, "it still is none: EINVAL");
+	clash = make_fork(b, "y", 10, 3);
+	is_int(begin(demo, "b"), -EEXIST, "two forks of one name: EEXIST");
+	is_int(order(demo, NULL, 1), 0, "a fork is being made");
+	listen_to_core();
+	is_int(begin(demo, "b"), -EAGAIN, "meanwhile: EAGAIN");
+	answer_error(ENOMEM);
+	sandbox_destroy(clash);
+	sandbox_destroy(y);
+	is_int(demo->vm, 6, "nothing changed");
+}
+
+static void one_that_fails_changes_nothing(struct sandbox *demo)
+{
+	struct sandbox *b = child(demo, "b");
+	struct error err;
+	uint32_t streams[8];
+
+	is_int(begin(demo, "b"), 0, "a merge begins");
+	heard(7, AGENT_WAKE, streams);
+	merge_cancel(handle);
+	is_int(done_code, -EINTR, "and is interrupted: EINTR");
+	is_int(heard(7, AGENT_WAKE, streams), 1, "the fork is to be itself again");
+	awake(7, 3);
+	ok(demo->vm == 6 && b->vm == 7 && done_count == 1, "both have what they had");
+	awake(7, 4);
+	is_str(sandbox_state_name(b), "ready", "and go on");
+
+	is_int(begin(demo, "b"), 0, "another one begins");
+	make_fork(b->merge ? child(demo, "x") : b, "z", 11, 4);
+	sandbox_rename(child(child(demo, "x"), "z"), FOLDER_FORKS(b->serial), "x", &err);
+	awake(7, 5);
+	is_int(done_code, -EEXIST, "a name is taken meanwhile: EEXIST");
+	sandbox_destroy(child(b, "x"));
+
+	is_int(begin(demo, "b"), 0, "and another one");
+	send_control("{\"event\":\"dead\",\"vm\":7,\"reason\":\"it broke\"}");
+	is_int(done_code, -EIO, "whose winner dies: EIO");
+	is_str(sandbox_state_name(demo), "ready", "the sandbox is as it was");
+	is_int(begin(demo, "b"), -EIO, "a dead winner: EIO");
+	sandbox_destroy(b);
+}
+
+static void a_dead_sandbox_gets_a_machine(struct sandbox *demo)
+{
+	struct sandbox *x = child(demo, "x");
+
+	send_control("{\"event\":\"dead\",\"vm\":6,\"reason\":\"it broke\"}");
+	is_str(sandbox_state_name(demo), "dead", "a sandbox dies");
+	is_int(begin(demo, "x"), 0, "its fork can be merged");
+	awake(8, 4);
+	is_int(done_code, 0, "and has its machine");
+	is_str(sandbox_state_name(demo), "ready", "which lives");
+	is_int(demo->vm, 8, "in it");
+	ok(x != child(demo, "x"), "and not in the fork");
+}
+
+static void the_end_of_the_world_ends_it(struct sandbox *demo)
+{
+	make_fork(demo, "last", 12, 5);
+	is_int(begin(demo, "last"), 0, "a merge begins");
+	sandbox_destroy(demo);
+	is_int(done_code, -EIO, "its sandbox is removed: EIO");
+}
+
+int main(void)
+{
+	struct sandbox *demo;
+
+	begin_world();
+	demo = make_parent();
+	a_machine_changes_hands(demo);
+	what_cannot_be_merged(demo);
+	one_that_fails_changes_nothing(demo);
+	a_dead_sandbox_gets_a_machine(demo);
+	the_end_of_the_world_ends_it(demo);
+	end_world();
+	return done_testing();
+}
