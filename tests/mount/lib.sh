@@ -184,6 +184,7 @@ fails_with() {
 tree() {
 	if has_guest; then
 		sandbox demo
+		[ -d demo/fs ] || skip_all "sandboxes have no fs/ yet"
 		tree=$PWD/demo/fs/root
 	else
 		tree=$PWD
