@@ -9,13 +9,15 @@
  * its first frame to its end (feed.c: its stdin, output.c: its stdout and stderr,
  * spawn.c: its process), repl.c keeps the Python REPL, group.c and purge.c hold
  * what a run started together so that it can be killed, reap.c collects the dead,
- * wake.c gives the guest its identity, reclaim.c gives free memory back to the host.
+ * wake.c gives the guest its identity, reclaim.c gives free memory back to the host,
+ * files.c passes requests about files on to the file server (guest/files/).
  *
  * PID 1 must not die: the kernel panics then. Failures end the run they concern,
  * with a sentence on its stderr; what concerns no run goes to the log.
  */
 #pragma once
 
+#include "guest/agent/files.h"
 #include "guest/agent/port.h"
 #include "guest/agent/repl.h"
 #include "util/list.h"
@@ -33,10 +35,12 @@ struct agent {
 	struct loop loop;
 	struct port port;
 	struct repl repl;
+	struct files files;
 	struct loop_source children; /* signalfd for SIGCHLD */
 	struct link runs;	     /* struct run, in order of arrival */
 	bool is_init;		     /* false: an ordinary process, for tests */
 	const char *run_dir;	     /* holds the code of runs */
 	const char *repl_path;
+	int files_root; /* the directory whose files the host sees; -1: none */
 	uint64_t runs_begun;
 };

@@ -205,13 +205,16 @@ static void loopback_up(void)
 		log_say("cannot bring the loopback interface up: %s", strerror(errno));
 }
 
-/* Housekeeping for which the kernel would wake an idle machine twice a second: in a
- * fork, each thread that wakes costs the host some pages of memory. */
-static void calm_kernel(void)
+static void set_kernel(void)
 {
 	static const char *const settings[][2] = {
+	    /* Housekeeping for which the kernel would wake an idle machine twice a second:
+	     * in a fork, each thread that wakes costs the host some pages of memory. */
 	    {"/proc/sys/vm/compaction_proactiveness", "0"},
 	    {"/proc/sys/vm/stat_interval", "60"}, /* seconds */
+	    /* The file server's watches count as root's, who should have some left. */
+	    {"/proc/sys/fs/inotify/max_user_watches", "65536"},
+	    {"/proc/sys/fs/inotify/max_queued_events", "65536"},
 	};
 
 	for (size_t i = 0; i < sizeof(settings) / sizeof(settings[0]); i++) {
@@ -266,8 +269,17 @@ int boot_system(struct error *err)
 		return r;
 	make_links();
 	loopback_up();
-	calm_kernel();
+	set_kernel();
 	return 0;
+}
+
+int boot_open_root(void)
+{
+	int fd = open_tree(AT_FDCWD, "/", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
+
+	if (fd < 0)
+		log_say("cannot clone the root's mount: %s", strerror(errno));
+	return fd;
 }
 
 /* Is the port @name, such as vport2p1, the agent's? */

@@ -15,6 +15,12 @@
  */
 int boot_system(struct error *err);
 
+/**
+ * boot_open_root() - the root file system alone: nothing that is mounted on it is seen
+ * through it. Return: fd, or -1.
+ */
+int boot_open_root(void);
+
 /** boot_open_port() - open the virtio port of the agent. Return: fd, or -errno with @err.
  */
 int boot_open_port(struct error *err);

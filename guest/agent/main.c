@@ -1,8 +1,9 @@
 /*
  * The agent starts in one of two ways: as PID 1 of a guest, without arguments, or
  * as `agent --port FD`, an ordinary process that serves the protocol on a socket
- * and leaves the system alone. Then PFFS_RUN_DIR is where code is kept, and
- * PFFS_REPL is the path of repl.py.
+ * and leaves the system alone. Then PFFS_RUN_DIR is where code is kept,
+ * PFFS_REPL is the path of repl.py, and PFFS_FILES_ROOT the folder whose files the host
+ * sees, if it is to see any.
  */
 #include "guest/agent/agent.h"
 #include "guest/agent/boot.h"
@@ -32,12 +33,15 @@ static void on_frame(struct port *port, const struct agent_frame *frame)
 
 	if (frame->type == AGENT_RESET) {
 		repl_reset(&agent.repl);
+	} else if (frame->type == AGENT_FILES || frame->type == AGENT_FILES_CANCEL) {
+		files_frame(&agent.files, frame);
 	} else if (frame->type != AGENT_WAKE) {
 		runs_frame(&agent, frame);
 	} else if (agent_get_wake(frame, &wake, &err) < 0) {
 		log_say("%s", err.text);
 	} else {
 		port->epoch = wake.epoch;
+		files_wake(&agent.files);
 		wake_apply(&wake);
 		repl_reseed(&agent.repl);
 	}
@@ -47,6 +51,13 @@ static void on_room(struct port *port)
 {
 	(void)port;
 	runs_resume(&agent);
+	files_resume(&agent.files);
+}
+
+static void before_output(struct port *port)
+{
+	(void)port;
+	files_changes(&agent.files);
 }
 
 /* The kernel's killer must take a run, or the REPL, and never PID 1. */
@@ -79,6 +90,7 @@ static int start_init(struct error *err)
 	agent.is_init = true;
 	agent.run_dir = BOOT_RUN_DIR;
 	agent.repl_path = BOOT_REPL;
+	agent.files_root = boot_open_root();
 	umask(022);
 	protect();
 	fill_stdio();
@@ -89,6 +101,9 @@ static int start_init(struct error *err)
 
 static int start_test(int argc, char **argv, struct error *err)
 {
+	const char *root = getenv("PFFS_FILES_ROOT");
+
+	agent.files_root = root ? open(root, O_PATH | O_DIRECTORY | O_CLOEXEC) : -1;
 	agent.run_dir = getenv("PFFS_RUN_DIR");
 	agent.repl_path = getenv("PFFS_REPL");
 	if (argc != 3 || strcmp(argv[1], "--port") != 0 || !agent.run_dir ||
@@ -110,6 +125,7 @@ static int serve(int port_fd, struct error *err)
 	list_init(&agent.runs);
 	agent.port.on_frame = on_frame;
 	agent.port.on_room = on_room;
+	agent.port.before_output = before_output;
 	spawn_init();
 	r = loop_init(&agent.loop, err);
 	if (r == 0)
@@ -118,6 +134,7 @@ static int serve(int port_fd, struct error *err)
 		r = port_init(&agent.port, &agent.loop, port_fd, err);
 	if (r < 0)
 		return r;
+	files_init(&agent.files, &agent, agent.files_root);
 	repl_init(&agent.repl, &agent);
 	r = loop_run(&agent.loop);
 	return error_set(err, -r, "the event loop has ended");

@@ -4,8 +4,9 @@
  * Frames to send collect in `out` and leave when the loop finds the port
  * writable, so that what one turn of the loop produced leaves in one write: each
  * write is a VM exit. Both buffers get their full size at the start, so that a
- * guest short of memory still hears and answers. Program output stops at
- * PORT_HIGH; the room above it is for the small frames.
+ * guest short of memory still hears and answers; memory that was never touched costs
+ * nothing. Program output and replies about files stop at PORT_HIGH; the room above it is
+ * for the one that was begun below, and for the small frames.
  *
  * A virtio port whose host end is closed reports a hang-up without end, and reads
  * nothing. The port then rests until a timer tries it again.
@@ -20,7 +21,7 @@
 
 #define READ_CHUNK  (64u << 10)
 #define IN_ROOM	    (AGENT_HEADER + AGENT_PAYLOAD_MAX + READ_CHUNK)
-#define OUT_ROOM    ((size_t)2 * PORT_HIGH)
+#define OUT_ROOM    (PORT_HIGH + (size_t)2 * AGENT_PAYLOAD_MAX)
 #define RETRY_MSECS 50
 
 static void port_event(struct loop_source *source, uint32_t revents);
@@ -126,11 +127,14 @@ static void queued(struct port *port, int r)
 void port_send(struct port *port, uint32_t stream, enum agent_type type,
 	       const void *payload, size_t len)
 {
+	if (type == AGENT_STDOUT || type == AGENT_STDERR)
+		port->before_output(port);
 	queued(port, agent_put(&port->out, port->epoch, stream, type, payload, len));
 }
 
 void port_send_exit(struct port *port, uint32_t stream, const struct agent_exit *status)
 {
+	port->before_output(port);
 	queued(port, agent_put_exit(&port->out, port->epoch, stream, status));
 }
 

@@ -23,11 +23,12 @@ struct port {
 	bool may_end;	/* the end of the stream ends the agent (in tests) */
 	void (*on_frame)(struct port *port, const struct agent_frame *frame);
 	void (*on_room)(struct port *port);
+	void (*before_output)(struct port *port); /* STDOUT, STDERR or EXIT */
 };
 
 /**
  * port_init() - serve @fd.
- * @port: the caller's; on_frame, on_room and may_end are set already.
+ * @port: the caller's; the callbacks and may_end are set already.
  * @fd:   taken over; made non-blocking.
  *
  * Return: 0 or -errno with @err filled.

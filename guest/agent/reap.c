@@ -23,7 +23,8 @@ static void reap(struct loop_source *source, uint32_t revents)
 	while (read(source->fd, &info, sizeof(info)) > 0)
 		;
 	while ((pid = waitpid(-1, &status, WNOHANG)) > 0)
-		if (!repl_reaped(&agent->repl, pid, status))
+		if (!repl_reaped(&agent->repl, pid, status) &&
+		    !files_reaped(&agent->files, pid))
 			runs_reaped(agent, pid, status);
 	groups_sweep();
 }

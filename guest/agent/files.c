@@ -1,0 +1,387 @@
+/*
+ * Theory of operation
+ *
+ * The server is started before the machine is first forked, so that forks have one. When
+ * it dies, which `kill -9 -1` in a run is enough for, what it had to answer is answered
+ * with EIO, the host is told that everything may have changed, and the next request
+ * starts another.
+ *
+ * The host sends FILES_IN_FLIGHT requests at most before it has replies, so `out` is
+ * bounded; replies are taken from the socket while the port has room, a piece of one at
+ * a time, so that output of runs has its turns. A reply that nobody waits for is
+ * dropped: it answers what was asked before this machine was forked.
+ *
+ * Changes are read from inotify before every frame of output and every reply goes into
+ * the port's queue. One may so be reported before the reply that tells the host of the
+ * watch's number: then it is reported again behind that reply.
+ */
+#include "guest/agent/files.h"
+
+#include "guest/agent/agent.h"
+#include "guest/agent/log.h"
+#include "util/cleanup.h"
+#include "util/io.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/inotify.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+
+#define PIECE	    (64u << 10) /* bytes taken from the server at a time */
+#define IN_ROOM	    (AGENT_HEADER + AGENT_PAYLOAD_MAX + PIECE)
+#define SOCKET_ROOM (512 << 10)
+#define FREE_FD	    16 /* above those that the server is given */
+#define ALL_CHANGED UINT32_MAX
+
+static void files_event(struct loop_source *source, uint32_t revents);
+
+static struct port *port_of(const struct files *files)
+{
+	return &files->agent->port;
+}
+
+static void send_changed(struct files *files, const uint32_t *numbers, size_t count)
+{
+	uint8_t payload[4 * FILES_REPORTED];
+	struct cursor c = cursor_into(payload, sizeof(payload));
+
+	for (size_t i = 0; i < count; i++) {
+		cursor_put_u32(&c, numbers[i]);
+		files->reported[files->reports++ % FILES_REPORTED] = numbers[i];
+	}
+	port_send(port_of(files), 0, AGENT_FILES_CHANGED, payload, 4 * count);
+}
+
+/* One read's worth of events. Their numbers often come in pairs: the event, and that the
+ * watch is gone. Return: how many bytes of events there were. */
+static ssize_t read_changes(struct files *files)
+{
+	union {
+		struct inotify_event first;
+		char room[8192];
+	} events;
+	uint32_t numbers[sizeof(events) / sizeof(struct inotify_event)];
+	ssize_t n = read(files->inotify.fd, &events, sizeof(events));
+	size_t count = 0;
+
+	_Static_assert(sizeof(numbers) / 4 >= FILES_REPORTED, "a frame takes no more");
+	for (ssize_t at = 0; at < n;) {
+		const struct inotify_event *event = (const void *)(events.room + at);
+		uint32_t number =
+		    event->mask & IN_Q_OVERFLOW ? ALL_CHANGED : (uint32_t)event->wd;
+
+		if (!count || numbers[count - 1] != number)
+			numbers[count++] = number;
+		if (count == FILES_REPORTED) {
+			send_changed(files, numbers, count);
+			count = 0;
+		}
+		at += (ssize_t)(sizeof(*event) + event->len);
+	}
+	if (count)
+		send_changed(files, numbers, count);
+	return n;
+}
+
+void files_changes(struct files *files)
+{
+	if (files->inotify.fd < 0 || !atomic_load(&files->shared->watches))
+		return;
+	while (read_changes(files) > 0)
+		;
+}
+
+static void inotify_event(struct loop_source *source, uint32_t revents)
+{
+	(void)revents;
+	files_changes(container_of(source, struct files, inotify));
+}
+
+static struct files_pending *find(struct files *files, uint32_t stream)
+{
+	for (size_t i = 0; i < FILES_IN_FLIGHT; i++)
+		if (files->pending[i].stream == stream)
+			return &files->pending[i];
+	return NULL;
+}
+
+static void send_error(struct files *files, uint32_t stream, int errnum)
+{
+	uint8_t room[FILES_REPLY_HEAD];
+	uint8_t *end = room + sizeof(room);
+	const struct files_reply reply = {.error = errnum, .watch = -1};
+	size_t len = files_put_reply_head(end, 0, stream, &reply) - AGENT_HEADER;
+
+	port_send(port_of(files), stream, AGENT_FILES_REPLY, end - len, len);
+}
+
+/* Was the watch reported after @since, when there was no reply yet that had it? */
+static bool overtaken(const struct files *files, uint32_t number, uint64_t since)
+{
+	if (files->reports - since > FILES_REPORTED)
+		return true;
+	for (; since < files->reports; since++) {
+		uint32_t reported = files->reported[since % FILES_REPORTED];
+
+		if (reported == number || reported == ALL_CHANGED)
+			return true;
+	}
+	return false;
+}
+
+static void take_reply(struct files *files, const struct agent_frame *frame)
+{
+	struct files_pending *pending = frame->stream && frame->type == AGENT_FILES_REPLY
+					    ? find(files, frame->stream)
+					    : NULL;
+	struct files_reply reply;
+
+	if (!pending)
+		return;
+	pending->stream = 0;
+	files_changes(files);
+	if (files_get_reply(frame, &reply, NULL) < 0) {
+		send_error(files, frame->stream, EIO);
+		return;
+	}
+	port_send(port_of(files), frame->stream, AGENT_FILES_REPLY, frame->payload,
+		  frame->len);
+	if (reply.watch >= 0 && overtaken(files, (uint32_t)reply.watch, pending->reports))
+		send_changed(files, &(uint32_t){(uint32_t)reply.watch}, 1);
+}
+
+/* Return: 0 or -EPROTO. */
+static int take_replies(struct files *files)
+{
+	struct agent_frame frame;
+	int r;
+
+	while ((r = agent_next(&files->in, &frame, NULL)) > 0) {
+		take_reply(files, &frame);
+		buf_consume(&files->in, agent_frame_size(&frame));
+	}
+	return r;
+}
+
+static void hang_up(struct files *files)
+{
+	loop_del(&files->agent->loop, &files->source);
+	if (files->fd >= 0)
+		close(files->fd);
+	files->fd = -1;
+}
+
+/* The server has died, or does not keep to the protocol. */
+static void server_lost(struct files *files)
+{
+	hang_up(files);
+	if (files->pid > 0)
+		kill(files->pid, SIGKILL);
+	buf_consume(&files->in, files->in.len);
+	buf_fini(&files->out);
+	for (size_t i = 0; i < FILES_IN_FLIGHT; i++) {
+		if (files->pending[i].stream)
+			send_error(files, files->pending[i].stream, EIO);
+		files->pending[i].stream = 0;
+	}
+	if (atomic_load(&files->shared->watches))
+		send_changed(files, &(uint32_t){ALL_CHANGED}, 1);
+}
+
+/* Keep the socket on the loop as it is now of use. A hang-up cannot be masked, so while
+ * the port has no room the socket is off the loop. */
+static void watch_socket(struct files *files)
+{
+	struct loop *loop = &files->agent->loop;
+	uint32_t events = files->out.len ? EPOLLIN | EPOLLOUT : EPOLLIN;
+
+	if (files->fd < 0)
+		return;
+	if (!port_has_room(port_of(files)))
+		loop_del(loop, &files->source);
+	else if (files->source.fd >= 0)
+		loop_mod(loop, &files->source, events);
+	else if (loop_add(loop, &files->source, files->fd, events, files_event) < 0)
+		server_lost(files);
+}
+
+/* Return: false when nothing more comes from the server. */
+static bool read_replies(struct files *files)
+{
+	ssize_t n = buf_fill(&files->in, files->fd, PIECE);
+
+	if (n == -EAGAIN || n == -ENOMEM)
+		return true;
+	return n > 0 && take_replies(files) == 0;
+}
+
+static void files_event(struct loop_source *source, uint32_t revents)
+{
+	struct files *files = container_of(source, struct files, source);
+	bool good = true;
+
+	if (revents & EPOLLOUT)
+		good = buf_flush(&files->out, files->fd) == 0;
+	if (good && revents & (EPOLLIN | EPOLLHUP | EPOLLERR) &&
+	    port_has_room(port_of(files)))
+		good = read_replies(files);
+	if (good)
+		watch_socket(files);
+	else
+		server_lost(files);
+}
+
+void files_resume(struct files *files)
+{
+	watch_socket(files);
+}
+
+/* In the child: it keeps three descriptors and nothing else of the agent's. */
+static void __attribute__((noreturn)) child(const struct files *files, int socket_fd)
+{
+	const int keep[3] = {socket_fd, files->root, files->inotify.fd};
+	int high[3];
+
+	for (int i = 0; i < 3; i++) {
+		high[i] = fcntl(keep[i], F_DUPFD_CLOEXEC, FREE_FD);
+		if (high[i] < 0)
+			_exit(1);
+	}
+	for (int i = 0; i < 3; i++)
+		dup2(high[i], STDERR_FILENO + 1 + i);
+	syscall(SYS_close_range, STDERR_FILENO + 4, ~0u, 0);
+	files_serve(&(struct files_config){
+	    .fd = STDERR_FILENO + 1,
+	    .root = STDERR_FILENO + 2,
+	    .inotify = STDERR_FILENO + 3,
+	    .shared = files->shared,
+	});
+}
+
+/* Return: 0 or -errno. */
+static int start_server(struct files *files)
+{
+	const int room = SOCKET_ROOM;
+	cleanup_close int ours = -1, theirs = -1;
+	int pair[2];
+
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
+		return -errno;
+	ours = pair[0];
+	theirs = pair[1];
+	for (int i = 0; i < 2; i++)
+		setsockopt(pair[i], SOL_SOCKET, SO_SNDBUFFORCE, &room, sizeof(room));
+	io_set_nonblock(ours, true);
+	files->pid = fork();
+	if (files->pid == 0)
+		child(files, theirs);
+	if (files->pid < 0)
+		return -errno;
+	files->fd = steal_fd(&ours);
+	watch_socket(files);
+	return 0;
+}
+
+/* Pass a frame on, in this machine's epoch. Return: 0 or -errno. */
+static int pass(struct files *files, const struct agent_frame *frame)
+{
+	int r = agent_put(&files->out, port_of(files)->epoch, frame->stream, frame->type,
+			  frame->payload, frame->len);
+
+	if (r == 0)
+		r = buf_flush(&files->out, files->fd);
+	if (r == 0 && !files->out.len)
+		buf_fini(&files->out); /* it may have been large */
+	watch_socket(files);
+	return r;
+}
+
+static void request(struct files *files, const struct agent_frame *frame)
+{
+	struct files_pending *pending = find(files, 0);
+	int r = pending ? 0 : -EBUSY;
+
+	if (files->root < 0)
+		r = -EIO;
+	if (r == 0 && files->fd < 0)
+		r = start_server(files);
+	if (r < 0) {
+		send_error(files, frame->stream, -r);
+		return;
+	}
+	*pending = (struct files_pending){frame->stream, files->reports};
+	files->used = true;
+	if (pass(files, frame) < 0)
+		server_lost(files);
+}
+
+void files_frame(struct files *files, const struct agent_frame *frame)
+{
+	if (frame->type == AGENT_FILES && frame->stream)
+		request(files, frame);
+	else if (frame->type == AGENT_FILES_CANCEL && files->fd >= 0 &&
+		 pass(files, frame) < 0)
+		server_lost(files);
+}
+
+/* A fork that nobody uses should not wake its server to tell it of what it has not. */
+void files_wake(struct files *files)
+{
+	static const struct agent_frame wake = {.type = AGENT_WAKE};
+
+	for (size_t i = 0; i < FILES_IN_FLIGHT; i++)
+		files->pending[i].stream = 0;
+	if (files->used && files->fd >= 0 && pass(files, &wake) < 0)
+		server_lost(files);
+	files->used = false;
+}
+
+bool files_reaped(struct files *files, pid_t pid)
+{
+	if (pid != files->pid)
+		return false;
+	files->pid = 0;
+	server_lost(files);
+	return true;
+}
+
+static int make_shared(struct files *files)
+{
+	void *at = mmap(NULL, sizeof(*files->shared), PROT_READ | PROT_WRITE,
+			MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+
+	if (at == MAP_FAILED)
+		return -errno;
+	files->shared = at;
+	return 0;
+}
+
+static int prepare(struct files *files)
+{
+	int fd = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
+	int r = fd < 0 ? -errno : make_shared(files);
+
+	if (r == 0 && !buf_reserve(&files->in, IN_ROOM))
+		r = -ENOMEM;
+	if (r == 0)
+		r = loop_add(&files->agent->loop, &files->inotify, fd, EPOLLIN,
+			     inotify_event);
+	return r < 0 ? r : start_server(files);
+}
+
+void files_init(struct files *files, struct agent *agent, int root)
+{
+	int r;
+
+	*files = (struct files){.agent = agent, .root = root, .fd = -1};
+	files->source = files->inotify = LOOP_SOURCE_NONE;
+	r = root < 0 ? 0 : prepare(files);
+	if (r < 0) {
+		log_say("there is no file service: %s", strerror(-r));
+		files->root = -1;
+	}
+}

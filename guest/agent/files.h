@@ -1,0 +1,60 @@
+/*
+ * The agent's side of the file server: requests to it, replies from it, and word of what
+ * changed in the directories that it watches.
+ */
+#pragma once
+
+#include "guest/agent/port.h"
+#include "guest/files/server.h"
+#include "util/buf.h"
+#include "util/loop.h"
+#include "wire/files.h"
+
+#include <stdbool.h>
+#include <sys/types.h>
+
+struct agent;
+
+#define FILES_REPORTED 256 /* newest numbers of watches that the host was told of */
+
+/* A request that has no reply yet. */
+struct files_pending {
+	uint32_t stream; /* 0: free */
+	uint64_t reports;
+};
+
+struct files {
+	struct agent *agent;
+	int root;		   /* -1: there is no file service */
+	pid_t pid;		   /* of the server; 0: none */
+	int fd;			   /* the socket to it; -1: none */
+	struct loop_source source; /* the same, while the port has room for replies */
+	struct buf in, out;	   /* from it, to it */
+	struct loop_source inotify;
+	struct files_shared *shared;
+	bool used; /* it had a request in this epoch */
+	struct files_pending pending[FILES_IN_FLIGHT];
+	uint32_t reported[FILES_REPORTED];
+	uint64_t reports; /* numbers reported so far */
+};
+
+/**
+ * files_init() - start the server.
+ * @root: the directory that it works on, taken over; -1: every request is refused.
+ */
+void files_init(struct files *files, struct agent *agent, int root);
+
+/** files_frame() - AGENT_FILES or AGENT_FILES_CANCEL from the host. */
+void files_frame(struct files *files, const struct agent_frame *frame);
+
+/** files_wake() - a new epoch: what was open or asked for before is nobody's. */
+void files_wake(struct files *files);
+
+/** files_resume() - the port has room again. */
+void files_resume(struct files *files);
+
+/** files_changes() - tell the host of all changes so far. */
+void files_changes(struct files *files);
+
+/** files_reaped() - a child has ended. Return: whether it was the server. */
+bool files_reaped(struct files *files, pid_t pid);

@@ -1,0 +1,176 @@
+/*
+ * Opening files, and their content. Only regular files and directories are opened: what
+ * a name is, is looked at by O_PATH, which touches no device and waits for no one, and
+ * then that very file is opened.
+ */
+#include "guest/files/call.h"
+#include "util/cleanup.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/falloc.h>
+#include <sys/stat.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#define CREATE_TRIES 100	 /* while others make and remove the same name */
+#define COPY_MAX     (16u << 20) /* bytes; who wants more asks again */
+
+static int can_open(int fd)
+{
+	struct stat st;
+
+	if (fstat(fd, &st) < 0)
+		return -errno;
+	if (S_ISREG(st.st_mode) || S_ISDIR(st.st_mode))
+		return 0;
+	if (S_ISLNK(st.st_mode))
+		return -ELOOP;
+	return S_ISCHR(st.st_mode) || S_ISBLK(st.st_mode) ? -EPERM : -ENXIO;
+}
+
+/* Open for real what is open by O_PATH. Return: fd or -errno. */
+static int reopen(int path_fd, int flags)
+{
+	int r = can_open(path_fd), fd;
+
+	if (r < 0)
+		return r;
+	fd = open(fd_name(path_fd).text, flags | O_CLOEXEC | O_NOCTTY);
+	return fd < 0 ? -errno : fd;
+}
+
+static int open_flags(uint32_t flags)
+{
+	int mode =
+	    flags & FILES_O_WRITE ? (flags & FILES_O_READ ? O_RDWR : O_WRONLY) : O_RDONLY;
+
+	return mode | (flags & FILES_O_TRUNC ? O_TRUNC : 0);
+}
+
+static int open_old(struct call *call)
+{
+	cleanup_close int path_fd = walk(call->server, call->req.path, O_PATH);
+
+	if (path_fd < 0)
+		return path_fd;
+	if (call->req.flags & FILES_O_CREAT && call->req.flags & FILES_O_EXCL)
+		return -EEXIST;
+	return reopen(path_fd, open_flags(call->req.flags));
+}
+
+static int open_new(struct call *call)
+{
+	const char *name;
+	cleanup_close int dir = walk_parent(call->server, call->req.path, &name);
+
+	return dir < 0 ? dir : new_file(dir, name, &call->req);
+}
+
+int op_open(struct call *call)
+{
+	int fd = -EAGAIN;
+
+	for (int i = 0; i < CREATE_TRIES; i++) {
+		fd = open_old(call);
+		if (fd != -ENOENT || !(call->req.flags & FILES_O_CREAT))
+			break;
+		fd = open_new(call);
+		if (fd != -EEXIST || call->req.flags & FILES_O_EXCL)
+			break;
+	}
+	if (fd >= 0)
+		fd = handle_add(call, fd, call->req.flags & FILES_O_WRITE) ?: fd;
+	return fd < 0 ? fd : call_attr(call, fd);
+}
+
+int op_close(struct call *call)
+{
+	handle_close(call->server, call->handle);
+	return 0;
+}
+
+int op_read(struct call *call)
+{
+	size_t done = 0;
+
+	if (call->req.size > FILES_IO_MAX)
+		return -EINVAL;
+	while (done < call->req.size) {
+		ssize_t n = pread(call->fd, call->data + done, call->req.size - done,
+				  (off_t)(call->req.offset + done));
+
+		if (n < 0 && !done)
+			return -errno;
+		if (n <= 0)
+			break;
+		done += (size_t)n;
+	}
+	call->reply.data_len = (uint32_t)done;
+	return 0;
+}
+
+int op_write(struct call *call)
+{
+	int flags = call->req.flags & FILES_O_APPEND ? RWF_APPEND : 0;
+	size_t done = 0;
+
+	while (done < call->req.data_len) {
+		const struct iovec iov = {(void *)(uintptr_t)(call->req.data + done),
+					  call->req.data_len - done};
+		ssize_t n =
+		    pwritev2(call->fd, &iov, 1, (off_t)(call->req.offset + done), flags);
+
+		if (n < 0 && !done)
+			return -errno;
+		if (n <= 0)
+			break;
+		done += (size_t)n;
+	}
+	call->reply.value = done;
+	return call_attr(call, call->fd);
+}
+
+int op_fsync(struct call *call)
+{
+	cleanup_close int own = -1;
+	int fd = call->fd, r;
+
+	if (!call->handle) {
+		fd = own = reopen(call->fd, O_RDONLY);
+		if (fd < 0)
+			return fd;
+	}
+	r = call->req.flags & FILES_DATA_ONLY ? fdatasync(fd) : fsync(fd);
+	return r < 0 ? -errno : 0;
+}
+
+int op_fallocate(struct call *call)
+{
+	if (fallocate(call->fd, (int)call->req.mode, (off_t)call->req.offset,
+		      (off_t)call->req.size) < 0)
+		return -errno;
+	return call_attr(call, call->fd);
+}
+
+/* Data are read by pread(2) alone, so the descriptor's position is nobody's. */
+int op_seek(struct call *call)
+{
+	off_t at;
+
+	if (call->req.mode != SEEK_DATA && call->req.mode != SEEK_HOLE)
+		return -EINVAL;
+	at = lseek(call->fd, (off_t)call->req.offset, (int)call->req.mode);
+	call->reply.value = (uint64_t)at;
+	return at < 0 ? -errno : 0;
+}
+
+int op_copy(struct call *call)
+{
+	off_t from = (off_t)call->req.offset, to = (off_t)call->req.offset2;
+	size_t size = call->req.size < COPY_MAX ? call->req.size : COPY_MAX;
+	ssize_t n = copy_file_range(call->fd, &from, call->handle2->fd, &to, size, 0);
+
+	call->reply.value = (uint64_t)n;
+	return n < 0 ? -errno : 0;
+}

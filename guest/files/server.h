@@ -1,0 +1,34 @@
+/*
+ * The guest's file server: answers requests about files (wire/files.h).
+ *
+ * It is a process that the agent makes of itself, without an exec, so that whatever a
+ * file system does to it, PID 1 goes on.
+ */
+#pragma once
+
+#include <stdatomic.h>
+#include <stdint.h>
+
+#define FILES_WATCHES 8192 /* watches at a time; the oldest gives way */
+
+/* What outlives a server that dies: in memory that it shares with the agent. */
+struct files_shared {
+	atomic_uint handles; /* given so far: a number means one file alone */
+	atomic_uint watches; /* set so far */
+	atomic_int recent[FILES_WATCHES];
+};
+
+struct files_config {
+	int fd;	     /* a stream socket: frames of wire/agent.h */
+	int root;    /* the directory that paths begin at */
+	int inotify; /* its events are the agent's to read */
+	struct files_shared *shared;
+};
+
+/**
+ * files_serve() - serve until the socket's other end closes; the process ends then.
+ *
+ * The caller has one thread. The descriptors are taken over. A frame of another epoch
+ * than the last one, such as AGENT_WAKE, ends all handles, locks and watches.
+ */
+__attribute__((noreturn)) void files_serve(const struct files_config *config);
