@@ -87,7 +87,7 @@ static void times_that_are_set(void)
 	set_times("nanoseconds", 1000000000, 123456789);
 	set_times("1970", 0, 1);
 	set_times("before 1970", -1000, 999999999);
-	set_times("after 2038", 1ll << 32, 5);
+	set_times("after 2038", (time_t)1 << 32, 5);
 	before = stat_of("timed");
 	works(utimensat(AT_FDCWD, "timed", omit, 0), "utimensat: UTIME_OMIT");
 	after = stat_of("timed");

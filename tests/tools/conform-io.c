@@ -6,7 +6,7 @@
 #include <sys/mman.h>
 #include <sys/uio.h>
 
-#define MIB    (1 << 20)
+#define MIB    ((size_t)1 << 20)
 #define APPEND 150 /* records of each of two writers */
 #define RECORD 61
 
