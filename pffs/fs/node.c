@@ -1,5 +1,6 @@
 #include "pffs/fs/node.h"
 
+#include "pffs/core/files_node.h"
 #include "pffs/core/template.h"
 #include "pffs/fs/fs.h"
 #include "pffs/fs/handle.h"
@@ -48,6 +49,8 @@ static const struct kind_info kinds[KIND_COUNT] = {
     [KIND_FORKS_N] = {".n", KIND_FORKS, FILE_MODE(0600), &many_ops},
     [KIND_MERGE] = {"merge", KIND_SANDBOX, FILE_MODE(0600), &merge_ops},
     [KIND_STATS] = {"stats", KIND_SANDBOX, FILE_MODE(0400), &stats_ops},
+    [KIND_FILES] = {"fs", KIND_SANDBOX, DIR_MODE(0700), NULL},
+    [KIND_FILE] = {NULL, KIND_FILES, 0, NULL},
     [KIND_RUN] = {NULL, KIND_RUNS, DIR_MODE(0500), NULL},
     [KIND_RUN_CODE] = {"code", KIND_RUN, FILE_MODE(0400), &code_ops},
     [KIND_RUN_LANGUAGE] = {"language", KIND_RUN, FILE_MODE(0400), &run_language_ops},
@@ -83,6 +86,7 @@ fuse_ino_t node_ino(const struct node *node)
 	uint64_t serial = node->sb ? node->sb->serial : 0;
 	uint64_t part = of_run(node->kind)	  ? node->run->number & RUN_MAX
 			: of_template(node->kind) ? node->template + 1
+			: node->kind == KIND_FILE ? node->file->number
 						  : 0;
 
 	if (node->kind == KIND_SANDBOX && serial == node->fs->only)
@@ -105,9 +109,30 @@ static int check_only(const struct fs *fs, const struct sandbox *sb)
 	return fs->uid == sb->uid || fs->uid == 0 || fs->uid == getuid() ? 0 : -EACCES;
 }
 
+fuse_ino_t node_ino_of(const struct sandbox *sb, const struct files_node *file)
+{
+	const struct node node = {.kind = file->number ? KIND_FILE : KIND_FILES,
+				  .sb = (struct sandbox *)(uintptr_t)sb,
+				  .file = (struct files_node *)(uintptr_t)file};
+
+	return node_ino(&node);
+}
+
+/* Number 0 is the root, which is made when somebody looks for it. */
+static int file_at(struct node *node, unsigned number)
+{
+	struct files_node *root = files_root(node->sb);
+
+	node->file = node->kind == KIND_FILES ? root
+		     : number		      ? files_node_at(node->sb->files, number)
+					      : NULL;
+	return node->file ? 0 : -ENOENT;
+}
+
 int node_at(struct fs *fs, fuse_ino_t ino, struct node *node)
 {
 	unsigned kind = ino & 0xff, part = ino >> 8 & RUN_MAX;
+	int r;
 
 	if (fs->only && ino == FUSE_ROOT_ID) {
 		kind = KIND_SANDBOX;
@@ -124,11 +149,15 @@ int node_at(struct fs *fs, fuse_ino_t ino, struct node *node)
 		node->sb = sandbox_by_serial(fs->core, ino >> 32);
 	if (node->sb && node->sb->folder == FOLDER_HIDDEN)
 		return -ENOENT;
+	r = fs->only ? check_only(fs, node->sb) : 0;
+	if (r < 0)
+		return r;
+	if ((kind == KIND_FILES || kind == KIND_FILE) && node->sb)
+		return file_at(node, part);
 	if (of_run(kind) && node->sb)
 		node->run = sandbox_run(node->sb, part);
-	if ((of_sandbox(kind) && !node->sb) || (of_run(kind) && !node->run))
-		return -ENOENT;
-	return fs->only ? check_only(fs, node->sb) : 0;
+	return (of_sandbox(kind) && !node->sb) || (of_run(kind) && !node->run) ? -ENOENT
+									       : 0;
 }
 
 bool node_folder(const struct node *node, folder_t *folder)
@@ -219,6 +248,8 @@ int node_child(const struct node *dir, const char *name, struct node *child)
 		    strcmp(kinds[kind].name, name) != 0)
 			continue;
 		child->kind = kind;
+		if (kind == KIND_FILES)
+			return file_at(child, 0);
 		return exists(child) ? 0 : -ENOENT;
 	}
 	return named_child(dir, name, child);

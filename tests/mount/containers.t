@@ -102,10 +102,12 @@ cat > "$scratch/session" << 'END'
 cd /box || exit 1
 ls / /box/.. | grep -cE 'templates|theirs|ours'
 echo 'x = 20' > exec; echo 'print(x + 3)' > exec; cat stdout
-{ echo cat > bash; echo from the container; } > stdin; cat stdout exit
+echo from the container > /tmp/note && cp /tmp/note fs/root/note
+echo 'cat /root/note; echo from the guest > /root/answer' > bash; cat stdout exit
+cat fs/root/answer
 mkdir forks/x && ls forks && rmdir forks/x
 END
-said=$'0\n23\nfrom the container\n0\nx'
+said=$'0\n23\nfrom the container\n0\nfrom the guest\nx'
 if command -v bwrap > "$scratch/ignored"; then
 	bubble=(bwrap --unshare-all --die-with-parent --ro-bind /usr /usr --symlink usr/bin /bin
 		--symlink usr/lib /lib --symlink usr/lib64 /lib64 --tmpfs /tmp
