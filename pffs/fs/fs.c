@@ -15,6 +15,8 @@ static void fs_init(void *userdata, struct fuse_conn_info *conn)
 {
 	(void)userdata;
 	conn->want &= ~(unsigned)FUSE_CAP_WRITEBACK_CACHE;
+	/* Who writes to a setuid program without the power to keep the bits loses them. */
+	conn->want &= ~(unsigned)FUSE_CAP_HANDLE_KILLPRIV;
 	/* The kernel keeps no attributes, so that it would only make work. */
 	conn->want &= ~(unsigned)FUSE_CAP_READDIRPLUS;
 	conn->max_write = FS_IO_MAX;

@@ -29,6 +29,14 @@ is "$(cd "$tree/odd" && find . -mindepth 1 -printf '%f\0' | sort -z | od -An -c 
 ok "and they go from here" rm -r "$tree/odd"
 is "$(in_guest <<< 'ls -d /root/odd 2> /dev/null')" "" "which the guest sees"
 
+# A large directory.
+in_guest <<< 'mkdir /root/large; cd /root/large; seq -f n%05g 10000 | xargs touch'
+is "$(ls -f "$tree/large" | sort | uniq | wc -l)" 10002 "10,000 entries, . and .. are listed"
+is "$(ls -l "$tree/large" | grep -c '^-rw-r--r-- 1 .* n[0-9]*$')" 10000 "each with its attributes"
+is "$(find "$tree/large" -name 'n*7' | wc -l)" 1000 "and found"
+in_guest <<< 'rm -r /root/large/n0*'
+is "$(ls "$tree/large" | head -n 2 | tr '\n' ' ')" "n10000 " "until the guest removes them"
+
 # Locks hold between programs on both sides.
 locked() { # locked CODE: how a program of the guest that tries a lock ends
 	in_guest <<< "python3 -c 'import fcntl; f = open(\"/root/lock\", \"r+\"); $1' 2> /dev/null; echo \$?"

@@ -263,7 +263,7 @@ static int write_to_setuid(void)
 	int fd;
 
 	be_ordinary();
-	fd = open("setuid", O_WRONLY | O_APPEND);
+	fd = open("setuid", O_WRONLY);
 	return fd < 0 ? errno : errno_of(write(fd, "x", 1));
 }
 

@@ -3,7 +3,7 @@
  */
 #include "tests/tools/conform.h"
 
-#define MANY  10000
+#define MANY  2000
 #define SOME  1000
 #define DEPTH 60
 
