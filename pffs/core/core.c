@@ -32,6 +32,7 @@ int core_init(struct core *core, struct loop *loop, const struct core_options *o
 	    .link_lost = ignore_loss,
 	};
 	list_init(&core->sandboxes);
+	list_init(&core->listings);
 	events_init(&core->events);
 	vmm_init(&core->vmm, loop, broken);
 	return templates_init(&core->templates, options->images, err);

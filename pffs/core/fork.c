@@ -1,5 +1,6 @@
 #include "pffs/core/fork.h"
 
+#include "pffs/core/files.h"
 #include "pffs/core/guest.h"
 
 #include <errno.h>
@@ -362,6 +363,13 @@ bool fork_in_flight(const struct sandbox *parent)
 	return fork && fork->asked;
 }
 
+bool fork_waits(const struct sandbox *parent)
+{
+	const struct fork *fork = first(parent);
+
+	return fork && !fork->asked;
+}
+
 static void patience_ends(struct loop_timer *timer)
 {
 	struct fork *fork = container_of(timer, struct fork, patience);
@@ -375,7 +383,7 @@ static void patience_ends(struct loop_timer *timer)
 	sandbox_unref(parent);
 }
 
-void fork_next(struct sandbox *parent)
+static void ask_next(struct sandbox *parent)
 {
 	struct fork *fork = first(parent);
 
@@ -390,6 +398,12 @@ void fork_next(struct sandbox *parent)
 	loop_timer_cancel(&fork->patience);
 	fork->asked = true;
 	vmm_request(&parent->core->vmm, request(fork), answered, fork);
+}
+
+void fork_next(struct sandbox *parent)
+{
+	ask_next(parent);
+	files_next(parent);
 }
 
 void fork_settled(struct sandbox *child)

@@ -52,6 +52,9 @@ void fork_cancel(struct fork *fork);
 /** fork_in_flight() - vmctl has been asked for a fork of @parent, and has not answered. */
 bool fork_in_flight(const struct sandbox *parent);
 
+/** fork_waits() - a fork of @parent waits for what was sent to it to be taken. */
+bool fork_waits(const struct sandbox *parent);
+
 /** fork_next() - make the next fork of @parent if it can be made now. */
 void fork_next(struct sandbox *parent);
 

@@ -1,5 +1,6 @@
 #include "pffs/core/guest.h"
 
+#include "pffs/core/files.h"
 #include "pffs/core/fork.h"
 #include "pffs/core/merge.h"
 #include "pffs/core/template.h"
@@ -205,6 +206,7 @@ void guest_resume(struct sandbox *sb)
 	if (sb->current)
 		pump_stdin(sb->current->feed);
 	guest_next(sb);
+	files_next(sb);
 }
 
 void guest_wake_as(struct sandbox *sb, const struct sandbox *who)
@@ -219,6 +221,7 @@ void guest_wake_as(struct sandbox *sb, const struct sandbox *who)
 	snprintf(wake.hostname, sizeof(wake.hostname), "%s", who->name);
 	snprintf(wake.id, sizeof(wake.id), "%s", who->id);
 	sb->epoch = wake.epoch;
+	files_epoch_changed(sb);
 	agent_put_wake(&sb->channel.out, &wake);
 	vmm_flush(&sb->channel);
 }
@@ -343,6 +346,8 @@ static int handle_frame(struct sandbox *sb, const struct agent_frame *frame,
 	if (frame->type < AGENT_READY)
 		return error_say(err, EPROTO,
 				 "the guest sent a frame that only a host sends");
+	if (frame->type == AGENT_FILES_REPLY || frame->type == AGENT_FILES_CHANGED)
+		return frame->epoch == sb->epoch ? files_frame(sb, frame, err) : 0;
 	if (frame->stream)
 		return handle_run_frame(sb, frame, err);
 	handle_life(sb, frame);

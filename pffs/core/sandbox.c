@@ -1,5 +1,6 @@
 #include "pffs/core/sandbox.h"
 
+#include "pffs/core/files.h"
 #include "pffs/core/fork.h"
 #include "pffs/core/guest.h"
 #include "pffs/core/merge.h"
@@ -46,6 +47,7 @@ void sandbox_unref(struct sandbox *sb)
 {
 	if (!sb || --sb->refs)
 		return;
+	files_free(sb);
 	feed_unref(sb->next_feed);
 	free(sb->merge_report);
 	free(sb);
@@ -268,6 +270,7 @@ void sandbox_die(struct sandbox *sb, const char *reason)
 	sandbox_fail(sb, &err);
 	give_up_vm(sb);
 	end_runs(sb);
+	files_end(sb);
 	fork_parent_ended(sb, reason);
 	sandbox_event(sb, "dead", json_pack("{s:s}", "reason", reason));
 	fork_settled(sb);
@@ -317,6 +320,7 @@ void sandbox_take_machine(struct sandbox *sb, struct sandbox *from)
 	vmm_hand_over(&from->channel, &sb->channel);
 	loop_timer_cancel(&from->limit);
 	from->vm = 0;
+	files_epoch_changed(sb);
 }
 
 static int make_id(char id[SANDBOX_ID_LEN + 1])
@@ -398,6 +402,7 @@ void sandbox_destroy(struct sandbox *sb)
 	fork_parent_ended(sb, sb->reason);
 	list_for_each (run, &sb->runs, struct run, link)
 		let_go(sb, run);
+	files_end(sb);
 	list_del(&sb->link);
 	sb->core->sandbox_count -= sb->folder != FOLDER_HIDDEN;
 	sandbox_event(sb, "destroyed", NULL);

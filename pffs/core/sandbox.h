@@ -80,6 +80,8 @@ struct sandbox {
 	struct run *current;	  /* the one in the guest */
 	struct feed *next_feed;	  /* stdin of the run that comes next */
 	uint64_t exec_timeout_ms; /* 0: none */
+
+	struct files *files; /* files.h; NULL until it is needed */
 };
 
 /**

@@ -1,9 +1,11 @@
 /*
  * The requests about open files.
  */
+#include "pffs/fs/guest.h"
 #include "pffs/fs/operations.h"
 
 #include <errno.h>
+#include <sys/epoll.h>
 
 void fs_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
@@ -13,6 +15,10 @@ void fs_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 
 	if (!fs_node(req, ino, &node))
 		return;
+	if (node_is_guest(&node)) {
+		guest_open(req, &node, fi);
+		return;
+	}
 	if (handle_open(&node, fuse_req_ctx(req), fi->flags, &h, &err) < 0) {
 		fs_refuse(req, node.fs, node.sb, &err);
 		return;
@@ -27,8 +33,10 @@ void fs_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 void fs_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset,
 	     struct fuse_file_info *fi)
 {
-	(void)ino;
-	handle_read(fs_handle(fi), req, size, (uint64_t)offset, fi->flags);
+	if (ino_is_guest(ino))
+		guest_read(req, size, offset, fi);
+	else
+		handle_read(fs_handle(fi), req, size, (uint64_t)offset, fi->flags);
 }
 
 void fs_write(fuse_req_t req, fuse_ino_t ino, const char *data, size_t size, off_t offset,
@@ -37,8 +45,10 @@ void fs_write(fuse_req_t req, fuse_ino_t ino, const char *data, size_t size, off
 	struct handle *h = fs_handle(fi);
 	struct error err;
 
-	(void)ino;
-	(void)offset;
+	if (ino_is_guest(ino)) {
+		guest_write(req, data, size, offset, fi);
+		return;
+	}
 	if (h->ops->write_later)
 		h->ops->write_later(h, req, data, size);
 	else if (h->ops->write(h, data, size, &err) < 0)
@@ -49,27 +59,38 @@ void fs_write(fuse_req_t req, fuse_ino_t ino, const char *data, size_t size, off
 
 void fs_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
-	(void)ino;
-	(void)fi;
-	fuse_reply_err(req, 0);
+	if (ino_is_guest(ino))
+		guest_flush(req, fi);
+	else
+		fuse_reply_err(req, 0);
 }
 
 void fs_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
-	(void)ino;
+	if (ino_is_guest(ino)) {
+		guest_release(req, fi);
+		return;
+	}
 	handle_close(fs_handle(fi));
 	fuse_reply_err(req, 0);
 }
 
 void fs_fsync(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_file_info *fi)
 {
-	(void)datasync;
-	fs_flush(req, ino, fi);
+	if (ino_is_guest(ino))
+		guest_fsync(req, datasync, fi);
+	else
+		fuse_reply_err(req, 0);
 }
 
 void fs_poll(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi,
 	     struct fuse_pollhandle *ph)
 {
-	(void)ino;
-	handle_poll(fs_handle(fi), req, ph);
+	if (!ino_is_guest(ino)) {
+		handle_poll(fs_handle(fi), req, ph);
+		return;
+	}
+	if (ph)
+		fuse_pollhandle_destroy(ph);
+	fuse_reply_poll(req, EPOLLIN | EPOLLOUT | EPOLLRDNORM | EPOLLWRNORM);
 }

@@ -2,6 +2,7 @@
 
 #include "pffs/fs/operations.h"
 #include "util/io.h"
+#include "wire/files.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -14,12 +15,18 @@ static void fs_init(void *userdata, struct fuse_conn_info *conn)
 {
 	(void)userdata;
 	conn->want &= ~(unsigned)FUSE_CAP_WRITEBACK_CACHE;
+	/* The kernel keeps no attributes, so that it would only make work. */
+	conn->want &= ~(unsigned)FUSE_CAP_READDIRPLUS;
 	conn->max_write = FS_IO_MAX;
+	conn->max_background = FILES_IN_FLIGHT;
+	conn->congestion_threshold = FILES_IN_FLIGHT;
 }
 
 static const struct fuse_lowlevel_ops operations = {
     .init = fs_init,
     .lookup = fs_lookup,
+    .forget = fs_forget,
+    .forget_multi = fs_forget_multi,
     .getattr = fs_getattr,
     .setattr = fs_setattr,
     .readlink = fs_readlink,
@@ -30,6 +37,7 @@ static const struct fuse_lowlevel_ops operations = {
     .symlink = fs_symlink,
     .rename = fs_rename,
     .link = fs_link,
+    .create = fs_create,
     .open = fs_open,
     .read = fs_read,
     .write = fs_write,
@@ -41,6 +49,13 @@ static const struct fuse_lowlevel_ops operations = {
     .releasedir = fs_releasedir,
     .statfs = fs_statfs,
     .poll = fs_poll,
+    .getxattr = fs_getxattr,
+    .setxattr = fs_setxattr,
+    .listxattr = fs_listxattr,
+    .removexattr = fs_removexattr,
+    .fallocate = fs_fallocate,
+    .lseek = fs_lseek,
+    .copy_file_range = fs_copy,
 };
 
 static void session_gone(struct fs *fs)
@@ -70,7 +85,8 @@ static int make_session(struct fs *fs, const struct fs_options *options, struct 
 	struct fuse_args args = FUSE_ARGS_INIT(0, NULL);
 	int r = fuse_opt_add_arg(&args, "pffs");
 
-	r |= fuse_opt_add_arg(&args, "-ofsname=pffs,subtype=pffs,default_permissions");
+	r |= fuse_opt_add_arg(&args, "-ofsname=pffs,subtype=pffs,nosuid,nodev,"
+				    "default_permissions");
 	if (options->allow_other)
 		r |= fuse_opt_add_arg(&args, "-oallow_other");
 	if (r == 0)

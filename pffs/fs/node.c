@@ -1,5 +1,6 @@
 #include "pffs/fs/node.h"
 
+#include "pffs/core/files_node.h"
 #include "pffs/core/template.h"
 #include "pffs/fs/fs.h"
 #include "pffs/fs/handle.h"
@@ -47,6 +48,8 @@ static const struct kind_info kinds[KIND_COUNT] = {
     [KIND_FORKS_N] = {".n", KIND_FORKS, FILE_MODE(0600), &many_ops},
     [KIND_MERGE] = {"merge", KIND_SANDBOX, FILE_MODE(0600), &merge_ops},
     [KIND_STATS] = {"stats", KIND_SANDBOX, FILE_MODE(0400), &stats_ops},
+    [KIND_FILES] = {"fs", KIND_SANDBOX, DIR_MODE(0700), NULL},
+    [KIND_FILE] = {NULL, KIND_FILES, 0, NULL},
     [KIND_RUN] = {NULL, KIND_RUNS, DIR_MODE(0500), NULL},
     [KIND_RUN_CODE] = {"code", KIND_RUN, FILE_MODE(0400), &code_ops},
     [KIND_RUN_LANGUAGE] = {"language", KIND_RUN, FILE_MODE(0400), &run_language_ops},
@@ -81,10 +84,31 @@ fuse_ino_t node_ino(const struct node *node)
 {
 	uint64_t serial = node->sb ? node->sb->serial : 0;
 	uint64_t part = of_run(node->kind)	  ? node->run->number & RUN_MAX
-			: of_template(node->kind) ? node->template + 1
+			: of_template(node->kind)  ? node->template + 1
+			: node->kind == KIND_FILE ? node->file->number
 						  : 0;
 
 	return serial << 32 | part << 8 | (uint64_t)node->kind;
+}
+
+fuse_ino_t node_ino_of(const struct sandbox *sb, const struct files_node *file)
+{
+	const struct node node = {.kind = file->number ? KIND_FILE : KIND_FILES,
+				  .sb = (struct sandbox *)(uintptr_t)sb,
+				  .file = (struct files_node *)(uintptr_t)file};
+
+	return node_ino(&node);
+}
+
+/* Number 0 is the root, which is made when somebody looks for it. */
+static int file_at(struct node *node, unsigned number)
+{
+	struct files_node *root = files_root(node->sb);
+
+	node->file = node->kind == KIND_FILES ? root
+		     : number		      ? files_node_at(node->sb->files, number)
+					      : NULL;
+	return node->file ? 0 : -ENOENT;
 }
 
 int node_at(struct fs *fs, fuse_ino_t ino, struct node *node)
@@ -102,6 +126,8 @@ int node_at(struct fs *fs, fuse_ino_t ino, struct node *node)
 		node->sb = sandbox_by_serial(fs->core, ino >> 32);
 	if (node->sb && node->sb->folder == FOLDER_HIDDEN)
 		return -ENOENT;
+	if ((kind == KIND_FILES || kind == KIND_FILE) && node->sb)
+		return file_at(node, part);
 	if (of_run(kind) && node->sb)
 		node->run = sandbox_run(node->sb, part);
 	return (of_sandbox(kind) && !node->sb) || (of_run(kind) && !node->run) ? -ENOENT
@@ -196,6 +222,8 @@ int node_child(const struct node *dir, const char *name, struct node *child)
 		    strcmp(kinds[kind].name, name) != 0)
 			continue;
 		child->kind = kind;
+		if (kind == KIND_FILES)
+			return file_at(child, 0);
 		return exists(child) ? 0 : -ENOENT;
 	}
 	return named_child(dir, name, child);

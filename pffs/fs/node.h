@@ -48,6 +48,8 @@ enum kind {
 	KIND_FORKS_N,
 	KIND_MERGE,
 	KIND_STATS,
+	KIND_FILES, /* the root of the guest's files */
+	KIND_FILE,  /* and all below it */
 	KIND_RUN,
 	KIND_RUN_CODE,
 	KIND_RUN_LANGUAGE,
@@ -60,6 +62,7 @@ enum kind {
 };
 
 struct file_ops;
+struct files_node;
 
 /* What an inode number stands for at this moment; pointers are borrowed. */
 struct node {
@@ -68,6 +71,7 @@ struct node {
 	struct sandbox *sb; /* NULL where the kind belongs to none */
 	struct run *run;    /* likewise */
 	size_t template;    /* likewise */
+	struct files_node *file; /* likewise: of KIND_FILES and KIND_FILE */
 };
 
 struct kind_info {
@@ -85,6 +89,21 @@ int node_at(struct fs *fs, fuse_ino_t ino, struct node *node);
 
 /** node_ino() - the inode number of a node. */
 fuse_ino_t node_ino(const struct node *node);
+
+/** node_ino_of() - the inode number of a file of a guest. */
+fuse_ino_t node_ino_of(const struct sandbox *sb, const struct files_node *file);
+
+/** node_is_guest() - is it the guest's: a directory or file of its own? */
+static inline bool node_is_guest(const struct node *node)
+{
+	return node->file;
+}
+
+/** ino_is_guest() - is it the number of such a node? */
+static inline bool ino_is_guest(fuse_ino_t ino)
+{
+	return (ino & 0xff) == KIND_FILES || (ino & 0xff) == KIND_FILE;
+}
 
 /** node_child() - look a name up. Return: 0, or -ENOENT. */
 int node_child(const struct node *dir, const char *name, struct node *child);

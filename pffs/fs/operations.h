@@ -61,6 +61,24 @@ void fs_mknod(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, 
 void fs_symlink(fuse_req_t req, const char *target, fuse_ino_t parent, const char *name);
 void fs_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t newparent, const char *name);
 
+/* guest_only.c */
+void fs_forget(fuse_req_t req, fuse_ino_t ino, uint64_t count);
+void fs_forget_multi(fuse_req_t req, size_t count, struct fuse_forget_data *forgets);
+void fs_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode,
+	       struct fuse_file_info *fi);
+void fs_getxattr(fuse_req_t req, fuse_ino_t ino, const char *name, size_t size);
+void fs_setxattr(fuse_req_t req, fuse_ino_t ino, const char *name, const char *value,
+		 size_t size, int flags);
+void fs_listxattr(fuse_req_t req, fuse_ino_t ino, size_t size);
+void fs_removexattr(fuse_req_t req, fuse_ino_t ino, const char *name);
+void fs_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t offset, off_t size,
+		  struct fuse_file_info *fi);
+void fs_lseek(fuse_req_t req, fuse_ino_t ino, off_t offset, int whence,
+	      struct fuse_file_info *fi);
+void fs_copy(fuse_req_t req, fuse_ino_t ino, off_t offset, struct fuse_file_info *fi,
+	     fuse_ino_t to, off_t to_offset, struct fuse_file_info *to_fi, size_t size,
+	     int flags);
+
 /* sandboxes.c */
 void fs_mkdir(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode);
 void fs_rmdir(fuse_req_t req, fuse_ino_t parent, const char *name);

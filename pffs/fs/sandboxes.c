@@ -2,6 +2,7 @@
  * The requests that make, move and remove sandboxes and templates.
  */
 #include "pffs/core/template.h"
+#include "pffs/fs/guest.h"
 #include "pffs/fs/operations.h"
 
 #include <errno.h>
@@ -90,9 +91,12 @@ void fs_mkdir(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode)
 	struct node dir;
 	struct error err;
 
-	(void)mode;
 	if (!fs_node(req, parent, &dir))
 		return;
+	if (node_is_guest(&dir)) {
+		guest_mkdir(req, &dir, name, mode);
+		return;
+	}
 	if (!node_folder(&dir, &order.folder)) {
 		fs_refuse_change(req, parent);
 		return;
@@ -134,8 +138,13 @@ static void remove_template(fuse_req_t req, const struct node *node)
 
 void fs_rmdir(fuse_req_t req, fuse_ino_t parent, const char *name)
 {
-	struct node node;
+	struct node dir, node;
 
+	if (ino_is_guest(parent)) {
+		if (fs_node(req, parent, &dir))
+			guest_rmdir(req, &dir, name);
+		return;
+	}
 	if (!fs_child(req, parent, name, &node))
 		return;
 	if (node.kind == KIND_SANDBOX)
@@ -180,12 +189,30 @@ static void freeze_sandbox(fuse_req_t req, const struct node *node, const struct
 		refuse(pending, &err);
 }
 
+/* Between the guest's files and anything else the user's program copies. */
+static void rename_file(fuse_req_t req, fuse_ino_t parent, const char *name,
+			fuse_ino_t newparent, const char *newname, unsigned flags)
+{
+	struct node from, to;
+
+	if (!fs_node(req, parent, &from) || !fs_node(req, newparent, &to))
+		return;
+	if (node_is_guest(&from) && node_is_guest(&to) && from.sb == to.sb)
+		guest_rename(req, &from, name, &to, newname, flags);
+	else
+		fuse_reply_err(req, EXDEV);
+}
+
 void fs_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t newparent,
 	       const char *newname, unsigned flags)
 {
 	struct node to, node;
 	folder_t folder = FOLDER_ROOT;
 
+	if (ino_is_guest(parent) || ino_is_guest(newparent)) {
+		rename_file(req, parent, name, newparent, newname, flags);
+		return;
+	}
 	if (!fs_node(req, newparent, &to) || !fs_child(req, parent, name, &node))
 		return;
 	if (flags & ~1u) /* 1 is RENAME_NOREPLACE, which is what we do */

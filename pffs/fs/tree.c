@@ -1,6 +1,7 @@
 /*
  * The requests about names and attributes.
  */
+#include "pffs/fs/guest.h"
 #include "pffs/fs/operations.h"
 
 #include <errno.h>
@@ -77,9 +78,19 @@ bool fs_child(fuse_req_t req, fuse_ino_t parent, const char *name, struct node *
 
 void fs_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 {
-	struct node node;
+	struct node dir, node;
+	int r;
 
-	if (fs_child(req, parent, name, &node))
+	if (!fs_node(req, parent, &dir))
+		return;
+	if (node_is_guest(&dir)) {
+		guest_lookup(req, &dir, name);
+		return;
+	}
+	r = node_child(&dir, name, &node);
+	if (r < 0)
+		fuse_reply_err(req, -r);
+	else
 		fs_reply_entry(req, &node);
 }
 
@@ -96,7 +107,11 @@ void fs_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 		h = handle_find(fs, ino);
 	if (h)
 		reply_attr(req, &h->node);
-	else if (fs_node(req, ino, &node))
+	else if (!fs_node(req, ino, &node))
+		return;
+	else if (node.kind == KIND_FILE)
+		guest_getattr(req, &node);
+	else
 		reply_attr(req, &node);
 }
 
@@ -107,9 +122,13 @@ void fs_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attr, int to_set,
 {
 	struct node node;
 
-	(void)fi;
 	if (!fs_node(req, ino, &node))
 		return;
+	if (node.kind == KIND_FILE) {
+		guest_setattr(req, &node, attr, to_set,
+			      fi && fi->fh ? guest_file(fi) : NULL);
+		return;
+	}
 	if (to_set & (FUSE_SET_ATTR_MODE | FUSE_SET_ATTR_UID | FUSE_SET_ATTR_GID) &&
 	    node.kind != KIND_SANDBOX) {
 		fuse_reply_err(req, EPERM);
@@ -132,6 +151,10 @@ void fs_readlink(fuse_req_t req, fuse_ino_t ino)
 
 	if (!fs_node(req, ino, &node))
 		return;
+	if (node_is_guest(&node)) {
+		guest_readlink(req, &node);
+		return;
+	}
 	run = node.kind == KIND_LAST ? sandbox_newest(node.sb) : NULL;
 	if (!run) {
 		fuse_reply_err(req, node.kind == KIND_LAST ? ENOENT : EINVAL);
@@ -174,6 +197,10 @@ void fs_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 
 	if (!fs_node(req, ino, &node))
 		return;
+	if (node_is_guest(&node)) {
+		guest_opendir(req, &node, fi);
+		return;
+	}
 	listing = calloc(1, sizeof(*listing));
 	if (!listing) {
 		fuse_reply_err(req, ENOMEM);
@@ -188,16 +215,14 @@ void fs_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 }
 
 /* The offset of an entry is the number of entries up to and with it. */
-void fs_readdir(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset,
-		struct fuse_file_info *fi)
+static void read_listing(fuse_req_t req, const struct listing *listing, size_t size,
+			 off_t offset)
 {
-	const struct listing *listing = (struct listing *)(uintptr_t)fi->fh;
 	const struct item *items =
 	    (const struct item *)(const void *)buf_peek(&listing->items);
 	struct fs *fs = fuse_req_userdata(req);
 	size_t count = listing->items.len / sizeof(*items), used = 0;
 
-	(void)ino;
 	if (size > sizeof(fs->scratch))
 		size = sizeof(fs->scratch);
 	for (size_t i = (size_t)offset; i < count; i++) {
@@ -211,9 +236,21 @@ void fs_readdir(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset,
 	fuse_reply_buf(req, fs->scratch, used);
 }
 
+void fs_readdir(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset,
+		struct fuse_file_info *fi)
+{
+	if (ino_is_guest(ino))
+		guest_readdir(req, size, offset, fi);
+	else
+		read_listing(req, (struct listing *)(uintptr_t)fi->fh, size, offset);
+}
+
 void fs_releasedir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
-	(void)ino;
+	if (ino_is_guest(ino)) {
+		guest_releasedir(req, fi);
+		return;
+	}
 	close_listing((struct listing *)(uintptr_t)fi->fh);
 	fuse_reply_err(req, 0);
 }
@@ -225,32 +262,57 @@ void fs_statfs(fuse_req_t req, fuse_ino_t ino)
 				   .f_frsize = 4096,
 				   .f_files = fs->core->sandbox_count,
 				   .f_namemax = SANDBOX_NAME_MAX};
+	struct node node;
 
-	(void)ino;
-	fuse_reply_statfs(req, &st);
+	if (!ino_is_guest(ino))
+		fuse_reply_statfs(req, &st);
+	else if (fs_node(req, ino, &node))
+		guest_statfs(req, &node);
+}
+
+/* Return: is it the guest's directory? If not, the request was answered EPERM. */
+static bool is_guests(fuse_req_t req, fuse_ino_t parent, struct node *dir)
+{
+	if (!ino_is_guest(parent)) {
+		fs_refuse_change(req, parent);
+		return false;
+	}
+	return fs_node(req, parent, dir);
 }
 
 void fs_unlink(fuse_req_t req, fuse_ino_t parent, const char *name)
 {
-	(void)name;
-	fs_refuse_change(req, parent);
+	struct node dir;
+
+	if (is_guests(req, parent, &dir))
+		guest_unlink(req, &dir, name);
 }
 
 void fs_mknod(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, dev_t rdev)
 {
-	(void)mode;
+	struct node dir;
+
 	(void)rdev;
-	fs_unlink(req, parent, name);
+	if (is_guests(req, parent, &dir))
+		guest_mknod(req, &dir, name, mode);
 }
 
 void fs_symlink(fuse_req_t req, const char *target, fuse_ino_t parent, const char *name)
 {
-	(void)target;
-	fs_unlink(req, parent, name);
+	struct node dir;
+
+	if (is_guests(req, parent, &dir))
+		guest_symlink(req, target, &dir, name);
 }
 
 void fs_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t newparent, const char *name)
 {
-	(void)ino;
-	fs_unlink(req, newparent, name);
+	struct node dir, node;
+
+	if (!is_guests(req, newparent, &dir) || !fs_node(req, ino, &node))
+		return;
+	if (node.kind == KIND_FILE && node.sb == dir.sb)
+		guest_link(req, &node, &dir, name);
+	else
+		fuse_reply_err(req, EXDEV);
 }

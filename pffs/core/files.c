@@ -1,0 +1,306 @@
+#include "pffs/core/files.h"
+
+#include "pffs/core/files_cache.h"
+#include "pffs/core/files_node.h"
+#include "pffs/core/fork.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct files_call {
+	struct link link; /* on files->waiting or files->flying */
+	struct files *files;
+	files_done_fn *done; /* NULL: nobody waits */
+	void *ctx;
+	struct buf frame;
+	uint32_t stream; /* 0 until it was sent */
+	bool has_handle; /* it names one */
+	bool opens;	 /* its reply has one */
+};
+
+struct files *files_of(struct sandbox *sb)
+{
+	struct files *files = sb->files;
+
+	if (files)
+		return files;
+	files = calloc(1, sizeof(*files));
+	if (!files)
+		return NULL;
+	files->sb = sb;
+	files->epoch = 1;
+	list_init(&files->waiting);
+	list_init(&files->flying);
+	sb->files = files;
+	return files;
+}
+
+static void call_free(struct files_call *call)
+{
+	if (call->stream) {
+		call->files->in_flight--;
+		call->files->bytes_in_flight -= call->frame.len;
+	}
+	list_del(&call->link);
+	buf_fini(&call->frame);
+	free(call);
+}
+
+static void close_handle(struct sandbox *sb, uint32_t handle)
+{
+	const struct files_request request = {.op = FILES_CLOSE, .handle = handle};
+
+	files_request(sb, &request, NULL, NULL, NULL);
+}
+
+/* What a program may be told. ENOSYS would turn the operation off for the whole mount,
+ * and the kernel takes nothing above 511. */
+static int shown_errno(int error)
+{
+	if (error == ENOSYS)
+		return EOPNOTSUPP;
+	return error < 0 || error > 511 ? EIO : error;
+}
+
+static void finish(struct files_call *call, struct files_reply *reply)
+{
+	struct sandbox *sb = call->files->sb;
+	files_done_fn *done = call->done;
+	void *ctx = call->ctx;
+	bool unwanted = !done && call->opens && !reply->error && reply->handle;
+
+	call_free(call);
+	reply->error = shown_errno(reply->error);
+	if (unwanted)
+		close_handle(sb, reply->handle);
+	else if (done)
+		done(ctx, reply);
+}
+
+static void fail(struct files_call *call, int error)
+{
+	struct files_reply reply = {.error = error, .watch = -1};
+
+	finish(call, &reply);
+}
+
+static bool may_send(const struct sandbox *sb)
+{
+	const struct files *files = sb->files;
+
+	return sb->state == SANDBOX_READY && sb->channel.vmm && !fork_waits(sb) &&
+	       files->in_flight < FILES_IN_FLIGHT &&
+	       files->bytes_in_flight < FILES_BYTES_IN_FLIGHT;
+}
+
+/* Streams are one pffs's, not one sandbox's, so that what a fork's guest still answers
+ * to its parent's pffs meets no call of its own. */
+static uint32_t next_stream(struct core *core)
+{
+	if (++core->files_stream == 0)
+		core->files_stream++;
+	return core->files_stream;
+}
+
+static int send_call(struct files_call *call)
+{
+	struct files *files = call->files;
+	struct sandbox *sb = files->sb;
+	uint32_t stream = next_stream(sb->core);
+	int r = agent_put(&sb->channel.out, sb->epoch, stream, AGENT_FILES,
+			  buf_peek(&call->frame) + AGENT_HEADER,
+			  call->frame.len - AGENT_HEADER);
+
+	if (r < 0)
+		return r;
+	call->stream = stream;
+	files->in_flight++;
+	files->bytes_in_flight += call->frame.len;
+	list_del(&call->link);
+	list_add_before(&files->flying, &call->link);
+	return 0;
+}
+
+void files_next(struct sandbox *sb)
+{
+	struct files *files = sb->files;
+	bool sent = false;
+
+	if (!files)
+		return;
+	while (!list_empty(&files->waiting) && may_send(sb)) {
+		if (send_call(container_of(files->waiting.next, struct files_call, link)) <
+		    0)
+			break;
+		sent = true;
+	}
+	if (sent)
+		vmm_flush(&sb->channel);
+}
+
+static int check(const struct sandbox *sb)
+{
+	if (sb->state == SANDBOX_DEAD || sb->gone)
+		return -EIO;
+	return 0;
+}
+
+int files_request(struct sandbox *sb, const struct files_request *request,
+		  files_done_fn *done, void *ctx, struct files_call **call_out)
+{
+	int r = check(sb);
+	struct files *files = r < 0 ? NULL : files_of(sb);
+	struct files_call *call = files ? calloc(1, sizeof(*call)) : NULL;
+
+	if (!call)
+		return r < 0 ? r : -ENOMEM;
+	*call = (struct files_call){
+	    .files = files,
+	    .done = done,
+	    .ctx = ctx,
+	    .has_handle = request->handle || request->handle2,
+	    .opens = request->op == FILES_OPEN || request->op == FILES_TREE ||
+		     request->flags & FILES_KEEP,
+	};
+	list_add_before(&files->waiting, &call->link);
+	r = files_put_request(&call->frame, 0, 0, request);
+	if (r < 0) {
+		call_free(call);
+		return r;
+	}
+	if (call_out)
+		*call_out = call;
+	files_next(sb);
+	return 0;
+}
+
+bool files_sent(const struct files_call *call)
+{
+	return call->stream;
+}
+
+void files_cancel(struct files_call *call)
+{
+	struct sandbox *sb = call->files->sb;
+
+	call->done = NULL;
+	if (!call->stream) {
+		call_free(call);
+		return;
+	}
+	if (agent_put(&sb->channel.out, sb->epoch, call->stream, AGENT_FILES_CANCEL, NULL,
+		      0) == 0)
+		vmm_flush(&sb->channel);
+}
+
+static struct files_call *find_call(const struct files *files, uint32_t stream)
+{
+	struct files_call *call;
+
+	list_for_each (call, &files->flying, struct files_call, link)
+		if (call->stream == stream)
+			return call;
+	return NULL;
+}
+
+/* A reply that nobody asked for is a late one, to a parent or in an epoch before. */
+static int take_reply(struct sandbox *sb, const struct agent_frame *frame,
+		      struct error *err)
+{
+	struct files_call *call = sb->files ? find_call(sb->files, frame->stream) : NULL;
+	struct files_reply reply;
+	int r = files_get_reply(frame, &reply, err);
+
+	if (r < 0 || !call)
+		return r;
+	finish(call, &reply);
+	files_next(sb);
+	return 0;
+}
+
+static int take_changed(struct sandbox *sb, const struct agent_frame *frame,
+			struct error *err)
+{
+	struct cursor c = cursor_over(frame->payload, frame->len);
+
+	while (cursor_left(&c) && !c.overflow) {
+		uint32_t watch = cursor_get_u32(&c);
+
+		if (!c.overflow && sb->files)
+			files_cache_changed(sb->files, watch);
+	}
+	return c.overflow ? error_say(err, EPROTO, "a list of watches is malformed") : 0;
+}
+
+int files_frame(struct sandbox *sb, const struct agent_frame *frame, struct error *err)
+{
+	return frame->type == AGENT_FILES_REPLY ? take_reply(sb, frame, err)
+						: take_changed(sb, frame, err);
+}
+
+/* Back to the front of the queue, in the order in which they were sent. */
+static void send_again(struct files *files)
+{
+	struct link *front = files->waiting.next;
+	struct files_call *call;
+
+	list_for_each (call, &files->flying, struct files_call, link) {
+		files->in_flight--;
+		files->bytes_in_flight -= call->frame.len;
+		call->stream = 0;
+		list_del(&call->link);
+		list_add_before(front, &call->link);
+	}
+}
+
+static struct files_call *find_of_old_epoch(const struct files *files)
+{
+	struct files_call *call;
+
+	list_for_each (call, &files->waiting, struct files_call, link)
+		if (call->has_handle || !call->done)
+			return call;
+	return NULL;
+}
+
+void files_epoch_changed(struct sandbox *sb)
+{
+	struct files *files = sb->files;
+	struct files_call *call;
+
+	if (!files)
+		return;
+	files->epoch++;
+	files_cache_clear(files);
+	send_again(files);
+	/* An answer may make calls; these are of the new epoch, and have no handles yet. */
+	while ((call = find_of_old_epoch(files)))
+		fail(call, EBADF);
+}
+
+void files_end(struct sandbox *sb)
+{
+	struct files *files = sb->files;
+
+	if (!files)
+		return;
+	files_cache_clear(files);
+	send_again(files);
+	while (!list_empty(&files->waiting))
+		fail(container_of(files->waiting.next, struct files_call, link), EIO);
+}
+
+void files_free(struct sandbox *sb)
+{
+	struct files *files = sb->files;
+
+	if (!files)
+		return;
+	files_end(sb);
+	files_cache_clear(files);
+	files_nodes_free(files);
+	free(files->watches);
+	free(files);
+	sb->files = NULL;
+}

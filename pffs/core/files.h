@@ -1,0 +1,94 @@
+/*
+ * Requests to the file server of a sandbox's guest.
+ *
+ * Theory of operation: a request is a call, which is answered once by its function: by
+ * the guest's reply, or with an error when the sandbox dies. It waits in a queue until
+ * the machine is ready, no fork waits for the channel to drain, and less is in flight
+ * than FILES_IN_FLIGHT and FILES_BYTES_IN_FLIGHT allow. Its frame is kept until the
+ * reply has come.
+ *
+ * Handles, watches and what is known by them belong to an epoch, which begins when the
+ * machine is told who it is (guest_wake()), be it the machine that the sandbox had or
+ * another one. Calls that have no answer then are sent again, but for those that name a
+ * handle: these get -EBADF, as if the guest had said so.
+ *
+ * Everything in a reply is the guest's word, and it is hostile.
+ */
+#pragma once
+
+#include "pffs/core/sandbox.h"
+#include "wire/files.h"
+
+#define FILES_BYTES_IN_FLIGHT (4u << 20) /* requests' frames; what follows waits */
+
+struct files_call;
+struct files_node;
+struct files_listing;
+
+/* What a sandbox keeps of its guest's files; made when it is first needed. */
+struct files {
+	struct sandbox *sb;
+	struct link waiting; /* calls that were not sent yet, in order */
+	struct link flying;  /* calls without a reply, in the order of sending */
+	unsigned in_flight;
+	size_t bytes_in_flight;
+	uint64_t epoch; /* counts from 1; never what it was before */
+
+	/* files_node.c */
+	struct files_node *root;
+	struct files_node **nodes; /* by number; NULL where there is none */
+	uint32_t node_room, node_count, next_generation;
+	uint32_t free_number; /* where the search for a free one begins */
+	struct files_node **buckets;
+	size_t bucket_count;
+
+	/* files_cache.c */
+	struct files_listing **watches; /* by number of the watch */
+	size_t cached;			/* bytes of listings */
+};
+
+/** files_of() - Return: @sb's, or NULL without memory. */
+struct files *files_of(struct sandbox *sb);
+
+/**
+ * The answer to a call.
+ * @reply: its data are valid until the function returns. Its error is one that a
+ *         program may see: 0 to 511, not ENOSYS.
+ */
+typedef void files_done_fn(void *ctx, const struct files_reply *reply);
+
+/**
+ * files_request() - ask the guest.
+ * @request: is copied.
+ * @done:    called once, later; NULL when nobody wants to know.
+ * @call:    set to what files_cancel() takes, valid until @done is called; or NULL.
+ *
+ * Return: 0, or -errno, and @done is not called: -EIO for a dead sandbox, -ENOMEM,
+ * -ENAMETOOLONG.
+ */
+int files_request(struct sandbox *sb, const struct files_request *request,
+		  files_done_fn *done, void *ctx, struct files_call **call);
+
+/** files_cancel() - nobody waits for @call any more. A handle that it gets is closed. */
+void files_cancel(struct files_call *call);
+
+/** files_sent() - the guest has the call, and may have done what it says. */
+bool files_sent(const struct files_call *call);
+
+/** files_next() - send what waits, as far as that is possible now. */
+void files_next(struct sandbox *sb);
+
+/**
+ * files_frame() - an AGENT_FILES_* frame of the sandbox's epoch.
+ * Return: 0, or -EPROTO with @err filled.
+ */
+int files_frame(struct sandbox *sb, const struct agent_frame *frame, struct error *err);
+
+/** files_epoch_changed() - the machine will be told who it is: a new epoch begins. */
+void files_epoch_changed(struct sandbox *sb);
+
+/** files_end() - the machine has ended: every call is answered EIO. */
+void files_end(struct sandbox *sb);
+
+/** files_free() - the sandbox goes. */
+void files_free(struct sandbox *sb);

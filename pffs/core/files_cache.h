@@ -1,0 +1,84 @@
+/*
+ * What is known of the guest's directories.
+ *
+ * Theory of operation: a listing has what the guest said of a directory while it watched
+ * it for us: its own attributes, and names with theirs, or that there is no such name;
+ * when it is complete, a name that is not in it does not exist. All of that is true until
+ * the guest names the watch as changed, and is dropped then. Attributes that inotify does
+ * not cover are not kept: those of directories inside, but for their types, owners and
+ * modes, and those of files with several links.
+ *
+ * Entries are kept as they came, one behind the other, with an index by name. A listing
+ * that is complete does not change any more, so that who reads a directory can keep it.
+ *
+ * Bounds: FILES_CACHE_EACH bytes for one sandbox, FILES_CACHE_ALL for all; what was used
+ * longest ago goes first.
+ */
+#pragma once
+
+#include "pffs/core/files.h"
+
+#define FILES_CACHE_EACH (16u << 20)
+#define FILES_CACHE_ALL	 (128u << 20)
+
+struct files_listing {
+	unsigned refs;
+	struct link used;	     /* on core->listings, the newest last */
+	struct files_node *dir;	     /* whose listing it is; NULL: nobody's */
+	struct files_listing *next;  /* of its bucket in files->watches */
+	uint32_t watch;
+	bool complete;
+	bool has_self;
+	struct files_attr self; /* of the directory */
+	struct buf entries;	/* as files_get_entry() reads them; mode 0: no such name */
+	uint32_t count;
+	uint32_t *index; /* 1 + where an entry begins; 0: none */
+	uint32_t slots;	 /* a power of two */
+	size_t bytes;	 /* what it counts for */
+};
+
+enum files_known {
+	FILES_UNKNOWN,
+	FILES_ABSENT,
+	FILES_PRESENT, /* with all attributes */
+	FILES_NAMED,   /* type, inode, owner and mode; the rest may be old */
+};
+
+/** files_cache_lookup() - what is known of a name. */
+enum files_known files_cache_lookup(struct files_node *dir, const char *name,
+				    struct files_attr *attr);
+
+/** files_cache_self() - the attributes of a directory. Return: are they known? */
+bool files_cache_self(struct files_node *dir, struct files_attr *attr);
+
+/** files_cache_learn() - of a watched directory: a name. @attr: NULL: there is none. */
+void files_cache_learn(struct files_node *dir, int32_t watch, const char *name,
+		       const struct files_attr *attr);
+
+/** files_cache_learn_self() - of a watched directory: its own attributes. */
+void files_cache_learn_self(struct files_node *dir, int32_t watch,
+			    const struct files_attr *attr);
+
+/** files_listing_new() - one that is being read. Return: a reference, or NULL. */
+struct files_listing *files_listing_new(void);
+
+/** files_listing_add() - Return: 0, -ENOMEM, or -EFBIG: larger than is worth keeping. */
+int files_listing_add(struct files_listing *listing, const struct files_entry *entry);
+
+/** files_cache_install() - the whole of a watched directory has been read. */
+void files_cache_install(struct files_node *dir, struct files_listing *listing,
+			 int32_t watch);
+
+/** files_cache_complete() - Return: a reference to all of it, or NULL. */
+struct files_listing *files_cache_complete(struct files_node *dir);
+
+void files_listing_unref(struct files_listing *listing);
+
+/** files_cache_drop() - nothing is known of a directory. */
+void files_cache_drop(struct files_node *dir);
+
+/** files_cache_changed() - the guest says so. UINT32_MAX: everything may have. */
+void files_cache_changed(struct files *files, uint32_t watch);
+
+/** files_cache_clear() - nothing is known. */
+void files_cache_clear(struct files *files);

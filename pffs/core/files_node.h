@@ -1,0 +1,103 @@
+/*
+ * The files of a guest that somebody on the host knows.
+ *
+ * Theory of operation: a node is a name in a directory, which is a node, and so has a
+ * path; the root is number 0. It lives as long as the kernel knows it (@lookups) or
+ * somebody here holds it (@refs; each node holds its directory). A number is used again
+ * only with another generation.
+ *
+ * Names come and go in the guest without asking. A name that stands for another file now
+ * (another inode, or another type) is another node, and the old one has no name any
+ * more. Directories are told apart by their names alone, since overlayfs may give one a
+ * new inode number at any time.
+ */
+#pragma once
+
+#include "pffs/core/files.h"
+
+#define FILES_NODE_MAX 0xffffffu
+
+/* What the kernel's page cache has of a file: true until this changes. */
+struct files_content {
+	uint64_t size;
+	int64_t mtime_ns, ctime_ns;
+	uint64_t since_ns; /* CLOCK_MONOTONIC: when this was first seen; 0: never */
+	bool fresh;	   /* something was read so soon after that that a later change
+			      might have the same times */
+};
+
+struct files_node {
+	struct files_node *next; /* of its bucket */
+	struct files *files;
+	struct files_node *parent; /* NULL: the root, or one without a name */
+	char *name;
+	uint32_t number, generation;
+	uint64_t lookups; /* the kernel's */
+	unsigned refs;
+	mode_t type; /* S_IFMT bits */
+	uint64_t dev, ino;
+
+	/* files_cache.c: of a directory */
+	struct files_listing *listing;
+	unsigned misses; /* lookups that the listing did not answer */
+	bool large;	 /* it is not worth while to fetch all of it */
+
+	/* The mount's */
+	struct link opens;  /* open files */
+	struct link writes; /* what was written and the guest has not got, in order */
+	struct link settle; /* requests that wait for these */
+	struct link full;   /* writers that wait for there to be less of it */
+	size_t unwritten;   /* bytes in @writes */
+	struct files_content content;
+};
+
+/** files_root() - Return: the root's node, or NULL without memory. */
+struct files_node *files_root(struct sandbox *sb);
+
+/** files_node_at() - the node with that number, or NULL. */
+struct files_node *files_node_at(const struct files *files, uint32_t number);
+
+/** files_node_find() - the node of a name, or NULL when nobody knows it. */
+struct files_node *files_node_find(const struct files_node *dir, const char *name);
+
+/**
+ * files_node_get() - the node of a name that has these attributes.
+ * Return: it, without a reference for the caller; NULL without memory or numbers.
+ */
+struct files_node *files_node_get(struct files_node *dir, const char *name,
+				  const struct files_attr *attr);
+
+/** files_node_is() - do the attributes, found under its name, belong to this node? */
+bool files_node_is(const struct files_node *node, const struct files_attr *attr);
+
+/** files_node_learn() - what an operation on this very file said of it. */
+void files_node_learn(struct files_node *node, const struct files_attr *attr);
+
+/** files_node_unlink() - it has no name any more. */
+void files_node_unlink(struct files_node *node);
+
+/** files_node_move() - its name is another one. Return: 0 or -ENOMEM. */
+int files_node_move(struct files_node *node, struct files_node *dir, const char *name);
+
+/** files_node_swap() - two nodes have each other's name now. */
+void files_node_swap(struct files_node *a, struct files_node *b);
+
+struct files_node *files_node_ref(struct files_node *node);
+void files_node_unref(struct files_node *node);
+
+/** files_node_forget() - the kernel gives back @count of its lookups. */
+void files_node_forget(struct files_node *node, uint64_t count);
+
+/**
+ * files_node_path() - the path of a node, or of a name in it.
+ * @name: or NULL.
+ * @path: FILES_PATH_MAX + 1 bytes.
+ * Return: 0, -ENAMETOOLONG, -ESTALE: it has no name any more.
+ */
+int files_node_path(const struct files_node *node, const char *name, char *path);
+
+/** files_node_depth() - directories between a node and the root. */
+unsigned files_node_depth(const struct files_node *node);
+
+/** files_nodes_free() - the sandbox goes, and all of them with it. */
+void files_nodes_free(struct files *files);

@@ -1,0 +1,244 @@
+/*
+ * Names in the guest: looking them up, making and removing them.
+ */
+#include "pffs/fs/guest.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+/* So many lookups that a listing could have answered, and it is fetched. */
+#define MISSES_MAX 3u
+
+/* One frame of it is fetched ahead; a directory that has more is large. */
+struct prefetch {
+	struct sandbox *sb;	/* reference */
+	struct files_node *dir; /* reference */
+};
+
+static void prefetched(void *ctx, const struct files_reply *reply)
+{
+	struct prefetch *prefetch = ctx;
+	struct files_listing *listing = files_listing_new();
+	struct cursor c = cursor_over(reply->data, reply->data_len);
+	struct files_entry entry;
+	int r = listing && !reply->error ? 1 : -EIO;
+
+	while (r == 1 && (r = files_get_entry(&c, &entry)) == 1)
+		if (files_listing_add(listing, &entry) < 0)
+			r = -ENOMEM;
+	prefetch->dir->large = !reply->error && reply->value != 1;
+	if (r == 0 && !prefetch->dir->large)
+		files_cache_install(prefetch->dir, listing, reply->watch);
+	files_listing_unref(listing);
+	files_node_unref(prefetch->dir);
+	sandbox_unref(prefetch->sb);
+	free(prefetch);
+}
+
+/* Somebody looks at one name after the other: get them all, next to what is asked. */
+static void count_miss(struct files_node *dir)
+{
+	struct files_request request = {
+	    .op = FILES_LIST, .flags = FILES_WATCH, .size = FILES_IO_MAX};
+	struct prefetch *prefetch;
+
+	if (dir->large || !dir->listing || ++dir->misses != MISSES_MAX ||
+	    files_node_path(dir, NULL, request.paths) < 0)
+		return;
+	request.path = request.paths;
+	prefetch = malloc(sizeof(*prefetch));
+	if (!prefetch)
+		return;
+	*prefetch = (struct prefetch){.sb = sandbox_ref(dir->files->sb),
+				      .dir = files_node_ref(dir)};
+	if (files_request(prefetch->sb, &request, prefetched, prefetch, NULL) == 0)
+		return;
+	files_node_unref(dir);
+	sandbox_unref(prefetch->sb);
+	free(prefetch);
+}
+
+static void looked_up(struct ask *ask, const struct files_reply *reply)
+{
+	const struct files_attr *attr = reply->error ? NULL : guest_attr(reply);
+	struct files_node *node;
+
+	if (attr || reply->error == ENOENT)
+		files_cache_learn(ask->node, reply->watch, ask->name, attr);
+	if (attr) {
+		guest_reply_entry(ask->req, ask->node, ask->name, attr);
+		return;
+	}
+	node = files_node_find(ask->node, ask->name);
+	if (node && reply->error == ENOENT)
+		files_node_unlink(node);
+	fuse_reply_err(ask->req, reply->error ? reply->error : EIO);
+}
+
+static bool has_writes(const struct files_node *node)
+{
+	return node && !list_empty(&node->writes);
+}
+
+void guest_lookup(fuse_req_t req, const struct node *dir, const char *name)
+{
+	struct files_node *node = files_node_find(dir->file, name);
+	struct files_attr attr;
+	enum files_known known = has_writes(node)
+				     ? FILES_UNKNOWN
+				     : files_cache_lookup(dir->file, name, &attr);
+	struct ask *ask;
+
+	if (dir->sb->state == SANDBOX_DEAD) {
+		fuse_reply_err(req, EIO);
+	} else if (known == FILES_ABSENT) {
+		fuse_reply_err(req, ENOENT);
+	} else if (known != FILES_UNKNOWN) {
+		guest_reply_entry(req, dir->file, name, &attr);
+	} else {
+		ask = ask_new(req, dir, FILES_LOOKUP);
+		if (!ask || !ask_name(ask, name))
+			return;
+		count_miss(dir->file);
+		if (node)
+			ask_after(ask, node);
+		ask->request.flags = FILES_WATCH;
+		ask_go(ask, looked_up);
+	}
+}
+
+static void made(struct ask *ask, const struct files_reply *reply)
+{
+	const struct files_attr *attr = guest_attr(reply);
+
+	if (reply->error || !attr)
+		fuse_reply_err(ask->req, reply->error ? reply->error : EIO);
+	else
+		guest_reply_entry(ask->req, ask->to ? ask->to : ask->node,
+				  ask->to ? ask->to_name : ask->name, attr);
+}
+
+void guest_mkdir(fuse_req_t req, const struct node *dir, const char *name, mode_t mode)
+{
+	struct ask *ask = ask_new(req, dir, FILES_MKDIR);
+
+	if (!ask || !ask_name(ask, name))
+		return;
+	ask->request.mode = mode & 07777;
+	ask_whose(ask);
+	ask_go(ask, made);
+}
+
+/* A device would be the guest's, or the host's; it is neither's. */
+void guest_mknod(fuse_req_t req, const struct node *dir, const char *name, mode_t mode)
+{
+	struct ask *ask;
+
+	if (!S_ISREG(mode) && !S_ISFIFO(mode) && !S_ISSOCK(mode)) {
+		fuse_reply_err(req, EPERM);
+		return;
+	}
+	ask = ask_new(req, dir, FILES_MKNOD);
+	if (!ask || !ask_name(ask, name))
+		return;
+	ask->request.mode = mode & (S_IFMT | 07777);
+	ask_whose(ask);
+	ask_go(ask, made);
+}
+
+void guest_symlink(fuse_req_t req, const char *target, const struct node *dir,
+		   const char *name)
+{
+	struct ask *ask = ask_new(req, dir, FILES_SYMLINK);
+	size_t len = strlen(target);
+
+	if (!ask || !ask_name(ask, name))
+		return;
+	if (len > FILES_PATH_MAX) {
+		ask_fail(ask, ENAMETOOLONG);
+		return;
+	}
+	memcpy(ask->request.paths + FILES_PATH_MAX + 1, target, len + 1);
+	ask->request.path2 = ask->request.paths + FILES_PATH_MAX + 1;
+	ask_whose(ask);
+	ask_go(ask, made);
+}
+
+void guest_link(fuse_req_t req, const struct node *node, const struct node *dir,
+		const char *name)
+{
+	struct ask *ask = ask_new(req, node, FILES_LINK);
+
+	if (!ask || !ask_to(ask, dir->file, name))
+		return;
+	ask_after(ask, node->file);
+	ask_go(ask, made);
+}
+
+static void removed(struct ask *ask, const struct files_reply *reply)
+{
+	struct files_node *node = files_node_find(ask->node, ask->name);
+
+	if (!reply->error && node)
+		files_node_unlink(node);
+	fuse_reply_err(ask->req, reply->error);
+}
+
+static void remove_name(fuse_req_t req, const struct node *dir, const char *name,
+			enum files_op op)
+{
+	struct ask *ask = ask_new(req, dir, op);
+
+	if (ask && ask_name(ask, name))
+		ask_go(ask, removed);
+}
+
+void guest_unlink(fuse_req_t req, const struct node *dir, const char *name)
+{
+	remove_name(req, dir, name, FILES_UNLINK);
+}
+
+void guest_rmdir(fuse_req_t req, const struct node *dir, const char *name)
+{
+	remove_name(req, dir, name, FILES_RMDIR);
+}
+
+/* What has the name now is known; what the kernel calls it is a node of its own. */
+static void renamed(struct ask *ask, const struct files_reply *reply)
+{
+	struct files_node *node = files_node_find(ask->node, ask->name);
+	struct files_node *other = files_node_find(ask->to, ask->to_name);
+
+	if (!reply->error && ask->request.flags & FILES_EXCHANGE) {
+		if (node && other)
+			files_node_swap(node, other);
+	} else if (!reply->error && node) {
+		if (files_node_move(node, ask->to, ask->to_name) < 0)
+			files_node_unlink(node);
+	} else if (!reply->error && other) {
+		files_node_unlink(other);
+	}
+	fuse_reply_err(ask->req, reply->error);
+}
+
+void guest_rename(fuse_req_t req, const struct node *dir, const char *name,
+		  const struct node *to, const char *to_name, unsigned flags)
+{
+	struct ask *ask;
+
+	if (flags & ~(unsigned)(RENAME_NOREPLACE | RENAME_EXCHANGE)) {
+		fuse_reply_err(req, EINVAL);
+		return;
+	}
+	ask = ask_new(req, dir, FILES_RENAME);
+	if (!ask || !ask_name(ask, name) || !ask_to(ask, to->file, to_name))
+		return;
+	if (flags & RENAME_NOREPLACE)
+		ask->request.flags |= FILES_NOREPLACE;
+	if (flags & RENAME_EXCHANGE)
+		ask->request.flags |= FILES_EXCHANGE;
+	ask_go(ask, renamed);
+}

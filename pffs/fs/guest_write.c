@@ -1,0 +1,319 @@
+/*
+ * Writing to files of the guest.
+ *
+ * Theory of operation: a write is answered when it is queued, and its error is told by
+ * the next write, flush or fsync of the same open file, as network file systems do. The
+ * queue is the file's, since what is read, truncated, locked or looked at later, by
+ * whatever open file, waits until it is empty (guest_ask.c).
+ *
+ * Writes that continue each other become one. What is full goes out at once, several at
+ * a time; what is not waits for the one before it, unless somebody waits. Where two
+ * overlap, and where the guest is to append, the later one waits for the earlier.
+ *
+ * Beyond UNWRITTEN_MAX for one file a writer waits.
+ */
+#include "pffs/fs/guest.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define UNWRITTEN_MAX	(4u << 20)
+#define WRITES_AT_ONCE	8u
+
+struct writing {
+	struct link link; /* on node->writes */
+	struct guest_file *file; /* reference */
+	struct files_call *call; /* in flight, or NULL */
+	uint64_t offset;
+	struct buf data;
+	bool reopened;
+};
+
+/* A writer for whom there is no room. What it wrote is queued. */
+struct full {
+	struct link link; /* on node->full */
+	fuse_req_t req;
+	size_t len;
+};
+
+static bool appends(const struct writing *w)
+{
+	return w->file->flags & FILES_O_APPEND;
+}
+
+static struct writing *last(const struct files_node *node)
+{
+	return list_empty(&node->writes)
+		   ? NULL
+		   : container_of(node->writes.prev, struct writing, link);
+}
+
+static void answer_full(struct files_node *node)
+{
+	struct full *full;
+
+	list_for_each (full, &node->full, struct full, link) {
+		if (node->unwritten > UNWRITTEN_MAX && !list_empty(&node->writes))
+			return;
+		list_del(&full->link);
+		fuse_reply_write(full->req, full->len);
+		free(full);
+	}
+}
+
+static void pump(struct files_node *node);
+
+/* It is done with, well or not. */
+static void finish(struct writing *w, int error)
+{
+	struct files_node *node = files_node_ref(w->file->node);
+
+	if (error && !w->file->error)
+		w->file->error = error;
+	list_del(&w->link);
+	node->unwritten -= w->data.len;
+	buf_fini(&w->data);
+	guest_file_unref(w->file);
+	free(w);
+	pump(node);
+	answer_full(node);
+	ask_settled(node);
+	files_node_unref(node);
+}
+
+/* Some of it has arrived. Nothing at all is what a full disk would say otherwise. */
+static void take_written(struct writing *w, const struct files_reply *reply)
+{
+	struct files_node *node = w->file->node;
+
+	if (!reply->value || reply->value > w->data.len) {
+		finish(w, EIO);
+		return;
+	}
+	if (guest_attr(reply))
+		files_node_learn(node, &reply->attr);
+	if (reply->value == w->data.len) {
+		finish(w, 0);
+		return;
+	}
+	buf_consume(&w->data, (size_t)reply->value);
+	node->unwritten -= (size_t)reply->value;
+	w->offset += reply->value;
+	pump(node);
+}
+
+static void written(void *ctx, const struct files_reply *reply)
+{
+	struct writing *w = ctx;
+
+	w->call = NULL;
+	if (reply->error == EBADF && !w->reopened) {
+		w->reopened = true;
+		w->file->handle = 0;
+		pump(w->file->node);
+	} else if (reply->error) {
+		finish(w, reply->error == EBADF ? EIO : reply->error);
+	} else {
+		take_written(w, reply);
+	}
+}
+
+static void reopened(void *ctx, const struct files_reply *reply)
+{
+	struct writing *w = ctx;
+	int error = guest_file_reopened(w->file, reply);
+
+	w->call = NULL;
+	if (error)
+		finish(w, error);
+	else
+		pump(w->file->node);
+}
+
+static int send(struct writing *w)
+{
+	const struct files_request request = {
+	    .op = FILES_WRITE,
+	    .flags = appends(w) ? FILES_O_APPEND : 0,
+	    .handle = w->file->handle,
+	    .offset = w->offset,
+	    .data = buf_peek(&w->data),
+	    .data_len = (uint32_t)w->data.len,
+	};
+
+	if (!guest_file_live(w->file))
+		return guest_file_reopen(w->file, reopened, w, &w->call);
+	return files_request(w->file->sb, &request, written, w, &w->call);
+}
+
+static bool overlap(const struct writing *a, const struct writing *b)
+{
+	return a->offset < b->offset + b->data.len && b->offset < a->offset + a->data.len;
+}
+
+/* May it go before those that are queued before it have arrived? */
+static bool independent(const struct files_node *node, const struct writing *w)
+{
+	const struct writing *other;
+
+	list_for_each (other, &node->writes, struct writing, link) {
+		if (other == w)
+			return true;
+		if (appends(other) || appends(w) || overlap(other, w))
+			return false;
+	}
+	return true;
+}
+
+static unsigned in_flight(const struct files_node *node)
+{
+	const struct writing *w;
+	unsigned count = 0;
+
+	list_for_each (w, &node->writes, struct writing, link)
+		count += w->call != NULL;
+	return count;
+}
+
+/* More may still be added to the last one, as long as others are on their way. */
+static bool can_wait(const struct files_node *node, const struct writing *w)
+{
+	return w == last(node) && w->data.len < FILES_IO_MAX && list_empty(&node->settle) &&
+	       list_empty(&node->full);
+}
+
+static struct writing *next_to_send(const struct files_node *node)
+{
+	unsigned flying = in_flight(node);
+	struct writing *w;
+
+	if (flying >= WRITES_AT_ONCE)
+		return NULL;
+	list_for_each (w, &node->writes, struct writing, link)
+		if (!w->call && !(flying && can_wait(node, w)) && independent(node, w))
+			return w;
+	return NULL;
+}
+
+/* An error at once ends the write, which pumps again. */
+static void pump(struct files_node *node)
+{
+	struct writing *w;
+	int r;
+
+	while ((w = next_to_send(node))) {
+		r = send(w);
+		if (r < 0) {
+			finish(w, -r);
+			return;
+		}
+	}
+}
+
+void guest_write_hurry(struct files_node *node)
+{
+	pump(node);
+}
+
+int guest_write_error(struct guest_file *file)
+{
+	int error = file->error;
+
+	file->error = 0;
+	return error;
+}
+
+static struct writing *add(struct guest_file *file, uint64_t offset)
+{
+	struct writing *w = calloc(1, sizeof(*w));
+
+	if (!w)
+		return NULL;
+	w->file = guest_file_ref(file);
+	w->offset = offset;
+	list_add_before(&file->node->writes, &w->link);
+	return w;
+}
+
+/* The write that this one continues, if it has not gone yet. */
+static struct writing *continued(const struct guest_file *file, uint64_t offset)
+{
+	struct writing *w = last(file->node);
+
+	if (!w || w->call || w->file != file || w->data.len >= FILES_IO_MAX)
+		return NULL;
+	return appends(w) || w->offset + w->data.len == offset ? w : NULL;
+}
+
+static int queue(struct guest_file *file, const char *data, size_t size, uint64_t offset)
+{
+	int r = 0;
+
+	while (r == 0 && size) {
+		struct writing *w = continued(file, offset);
+		size_t part;
+
+		if (!w)
+			w = add(file, offset);
+		if (!w)
+			return -ENOMEM;
+		part = FILES_IO_MAX - w->data.len;
+		if (part > size)
+			part = size;
+		r = buf_append(&w->data, data, part);
+		if (r < 0)
+			continue;
+		file->node->unwritten += part;
+		data += part;
+		offset += part;
+		size -= part;
+	}
+	return r;
+}
+
+/* Its bytes are queued: it is as good as done, and must not be done again. */
+static void interrupted(fuse_req_t req, void *data)
+{
+	struct full *full = data;
+
+	list_del(&full->link);
+	fuse_reply_write(req, full->len);
+	free(full);
+}
+
+static void reply_when_room(fuse_req_t req, struct files_node *node, size_t size)
+{
+	struct full *full = node->unwritten > UNWRITTEN_MAX && !fuse_req_interrupted(req)
+				? malloc(sizeof(*full))
+				: NULL;
+
+	if (!full) {
+		fuse_reply_write(req, size);
+		return;
+	}
+	*full = (struct full){.req = req, .len = size};
+	list_add_before(&node->full, &full->link);
+	fuse_req_interrupt_func(req, interrupted, full);
+}
+
+void guest_write(fuse_req_t req, const char *data, size_t size, off_t offset,
+		 struct fuse_file_info *fi)
+{
+	struct guest_file *file = guest_file(fi);
+	int error = guest_write_error(file);
+
+	if (!error && file->sb->state == SANDBOX_DEAD)
+		error = EIO;
+	if (!error)
+		error = -queue(file, data, size, (uint64_t)offset);
+	if (error) {
+		fuse_reply_err(req, error);
+		return;
+	}
+	/* Answered first, so that it need not wait for what it makes room for. */
+	files_node_ref(file->node);
+	reply_when_room(req, file->node, size);
+	pump(file->node);
+	files_node_unref(file->node);
+}
