@@ -196,6 +196,9 @@ static void attributes(void)
 	r = ASK(.op = FILES_SETATTR, .path = "attr", .atime_ns = before_1970,
 		.mtime_ns = late, .flags = FILES_SET_ATIME | FILES_SET_MTIME);
 	ok(r.attr.atime_ns == before_1970 && r.attr.mtime_ns == late, "utimens: both");
+	r = ASK(.op = FILES_SETATTR, .path = "attr", .atime_ns = before_1970,
+		.mtime_ns = INT64_MIN, .flags = FILES_SET_ATIME | FILES_SET_MTIME);
+	is_int(r.error, 0, "utimens: the first moment there is");
 	now = ASK(.op = FILES_SETATTR, .path = "attr",
 		  .flags = FILES_SET_MTIME | FILES_NOW_MTIME)
 		  .attr.mtime_ns;
