@@ -76,8 +76,9 @@ static void what_is_no_file_is_not_opened(void)
 		char path[108];
 	} at = {AF_UNIX, "sock"};
 
-	mkfifoat(kit.dir_fd, "fifo", 0644);
-	bind(fd, (struct sockaddr *)&at, sizeof(at));
+	if (mkfifoat(kit.dir_fd, "fifo", 0644) ||
+	    bind(fd, (struct sockaddr *)&at, sizeof(at)))
+		abort();
 	for (uint32_t how = FILES_O_READ; how <= FILES_O_WRITE; how <<= 1) {
 		uint32_t create = how | FILES_O_CREAT;
 

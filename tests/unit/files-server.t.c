@@ -292,7 +292,7 @@ static void holes_and_copies(void)
 static void file_system(void)
 {
 	struct files_reply r = ASK(.op = FILES_STATFS);
-	struct files_statfs st;
+	struct files_statfs st = {0};
 
 	ok(r.error == 0 && files_get_statfs(&r, &st) == 0, "statfs");
 	ok(st.bsize && st.blocks >= st.bfree && st.bfree >= st.bavail &&
@@ -313,8 +313,9 @@ static void many_at_once(void)
 
 	for (uint8_t i = 0; i < FILES_IN_FLIGHT; i++) {
 		memset(data, i, sizeof(data));
-		r = ASK(.op = FILES_WRITE, .handle = h, .offset = i * FILES_IO_MAX,
-			.data = data, .data_len = FILES_IO_MAX);
+		r = ASK(.op = FILES_WRITE, .handle = h,
+			.offset = (uint64_t)i * FILES_IO_MAX, .data = data,
+			.data_len = FILES_IO_MAX);
 		good += r.value == FILES_IO_MAX;
 	}
 	is_int(good, FILES_IN_FLIGHT, "16 MiB are written");
@@ -322,7 +323,8 @@ static void many_at_once(void)
 	for (uint8_t i = 0; i < FILES_IN_FLIGHT; i++)
 		post(&(struct files_request){.op = FILES_READ,
 					     .handle = h,
-					     .offset = i * FILES_IO_MAX,
+
+					     .offset = (uint64_t)i * FILES_IO_MAX,
 					     .size = FILES_IO_MAX});
 	good = 0;
 	for (uint8_t i = 0; i < FILES_IN_FLIGHT; i++) {
