@@ -42,5 +42,6 @@ struct agent {
 	const char *run_dir;	     /* holds the code of runs */
 	const char *repl_path;
 	int files_root; /* the directory whose files the host sees; -1: none */
+	struct layers layers;
 	uint64_t runs_begun;
 };

@@ -49,6 +49,8 @@
 #define NEW_ROOT    "/newroot"
 #define SMALL_MOUNT (MS_NOSUID | MS_NODEV)
 
+static struct layers layers = {-1, -1};
+
 struct mount_entry {
 	const char *source, *target, *type;
 	unsigned long flags;
@@ -162,6 +164,8 @@ static int make_root(struct error *err)
 		return r;
 	mkdir(UPPER "/upper", 0755);
 	mkdir(UPPER "/work", 0755);
+	layers.upper = open(UPPER "/upper", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	layers.lower = open("/lower", O_PATH | O_DIRECTORY | O_CLOEXEC);
 	return mount_one(&root, err);
 }
 
@@ -280,6 +284,11 @@ int boot_open_root(void)
 	if (fd < 0)
 		log_say("cannot clone the root's mount: %s", strerror(errno));
 	return fd;
+}
+
+struct layers boot_layers(void)
+{
+	return layers;
 }
 
 /* Is the port @name, such as vport2p1, the agent's? */

@@ -3,6 +3,7 @@
  */
 #pragma once
 
+#include "guest/files/tree.h"
 #include "util/error.h"
 
 #define BOOT_RUN_DIR  "/run/pffs"
@@ -20,6 +21,9 @@ int boot_system(struct error *err);
  * through it. Return: fd, or -1.
  */
 int boot_open_root(void);
+
+/** boot_layers() - the layers of that, for the caller to take over; -1 where one is not. */
+struct layers boot_layers(void);
 
 /** boot_open_port() - open the virtio port of the agent. Return: fd, or -errno with @err.
  */

@@ -34,6 +34,7 @@
 #define PIECE	    (64u << 10) /* bytes taken from the server at a time */
 #define IN_ROOM	    (AGENT_HEADER + AGENT_PAYLOAD_MAX + PIECE)
 #define SOCKET_ROOM (512 << 10)
+#define KEPT	    5  /* descriptors that the server is given */
 #define FREE_FD	    16 /* above those that the server is given */
 #define ALL_CHANGED UINT32_MAX
 
@@ -163,7 +164,10 @@ static int take_replies(struct files *files)
 	int r;
 
 	while ((r = agent_next(&files->in, &frame, NULL)) > 0) {
-		take_reply(files, &frame);
+		if (!changes_frame(files, &frame))
+			take_reply(files, &frame);
+		if (files->in.len < agent_frame_size(&frame))
+			return 0; /* the server was lost meanwhile */
 		buf_consume(&files->in, agent_frame_size(&frame));
 	}
 	return r;
@@ -194,6 +198,7 @@ static void server_lost(struct files *files)
 	}
 	if (atomic_load(&files->shared->watches))
 		send_changed(files, &all, 1);
+	changes_lost(files);
 }
 
 /* Keep the socket on the loop as it is now of use. A hang-up cannot be masked, so while
@@ -244,24 +249,29 @@ void files_resume(struct files *files)
 	watch_socket(files);
 }
 
-/* In the child: it keeps three descriptors and nothing else of the agent's. */
+/* In the child: it keeps these descriptors and nothing else of the agent's. */
 static void __attribute__((noreturn)) child(const struct files *files, int socket_fd)
 {
-	const int keep[3] = {socket_fd, files->root, files->inotify.fd};
-	int high[3];
+	const int keep[KEPT] = {socket_fd, files->root, files->inotify.fd,
+				files->layers.upper, files->layers.lower};
+	int high[KEPT];
 
-	for (int i = 0; i < 3; i++) {
+	for (int i = 0; i < KEPT; i++) {
 		high[i] = fcntl(keep[i], F_DUPFD_CLOEXEC, FREE_FD);
-		if (high[i] < 0)
+		if (high[i] < 0 && keep[i] >= 0)
 			_exit(1);
 	}
-	for (int i = 0; i < 3; i++)
-		dup2(high[i], STDERR_FILENO + 1 + i);
-	syscall(SYS_close_range, STDERR_FILENO + 4, ~0u, 0);
+	syscall(SYS_close_range, STDERR_FILENO + 1, STDERR_FILENO + KEPT, 0);
+	for (int i = 0; i < KEPT; i++)
+		if (high[i] >= 0)
+			dup2(high[i], STDERR_FILENO + 1 + i);
+	syscall(SYS_close_range, STDERR_FILENO + 1 + KEPT, ~0u, 0);
 	files_serve(&(struct files_config){
 	    .fd = STDERR_FILENO + 1,
 	    .root = STDERR_FILENO + 2,
 	    .inotify = STDERR_FILENO + 3,
+	    .layers = {high[3] < 0 ? -1 : STDERR_FILENO + 4,
+		       high[4] < 0 ? -1 : STDERR_FILENO + 5},
 	    .shared = files->shared,
 	});
 }
@@ -302,6 +312,18 @@ static int pass(struct files *files, const struct agent_frame *frame)
 		buf_fini(&files->out); /* it may have been large */
 	watch_socket(files);
 	return r;
+}
+
+bool files_has_server(struct files *files)
+{
+	return files->root >= 0 && (files->fd >= 0 || start_server(files) == 0);
+}
+
+void files_pass(struct files *files, const struct agent_frame *frame)
+{
+	files->used = true;
+	if (pass(files, frame) < 0)
+		server_lost(files);
 }
 
 static void request(struct files *files, const struct agent_frame *frame)
@@ -377,11 +399,12 @@ static int prepare(struct files *files)
 	return r < 0 ? r : start_server(files);
 }
 
-void files_init(struct files *files, struct agent *agent, int root)
+void files_init(struct files *files, struct agent *agent, int root,
+		const struct layers *layers)
 {
 	int r;
 
-	*files = (struct files){.agent = agent, .root = root, .fd = -1};
+	*files = (struct files){.agent = agent, .root = root, .layers = *layers, .fd = -1};
 	files->source = files->inotify = LOOP_SOURCE_NONE;
 	r = root < 0 ? 0 : prepare(files);
 	if (r < 0) {

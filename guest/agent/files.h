@@ -4,6 +4,7 @@
  */
 #pragma once
 
+#include "guest/agent/changes.h"
 #include "guest/agent/port.h"
 #include "guest/files/server.h"
 #include "util/buf.h"
@@ -26,10 +27,12 @@ struct files_pending {
 struct files {
 	struct agent *agent;
 	int root;		   /* -1: there is no file service */
+	struct layers layers;	   /* of the overlay; -1 where there is none */
 	pid_t pid;		   /* of the server; 0: none */
 	int fd;			   /* the socket to it; -1: none */
 	struct loop_source source; /* the same, while the port has room for replies */
 	struct buf in, out;	   /* from it, to it */
+	struct changes_queue changes;
 	struct loop_source inotify;
 	struct files_shared *shared;
 	bool used; /* it had a request in this epoch */
@@ -41,11 +44,19 @@ struct files {
 /**
  * files_init() - start the server.
  * @root: the directory that it works on, taken over; -1: every request is refused.
+ * @layers: of the overlay that it is on, taken over.
  */
-void files_init(struct files *files, struct agent *agent, int root);
+void files_init(struct files *files, struct agent *agent, int root,
+		const struct layers *layers);
 
 /** files_frame() - AGENT_FILES or AGENT_FILES_CANCEL from the host. */
 void files_frame(struct files *files, const struct agent_frame *frame);
+
+/** files_has_server() - Return: whether the server is there; if it can be, it is. */
+bool files_has_server(struct files *files);
+
+/** files_pass() - a frame for the server, which is there. It may be lost then. */
+void files_pass(struct files *files, const struct agent_frame *frame);
 
 /** files_wake() - a new epoch: what was open or asked for before is nobody's. */
 void files_wake(struct files *files);

@@ -181,6 +181,25 @@ struct procs group_list(const struct group *group)
 	return group->fd >= 0 ? list_cgroup(group) : list_session(group->session);
 }
 
+bool groups_are_gone(void)
+{
+	groups_sweep();
+	return have_cgroups && list_empty(&abandoned);
+}
+
+bool group_is_empty(const struct group *group)
+{
+	struct procs procs = {0};
+	bool empty;
+
+	if (!group)
+		return true;
+	procs = group_list(group);
+	empty = group->fd >= 0 && procs.count == 0;
+	procs_fini(&procs);
+	return empty;
+}
+
 bool procs_have(const struct procs *procs, const struct proc *proc)
 {
 	for (size_t i = 0; i < procs->count; i++)

@@ -46,6 +46,12 @@ void group_abandon(struct group *group);
 /** groups_sweep() - remove the abandoned cgroups that are empty now. */
 void groups_sweep(void);
 
+/** groups_are_gone() - nothing runs in abandoned groups. */
+bool groups_are_gone(void);
+
+/** group_is_empty() - nothing runs in @group for certain: it is a cgroup, or NULL. */
+bool group_is_empty(const struct group *group);
+
 /** group_kill() - SIGKILL to every process of @group. */
 void group_kill(const struct group *group);
 

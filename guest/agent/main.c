@@ -3,7 +3,8 @@
  * as `agent --port FD`, an ordinary process that serves the protocol on a socket
  * and leaves the system alone. Then PFFS_RUN_DIR is where code is kept,
  * PFFS_REPL is the path of repl.py, and PFFS_FILES_ROOT the folder whose files the host
- * sees, if it is to see any.
+ * sees, if it is to see any; PFFS_FILES_UPPER and PFFS_FILES_LOWER are the layers of the
+ * overlay that it is, if it is one.
  */
 #include "guest/agent/agent.h"
 #include "guest/agent/boot.h"
@@ -91,6 +92,7 @@ static int start_init(struct error *err)
 	agent.run_dir = BOOT_RUN_DIR;
 	agent.repl_path = BOOT_REPL;
 	agent.files_root = boot_open_root();
+	agent.layers = boot_layers();
 	umask(022);
 	protect();
 	fill_stdio();
@@ -99,11 +101,18 @@ static int start_init(struct error *err)
 	return boot_open_port(err);
 }
 
+static int open_named(const char *variable)
+{
+	const char *path = getenv(variable);
+
+	return path ? open(path, O_PATH | O_DIRECTORY | O_CLOEXEC) : -1;
+}
+
 static int start_test(int argc, char **argv, struct error *err)
 {
-	const char *root = getenv("PFFS_FILES_ROOT");
-
-	agent.files_root = root ? open(root, O_PATH | O_DIRECTORY | O_CLOEXEC) : -1;
+	agent.files_root = open_named("PFFS_FILES_ROOT");
+	agent.layers.upper = open_named("PFFS_FILES_UPPER");
+	agent.layers.lower = open_named("PFFS_FILES_LOWER");
 	agent.run_dir = getenv("PFFS_RUN_DIR");
 	agent.repl_path = getenv("PFFS_REPL");
 	if (argc != 3 || strcmp(argv[1], "--port") != 0 || !agent.run_dir ||
@@ -134,7 +143,7 @@ static int serve(int port_fd, struct error *err)
 		r = port_init(&agent.port, &agent.loop, port_fd, err);
 	if (r < 0)
 		return r;
-	files_init(&agent.files, &agent, agent.files_root);
+	files_init(&agent.files, &agent, agent.files_root, &agent.layers);
 	repl_init(&agent.repl, &agent);
 	r = loop_run(&agent.loop);
 	return error_set(err, -r, "the event loop has ended");

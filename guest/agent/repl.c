@@ -396,6 +396,21 @@ void repl_reset(struct repl *repl)
 		restart(repl);
 }
 
+bool repl_is_alone(const struct repl *repl)
+{
+	struct procs procs;
+	bool alone;
+
+	if (repl->state == REPL_ABSENT)
+		return true;
+	if (repl->state != REPL_IDLE || !repl->alone || !repl->group)
+		return false;
+	procs = group_list(repl->group);
+	alone = procs.count == 1;
+	procs_fini(&procs);
+	return alone;
+}
+
 bool repl_reaped(struct repl *repl, pid_t pid, int status)
 {
 	struct agent_exit end = exit_of(status);

@@ -63,5 +63,11 @@ void repl_kill(struct repl *repl);
 /** repl_reset() - replace the REPL; AGENT_RESET_DONE follows when the new one is warm. */
 void repl_reset(struct repl *repl);
 
+/**
+ * repl_is_alone() - no Python runs before the next run, and nothing that the REPL
+ * started is left.
+ */
+bool repl_is_alone(const struct repl *repl);
+
 /** repl_reaped() - a process has ended. Return: true when it was the REPL. */
 bool repl_reaped(struct repl *repl, pid_t pid, int status);

@@ -79,6 +79,17 @@ static void run_free(struct run *run)
 	free(run);
 }
 
+/* No process of the user's is left but a REPL that waits for its next run. */
+static bool is_quiet(const struct agent *agent)
+{
+	const struct run *run;
+
+	list_for_each (run, &agent->runs, struct run, link)
+		if (run->state < RUN_ENDED || !group_is_empty(run->group))
+			return false;
+	return groups_are_gone() && repl_is_alone(&agent->repl);
+}
+
 /* Take the steps that became possible; frees a run of which nothing is left. */
 static void settle(struct run *run)
 {
@@ -86,6 +97,7 @@ static void settle(struct run *run)
 	    output_is_sent(&run->err)) {
 		port_send_exit(&run->agent->port, run->stream, &run->status);
 		run->state = RUN_LEFT;
+		changes_after(&run->agent->files, run, is_quiet(run->agent));
 	}
 	if (run->state == RUN_LEFT && run->out.fd < 0 && run->err.fd < 0)
 		run_free(run);
@@ -214,6 +226,21 @@ static void launch(struct run *run)
 	repl_next(&run->agent->repl);
 }
 
+static void when_seen(struct run *run)
+{
+	run->state = RUN_WAITS;
+	if (!changes_before(&run->agent->files, run))
+		launch(run);
+}
+
+void runs_launch(struct agent *agent, uint32_t stream)
+{
+	struct run *run = find_run(agent, stream);
+
+	if (run && run->state == RUN_WAITS)
+		launch(run);
+}
+
 static void begin_run(struct agent *agent, const struct agent_frame *frame)
 {
 	struct agent_run request;
@@ -246,7 +273,7 @@ static void begin_run(struct agent *agent, const struct agent_frame *frame)
 		run_failed(run, EXIT_AGENT_FAILED, "cannot store the code: %s",
 			   strerror(errno));
 	else if (run->code_left == 0)
-		launch(run);
+		when_seen(run);
 }
 
 static void take_code(struct run *run, const struct agent_frame *frame)
@@ -265,7 +292,7 @@ static void take_code(struct run *run, const struct agent_frame *frame)
 	}
 	run->code_left -= frame->len;
 	if (run->code_left == 0)
-		launch(run);
+		when_seen(run);
 }
 
 static void interrupt(struct run *run)

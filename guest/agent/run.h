@@ -18,6 +18,7 @@ struct agent;
 
 enum run_state {
 	RUN_CODE,   /* its code is coming in */
+	RUN_WAITS,  /* the file server looks at the files as they are before it */
 	RUN_QUEUED, /* waits for the REPL */
 	RUN_BEGUN,  /* a process, or the REPL, has it */
 	RUN_ENDED,  /* its status is known, its last output is being sent */
@@ -35,6 +36,7 @@ struct run {
 	int code_fd;
 	int ends[SPAWN_FDS]; /* the program's stdin, stdout, stderr, code; -1: passed on */
 	bool has_pipes;
+	bool looked_at;	  /* the file server was asked to look */
 	bool started;	  /* AGENT_STARTED is sent */
 	bool interrupted; /* an interrupt waits for the start */
 	bool killed;
@@ -57,6 +59,9 @@ void runs_reaped(struct agent *agent, pid_t pid, int status);
 
 /** runs_queued() - the first run that waits for the REPL, or NULL. */
 struct run *runs_queued(struct agent *agent);
+
+/** runs_launch() - the run that waits for the file server may start. */
+void runs_launch(struct agent *agent, uint32_t stream);
 
 /** run_open() - make the pipes of @run, if it has none. Return: 0 or -errno. */
 int run_open(struct run *run);

@@ -10,6 +10,7 @@ enum takes {
 	TAKES_FILE = 4,	  /* call->fd is what path names */
 	TAKES_HANDLE = 8, /* call->fd is that of handle; instead of path, if it may be */
 	TAKES_HANDLE2 = 16,
+	WRITES = 32, /* it changes files */
 	TAKES_EITHER = TAKES_PATH | TAKES_FILE | TAKES_HANDLE,
 };
 
@@ -19,29 +20,30 @@ static const struct {
 } operations[FILES_OP_MAX + 1] = {
     [FILES_LOOKUP] = {op_lookup, TAKES_PATH},
     [FILES_GETATTR] = {op_getattr, TAKES_EITHER},
-    [FILES_SETATTR] = {op_setattr, TAKES_EITHER},
+    [FILES_SETATTR] = {op_setattr, TAKES_EITHER | WRITES},
     [FILES_LIST] = {op_list, TAKES_PATH | TAKES_HANDLE},
     [FILES_READLINK] = {op_readlink, TAKES_PATH | TAKES_FILE},
     [FILES_OPEN] = {op_open, TAKES_PATH},
     [FILES_CLOSE] = {op_close, TAKES_HANDLE},
     [FILES_READ] = {op_read, TAKES_HANDLE},
-    [FILES_WRITE] = {op_write, TAKES_HANDLE},
+    [FILES_WRITE] = {op_write, TAKES_HANDLE | WRITES},
     [FILES_FSYNC] = {op_fsync, TAKES_EITHER},
-    [FILES_FALLOCATE] = {op_fallocate, TAKES_HANDLE},
+    [FILES_FALLOCATE] = {op_fallocate, TAKES_HANDLE | WRITES},
     [FILES_SEEK] = {op_seek, TAKES_HANDLE},
-    [FILES_COPY] = {op_copy, TAKES_HANDLE | TAKES_HANDLE2},
-    [FILES_MKDIR] = {op_mkdir, TAKES_PATH},
-    [FILES_MKNOD] = {op_mknod, TAKES_PATH},
-    [FILES_SYMLINK] = {op_symlink, TAKES_PATH},
-    [FILES_LINK] = {op_link, TAKES_PATH | TAKES_FILE | TAKES_PATH2},
-    [FILES_UNLINK] = {op_unlink, TAKES_PATH},
-    [FILES_RMDIR] = {op_rmdir, TAKES_PATH},
-    [FILES_RENAME] = {op_rename, TAKES_PATH | TAKES_PATH2},
+    [FILES_COPY] = {op_copy, TAKES_HANDLE | TAKES_HANDLE2 | WRITES},
+    [FILES_MKDIR] = {op_mkdir, TAKES_PATH | WRITES},
+    [FILES_MKNOD] = {op_mknod, TAKES_PATH | WRITES},
+    [FILES_SYMLINK] = {op_symlink, TAKES_PATH | WRITES},
+    [FILES_LINK] = {op_link, TAKES_PATH | TAKES_FILE | TAKES_PATH2 | WRITES},
+    [FILES_UNLINK] = {op_unlink, TAKES_PATH | WRITES},
+    [FILES_RMDIR] = {op_rmdir, TAKES_PATH | WRITES},
+    [FILES_RENAME] = {op_rename, TAKES_PATH | TAKES_PATH2 | WRITES},
     [FILES_STATFS] = {op_statfs, 0},
     [FILES_GETXATTR] = {op_getxattr, TAKES_PATH | TAKES_FILE},
-    [FILES_SETXATTR] = {op_setxattr, TAKES_PATH | TAKES_FILE},
+    [FILES_SETXATTR] = {op_setxattr, TAKES_PATH | TAKES_FILE | WRITES},
     [FILES_LISTXATTR] = {op_listxattr, TAKES_PATH | TAKES_FILE},
-    [FILES_REMOVEXATTR] = {op_removexattr, TAKES_PATH | TAKES_FILE},
+    [FILES_TREE] = {op_tree, 0},
+    [FILES_REMOVEXATTR] = {op_removexattr, TAKES_PATH | TAKES_FILE | WRITES},
     [FILES_GETLK] = {op_getlk, TAKES_HANDLE},
     [FILES_SETLK] = {op_setlk, TAKES_HANDLE},
     [FILES_FLOCK] = {op_flock, TAKES_HANDLE},
@@ -92,6 +94,22 @@ static void give_back(struct call *call)
 	call->fd = -1;
 }
 
+/* Count what may write at its beginning and at its end, so that who saw the same count
+ * before and after has missed nothing. */
+static int operate(struct call *call, unsigned int takes)
+{
+	bool writes = takes & WRITES || (call->req.op == FILES_OPEN &&
+					 call->req.flags & (FILES_O_CREAT | FILES_O_TRUNC));
+	int r;
+
+	if (writes)
+		atomic_fetch_add(&call->server->changes.writes, 1);
+	r = operations[call->req.op].op(call);
+	if (writes)
+		atomic_fetch_add(&call->server->changes.writes, 1);
+	return r;
+}
+
 int call_serve(struct call *call)
 {
 	unsigned int takes = operations[call->req.op].takes;
@@ -103,7 +121,7 @@ int call_serve(struct call *call)
 	else
 		r = take(call, takes);
 	if (r == 0)
-		r = operations[call->req.op].op(call);
+		r = operate(call, takes);
 	give_back(call);
 	if (r < 0) {
 		call->reply.error = -r;

@@ -3,6 +3,7 @@
  */
 #pragma once
 
+#include "guest/files/changes.h"
 #include "guest/files/server.h"
 #include "util/list.h"
 #include "wire/files.h"
@@ -16,6 +17,7 @@
 struct server {
 	int fd, root, inotify;
 	struct files_shared *shared;
+	struct changes changes;
 	pthread_mutex_t turn;	 /* who has it reads the next request */
 	pthread_mutex_t writing; /* who has it writes a reply */
 	atomic_int waiting, threads;
@@ -140,6 +142,7 @@ int op_getxattr(struct call *call);
 int op_setxattr(struct call *call);
 int op_listxattr(struct call *call);
 int op_removexattr(struct call *call);
+int op_tree(struct call *call);
 int op_getlk(struct call *call);
 int op_setlk(struct call *call);
 int op_flock(struct call *call);

@@ -29,7 +29,7 @@
 
 #define THREADS_MAX 16
 #define IDLE_SECS   5
-#define STACK	    (256u << 10)
+#define STACK	    (4u << 20) /* of which tree_walk() takes some for each directory */
 
 static struct server server; /* one in a process */
 
@@ -91,6 +91,38 @@ static void send_reply(uint16_t epoch, uint32_t stream, const struct files_reply
 	pthread_mutex_unlock(&server.writing);
 }
 
+static void send_frame(uint32_t stream, enum agent_type type, const void *payload,
+		       size_t len)
+{
+	uint8_t header[AGENT_HEADER];
+
+	agent_put_header(header, server.epoch, stream, type, len);
+	pthread_mutex_lock(&server.writing);
+	if (io_write_all(server.fd, header, sizeof(header)) < 0 ||
+	    io_write_all(server.fd, payload, len) < 0)
+		_exit(1);
+	pthread_mutex_unlock(&server.writing);
+}
+
+static void send_changes(void *stream, const void *payload, size_t len)
+{
+	send_frame(*(const uint32_t *)stream, AGENT_CHANGES, payload, len);
+}
+
+/* A run is about to start, or has ended. */
+static void serve_run(const struct agent_frame *frame)
+{
+	uint32_t stream = frame->stream;
+
+	if (frame->type == AGENT_RUN) {
+		changes_begin(&server.changes, stream);
+		send_frame(stream, AGENT_STARTED, NULL, 0);
+	} else if (frame->type == AGENT_EXIT && frame->len == 1) {
+		changes_end(&server.changes, stream, frame->payload[0], send_changes,
+			    &stream);
+	}
+}
+
 void server_reply(uint16_t epoch, uint32_t stream, const struct files_reply *reply)
 {
 	uint8_t room[FILES_REPLY_HEAD];
@@ -113,6 +145,8 @@ static void serve_frame(struct call *call, const struct agent_frame *frame)
 		serve_request(call, frame);
 	else if (frame->type == AGENT_FILES_CANCEL)
 		wait_cancel(&server, frame->stream);
+	else
+		serve_run(frame);
 }
 
 /* While this thread has the turn: who reads what comes next knows of this request. */
@@ -218,6 +252,7 @@ void files_serve(const struct files_config *config)
 	server.root = config->root;
 	server.inotify = config->inotify;
 	server.shared = config->shared;
+	changes_init(&server.changes, &config->layers);
 	pthread_mutex_init(&server.turn, NULL);
 	pthread_mutex_init(&server.writing, NULL);
 	pthread_mutex_init(&server.lock, NULL);

@@ -6,6 +6,8 @@
  */
 #pragma once
 
+#include "guest/files/tree.h"
+
 #include <stdatomic.h>
 #include <stdint.h>
 
@@ -22,11 +24,14 @@ struct files_config {
 	int fd;	     /* a stream socket: frames of wire/agent.h */
 	int root;    /* the directory that paths begin at */
 	int inotify; /* its events are the agent's to read */
+	struct layers layers;
 	struct files_shared *shared;
 };
 
 /**
  * files_serve() - serve until the socket's other end closes; the process ends then.
+ *
+ * Also asked by AGENT_RUN and AGENT_EXIT what a run changes: guest/agent/changes.c.
  *
  * The caller has one thread. The descriptors are taken over. A frame of another epoch
  * than the last one, such as AGENT_WAKE, ends all handles, locks and watches.

@@ -159,6 +159,7 @@ static void start_run(struct sandbox *sb, struct run *run)
 {
 	sb->current = run;
 	run->state = RUN_RUNNING;
+	run->changes_due = true;
 	run->started_ns = io_monotonic_ns();
 	clock_gettime(CLOCK_REALTIME, &run->started);
 	send_code(sb, run);
@@ -317,10 +318,35 @@ static bool is_of_this_epoch(const struct sandbox *sb, const struct agent_frame 
 	return (uint16_t)(frame->epoch - sb->heard) <= (uint16_t)(sb->epoch - sb->heard);
 }
 
+/* They come behind the run's end. */
+static int handle_changes(struct sandbox *sb, const struct agent_frame *frame,
+			  struct error *err)
+{
+	struct run *run;
+	int r;
+
+	list_for_each (run, &sb->runs, struct run, link) {
+		if (run->guest_id != frame->stream || run->state != RUN_ENDED ||
+		    !run->changes_due || !is_of_this_epoch(sb, frame))
+			continue;
+		r = run_changes(run, frame->payload, frame->len);
+		if (r == -EPROTO)
+			return error_say(
+			    err, EPROTO,
+			    "the guest's list of a run's changes is malformed");
+		if (r < 0)
+			run_lose_changes(run);
+		return 0;
+	}
+	return 0;
+}
+
 /* Frames of a run that is not the current one crossed its end: they are old. */
 static int handle_run_frame(struct sandbox *sb, const struct agent_frame *frame,
 			    struct error *err)
 {
+	if (frame->type == AGENT_CHANGES)
+		return handle_changes(sb, frame, err);
 	if (!sb->current || frame->stream != sb->current->guest_id ||
 	    !is_of_this_epoch(sb, frame))
 		return 0;

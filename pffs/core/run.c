@@ -1,5 +1,9 @@
 #include "pffs/core/run.h"
 
+#include "pffs/core/quote.h"
+#include "util/cleanup.h"
+#include "wire/files.h"
+
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -95,6 +99,7 @@ struct run *run_fork(struct run *run, struct sandbox *sandbox)
 	copy->created = run->created;
 	copy->started = run->started;
 	copy->started_ns = run->started_ns;
+	copy->changes_due = run->changes_due;
 	if (share_streams(copy, run) == 0)
 		return copy;
 	run_unref(copy);
@@ -158,6 +163,60 @@ int run_output(struct run *run, enum run_stream which, const void *data, size_t 
 		r = stream_append(&run->streams[RUN_OUTPUT], data, len);
 	watch_notify(&run->watchers);
 	return r;
+}
+
+/* Print the next entry as a line. Return: 1, 0 at the end of the payload, or -EPROTO. */
+static int print_change(struct run *run, struct cursor *c, FILE *out)
+{
+	char path[FILES_PATH_MAX + 1];
+	uint8_t change;
+
+	if (!cursor_left(c))
+		return 0;
+	change = cursor_get_u8(c);
+	if (change == AGENT_CHANGES_END || change == AGENT_CHANGES_UNKNOWN) {
+		run->changes_due = false;
+		run->changes_lost = change == AGENT_CHANGES_UNKNOWN;
+		return cursor_left(c) ? -EPROTO : 0;
+	}
+	cursor_get_string(c, path, sizeof(path));
+	if ((change != AGENT_CREATED && change != AGENT_DELETED &&
+	     change != AGENT_MODIFIED) ||
+	    c->overflow || !*path || !files_path_ok(path))
+		return -EPROTO;
+	fprintf(out, "%c ", change);
+	quote_path(out, "", path);
+	fputc('\n', out);
+	return 1;
+}
+
+int run_changes(struct run *run, const void *payload, size_t len)
+{
+	struct cursor c = cursor_over(payload, len);
+	cleanup_free char *lines = NULL;
+	size_t size = 0;
+	FILE *out = open_memstream(&lines, &size);
+	int r = out ? 1 : -ENOMEM;
+
+	while (r > 0)
+		r = print_change(run, &c, out);
+	if (out && fclose(out) != 0)
+		r = -ENOMEM;
+	if (r == 0)
+		r = stream_append(&run->streams[RUN_CHANGES], lines, size);
+	if (!run->changes_due)
+		stream_seal(&run->streams[RUN_CHANGES]);
+	watch_notify(&run->watchers);
+	return r;
+}
+
+void run_lose_changes(struct run *run)
+{
+	if (!run->changes_due)
+		return;
+	run->changes_due = false;
+	run->changes_lost = true;
+	watch_notify(&run->watchers);
 }
 
 void run_end(struct run *run, int exit_code)

@@ -4,7 +4,8 @@
  * Theory of operation: a run comes into being with the first byte of code that
  * somebody writes (RUN_WRITING). It joins its sandbox's queue when the code is
  * complete, is sent to the guest when its turn comes, and ends once, with an
- * exit code. From then on nothing of it changes. It is reference counted: open
+ * exit code. From then on nothing of it changes, but that the guest tells which files
+ * it changed a moment later. It is reference counted: open
  * files keep it when its sandbox has gone.
  *
  * A feed is what goes to a program's stdin. It exists apart from its run because
@@ -27,7 +28,13 @@ enum run_state {
 	RUN_ENDED,
 };
 
-enum run_stream { RUN_STDOUT, RUN_STDERR, RUN_OUTPUT, RUN_STREAMS };
+enum run_stream {
+	RUN_STDOUT,
+	RUN_STDERR,
+	RUN_OUTPUT,
+	RUN_CHANGES, /* lines: which files it created, deleted, modified */
+	RUN_STREAMS,
+};
 
 struct feed {
 	unsigned refs;
@@ -56,6 +63,8 @@ struct run {
 	struct feed *feed;
 	int exit_code; /* valid once ended */
 	bool timed_out, killed;
+	bool changes_due;  /* the guest has yet to say what it changed */
+	bool changes_lost; /* and never will */
 	struct timespec created, started, ended; /* CLOCK_REALTIME; 0 before */
 	uint64_t started_ns;			 /* CLOCK_MONOTONIC */
 	struct loop_timer deadline;
@@ -89,6 +98,15 @@ void run_complete(struct run *run);
 
 /** run_output() - bytes that came from the guest. Return: 0 or -errno. */
 int run_output(struct run *run, enum run_stream which, const void *data, size_t len);
+
+/**
+ * run_changes() - the payload of an AGENT_CHANGES frame.
+ * Return: 0, -EPROTO when it is malformed, or another -errno.
+ */
+int run_changes(struct run *run, const void *payload, size_t len);
+
+/** run_lose_changes() - nobody will say what it changed, if nobody has yet. */
+void run_lose_changes(struct run *run);
 
 /** run_end() - the one end of a run; wakes everybody who waits for it. */
 void run_end(struct run *run, int exit_code);

@@ -105,6 +105,7 @@ struct run *sandbox_run(const struct sandbox *sb, uint32_t number)
 /* The sandbox's own reference of a run goes. */
 static void let_go(struct sandbox *sb, struct run *run)
 {
+	run_lose_changes(run);
 	list_del(&run->link);
 	run->sandbox = NULL;
 	sb->run_count--;
@@ -250,12 +251,16 @@ static void end_runs(struct sandbox *sb)
 /* The machine is of no more use: end it at vmctl too, so that nothing is left. */
 static void give_up_vm(struct sandbox *sb)
 {
+	struct run *run;
+
 	loop_timer_cancel(&sb->limit);
 	vmm_detach(&sb->channel);
 	buf_fini(&sb->in);
 	if (sb->vm)
 		sandbox_discard_vm(sb->core, sb->vm);
 	sb->vm = 0;
+	list_for_each (run, &sb->runs, struct run, link)
+		run_lose_changes(run);
 }
 
 void sandbox_die(struct sandbox *sb, const char *reason)

@@ -57,6 +57,7 @@ static const struct kind_info kinds[KIND_COUNT] = {
     [KIND_RUN_STDERR] = {"stderr", KIND_RUN, FILE_MODE(0400), &stderr_ops},
     [KIND_RUN_OUTPUT] = {"output", KIND_RUN, FILE_MODE(0400), &output_ops},
     [KIND_RUN_EXIT] = {"exit", KIND_RUN, FILE_MODE(0400), &exit_ops},
+    [KIND_RUN_CHANGES] = {"changes", KIND_RUN, FILE_MODE(0400), &run_changes_ops},
     [KIND_RUN_STATUS] = {"status", KIND_RUN, FILE_MODE(0400), &run_status_ops},
 };
 

@@ -118,6 +118,31 @@ static uint64_t size_exit(const struct node *node)
 const struct file_ops exit_ops = {
     .open = open_run, .read = read_exit, .poll = poll_exit, .size = size_exit};
 
+/* All of it at once, when it has come. */
+static ssize_t read_changes(struct handle *h, uint64_t offset, char *to, size_t len)
+{
+	const struct run *run = h->run;
+
+	if (run->state != RUN_ENDED || run->changes_due)
+		return -EAGAIN;
+	if (run->changes_lost)
+		return -EIO;
+	return stream_read(&run->streams[RUN_CHANGES], offset, to, len);
+}
+
+static unsigned poll_changes(const struct handle *h)
+{
+	return h->run->state == RUN_ENDED && !h->run->changes_due ? EPOLLIN : 0;
+}
+
+static uint64_t size_changes(const struct node *node)
+{
+	return node->run->changes_due ? 0 : node->run->streams[RUN_CHANGES].size;
+}
+
+const struct file_ops run_changes_ops = {
+    .open = open_run, .read = read_changes, .poll = poll_changes, .size = size_changes};
+
 static ssize_t read_code(struct handle *h, uint64_t offset, char *to, size_t len)
 {
 	return stream_read(&h->run->code, offset, to, len);

@@ -147,6 +147,11 @@ python() {
 	command cat >"$1/exec" && [ "$(cat "$1/exit")" = 0 ]
 }
 
+# bash_in NAME CODE: in a bash of NAME's; its exit code is our status.
+bash_in() {
+	printf '%s\n' "$2" >"$1/bash" && [ "$(cat "$1/exit")" = 0 ]
+}
+
 # ask NAME: as python; what it printed is printed.
 ask() {
 	command cat >"$1/exec" && cat "$1/output"

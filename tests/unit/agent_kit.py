@@ -17,7 +17,7 @@ REPL = os.path.join(TOP, "guest", "repl.py")
 
 WAKE, RUN, CODE, STDIN, STDIN_EOF, SIGNAL, RESET, FILES, FILES_CANCEL = range(1, 10)
 READY, STARTED, STDOUT, STDERR, EXIT, STDIN_TAKEN, RESET_DONE, AWAKE = range(64, 72)
-FILES_REPLY, FILES_CHANGED = 72, 73
+FILES_REPLY, FILES_CHANGED, CHANGES, FIGURE = range(72, 76)
 PYTHON, BASH, SCRIPT = 1, 2, 3
 INTERRUPT, KILL = 1, 2
 HEADER = struct.Struct("<IIBBH")
@@ -34,6 +34,7 @@ class Run:
         self.started = False
         self.status = None
         self.taken = 0
+        self.changes = []  # ("A", b"path")..., then ("E",)
 
     def wait(self, until=lambda run: run.status is not None):
         self.agent.pump(lambda: until(self))
@@ -54,6 +55,23 @@ class Run:
         self.agent.send(SIGNAL, self.stream, bytes([number]))
         return self
 
+    def take_changes(self, payload):
+        at = 0
+        while at < len(payload):
+            kind = payload[at : at + 1].decode()
+            at += 1
+            if kind in "EU":
+                self.changes.append((kind,))
+                continue
+            (size,) = struct.unpack_from("<I", payload, at)
+            self.changes.append((kind, payload[at + 4 : at + 4 + size]))
+            at += 4 + size
+
+    def changed(self):
+        """Wait for what the run changed. Return: the entries, in order."""
+        self.wait(lambda run: run.changes and run.changes[-1] in (("E",), ("U",)))
+        return self.changes
+
     @property
     def code(self):
         """The exit code as a shell would say it."""
@@ -62,12 +80,16 @@ class Run:
 
 
 class Agent:
-    def __init__(self, repl=REPL, root=None):
+    def __init__(self, repl=REPL, root=None, upper=None, lower=None):
         self.dir = tempfile.TemporaryDirectory()
         ours, theirs = socket.socketpair()
         env = dict(os.environ, PFFS_RUN_DIR=self.dir.name, PFFS_REPL=repl)
         if root:
             env["PFFS_FILES_ROOT"] = root
+        if upper:
+            env["PFFS_FILES_UPPER"] = upper
+        if lower:
+            env["PFFS_FILES_LOWER"] = lower
         self.process = subprocess.Popen(
             [AGENT, "--port", str(theirs.fileno())], env=env, pass_fds=[theirs.fileno()]
         )
@@ -132,7 +154,9 @@ class Agent:
             self.seen.append(type_)
             return
         run = self.runs[stream]
-        if run.status is not None:
+        if type_ == CHANGES and run.status is not None:
+            run.take_changes(payload)
+        elif run.status is not None:
             self.late.append((stream, type_))
         elif type_ == STARTED:
             run.started = True
@@ -217,8 +241,8 @@ def gone(pid):
     return False
 
 
-def main(root=None):
-    agent = Agent(root=root)
+def main(root=None, upper=None, lower=None):
+    agent = Agent(root=root, upper=upper, lower=lower)
     agent.wait_seen(READY)
     chosen = [t for t in tests if len(sys.argv) < 2 or t.__name__ in sys.argv[1:]]
     print("1..%d" % (len(chosen) + 1))
