@@ -38,6 +38,23 @@ struct sandbox *sandbox_by_serial(struct core *core, uint64_t serial)
 	return NULL;
 }
 
+struct sandbox *sandbox_by_id(struct core *core, const char *id)
+{
+	struct sandbox *sb;
+
+	list_for_each (sb, &core->sandboxes, struct sandbox, link)
+		if (strcmp(sb->id, id) == 0 && !sb->making && sb->folder != FOLDER_HIDDEN)
+			return sb;
+	return NULL;
+}
+
+struct sandbox *sandbox_of_folder(struct core *core, folder_t folder)
+{
+	if (folder >> 62 != FOLDER_FORKS(0) >> 62)
+		return NULL;
+	return sandbox_by_serial(core, folder & ~FOLDER_FORKS(0));
+}
+
 struct sandbox *sandbox_ref(struct sandbox *sb)
 {
 	sb->refs++;

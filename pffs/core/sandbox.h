@@ -134,6 +134,12 @@ int sandbox_rename(struct sandbox *sb, folder_t folder, const char *name,
 struct sandbox *sandbox_find(struct core *core, folder_t folder, const char *name);
 struct sandbox *sandbox_by_serial(struct core *core, uint64_t serial);
 
+/** sandbox_by_id() - one that can be seen. */
+struct sandbox *sandbox_by_id(struct core *core, const char *id);
+
+/** sandbox_of_folder() - whose forks/ a folder is; NULL when it is no sandbox's. */
+struct sandbox *sandbox_of_folder(struct core *core, folder_t folder);
+
 struct sandbox *sandbox_ref(struct sandbox *sb);
 void sandbox_unref(struct sandbox *sb);
 

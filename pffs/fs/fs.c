@@ -15,6 +15,8 @@ static void fs_init(void *userdata, struct fuse_conn_info *conn)
 {
 	(void)userdata;
 	conn->want &= ~(unsigned)FUSE_CAP_WRITEBACK_CACHE;
+	/* Who writes to a setuid program without the power to keep the bits loses them. */
+	conn->want &= ~(unsigned)FUSE_CAP_HANDLE_KILLPRIV;
 	/* The kernel keeps no attributes, so that it would only make work. */
 	conn->want &= ~(unsigned)FUSE_CAP_READDIRPLUS;
 	conn->max_write = FS_IO_MAX;
@@ -85,8 +87,7 @@ static int make_session(struct fs *fs, const struct fs_options *options, struct 
 	struct fuse_args args = FUSE_ARGS_INIT(0, NULL);
 	int r = fuse_opt_add_arg(&args, "pffs");
 
-	r |= fuse_opt_add_arg(&args, "-ofsname=pffs,subtype=pffs,nosuid,nodev,"
-				    "default_permissions");
+	r |= fuse_opt_add_arg(&args, FS_MOUNT_OPTIONS "fsname=pffs");
 	if (options->allow_other)
 		r |= fuse_opt_add_arg(&args, "-oallow_other");
 	if (r == 0)
@@ -107,8 +108,9 @@ int fs_mount(struct fs *fs, struct core *core, const struct fs_options *options,
 	fs->source = LOOP_SOURCE_NONE;
 	list_init(&fs->open);
 	fs->shared = options->allow_other;
-	fs->uid = getuid();
-	fs->gid = getgid();
+	fs->only = options->only ? options->only->serial : 0;
+	fs->uid = options->uid;
+	fs->gid = options->gid;
 	r = make_session(fs, options, err);
 	if (r < 0)
 		return r;
@@ -137,4 +139,23 @@ void fs_unmount(struct fs *fs)
 	fuse_session_destroy(fs->session);
 	free(fs->request.mem);
 	fs->session = NULL;
+}
+
+void fs_close_all(struct fs *fs)
+{
+	struct handle *h;
+
+	list_for_each (h, &fs->open, struct handle, link)
+		handle_close(h);
+}
+
+void fs_owe(struct fs *fs)
+{
+	fs->owed++;
+}
+
+void fs_settle(struct fs *fs)
+{
+	if (--fs->owed == 0 && fs->source.fd < 0)
+		fs->ended(fs);
 }

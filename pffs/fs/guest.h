@@ -44,6 +44,7 @@ struct ask_part {
 #define ASK_NOTHING 0 /* an operation: only wait for what was written before */
 
 struct ask {
+	struct fs *fs;
 	fuse_req_t req;
 	struct sandbox *sb;	  /* reference */
 	struct files_node *node;  /* reference, or NULL: the path, up to @name */
