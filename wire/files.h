@@ -65,17 +65,18 @@ enum files_op {
 	FILES_FSYNC = 10,   /* handle or path; FILES_DATA_ONLY */
 	FILES_FALLOCATE = 11, /* handle, mode (of fallocate(2)), offset, size -> attr */
 	FILES_SEEK = 12,      /* handle, offset, mode SEEK_DATA or SEEK_HOLE -> value */
-	FILES_COPY = 13,     /* handle, offset: from; handle2, offset2: to; size -> value */
-	FILES_MKDIR = 14,    /* path, mode, uid, gid -> attr */
-	FILES_MKNOD = 15,    /* path, mode with type (no devices), uid, gid -> attr */
-	FILES_SYMLINK = 16,  /* path, path2: the target, uid, gid -> attr */
-	FILES_LINK = 17,     /* path: the file, path2: its new name -> attr */
-	FILES_UNLINK = 18,   /* path */
-	FILES_RMDIR = 19,    /* path */
-	FILES_RENAME = 20,   /* path, path2, flags FILES_NOREPLACE or FILES_EXCHANGE */
-	FILES_STATFS = 21,   /* -> statfs */
-	FILES_GETXATTR = 22, /* path, path2: name, size (0: value says) -> data, value */
-	FILES_SETXATTR = 23, /* path, path2: name, data, mode: XATTR_CREATE or _REPLACE */
+	FILES_COPY = 13,      /* handle, offset: from; handle2, offset2: to; size -> value:
+			  bytes,      perhaps fewer */
+	FILES_MKDIR = 14,     /* path, mode, uid, gid -> attr */
+	FILES_MKNOD = 15,     /* path, mode with type (no devices), uid, gid -> attr */
+	FILES_SYMLINK = 16,   /* path, path2: the target, uid, gid -> attr */
+	FILES_LINK = 17,      /* path: the file, path2: its new name -> attr */
+	FILES_UNLINK = 18,    /* path */
+	FILES_RMDIR = 19,     /* path */
+	FILES_RENAME = 20,    /* path, path2, flags FILES_NOREPLACE or FILES_EXCHANGE */
+	FILES_STATFS = 21,    /* -> statfs */
+	FILES_GETXATTR = 22,  /* path, path2: name, size (0: value says) -> data, value */
+	FILES_SETXATTR = 23,  /* path, path2: name, data, mode: XATTR_CREATE or _REPLACE */
 	FILES_LISTXATTR =
 	    24, /* path, size (0: value says) -> data: names and NULs, value */
 	FILES_REMOVEXATTR = 25, /* path, path2: name */

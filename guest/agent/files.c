@@ -140,6 +140,7 @@ static void take_reply(struct files *files, const struct agent_frame *frame)
 					    ? find(files, frame->stream)
 					    : NULL;
 	struct files_reply reply;
+	uint32_t watch;
 
 	if (!pending)
 		return;
@@ -151,8 +152,9 @@ static void take_reply(struct files *files, const struct agent_frame *frame)
 	}
 	port_send(port_of(files), frame->stream, AGENT_FILES_REPLY, frame->payload,
 		  frame->len);
-	if (reply.watch >= 0 && overtaken(files, (uint32_t)reply.watch, pending->reports))
-		send_changed(files, &(uint32_t){(uint32_t)reply.watch}, 1);
+	watch = (uint32_t)reply.watch;
+	if (reply.watch >= 0 && overtaken(files, watch, pending->reports))
+		send_changed(files, &watch, 1);
 }
 
 /* Return: 0 or -EPROTO. */
@@ -182,6 +184,8 @@ static void hang_up(struct files *files)
 /* The server has died, or does not keep to the protocol. */
 static void server_lost(struct files *files)
 {
+	const uint32_t all = ALL_CHANGED;
+
 	hang_up(files);
 	if (files->pid > 0)
 		kill(files->pid, SIGKILL);
@@ -193,7 +197,7 @@ static void server_lost(struct files *files)
 		files->pending[i].stream = 0;
 	}
 	if (atomic_load(&files->shared->watches))
-		send_changed(files, &(uint32_t){ALL_CHANGED}, 1);
+		send_changed(files, &all, 1);
 	changes_lost(files);
 }
 

@@ -92,7 +92,7 @@ static struct timespec time_to_set(uint32_t flags, uint32_t set, uint32_t now, i
 
 	if (flags & set) {
 		t.tv_sec = ns / NSEC - (ns % NSEC < 0);
-		t.tv_nsec = ns - (int64_t)t.tv_sec * NSEC;
+		t.tv_nsec = ns % NSEC + (ns % NSEC < 0 ? NSEC : 0);
 		if (flags & now)
 			t.tv_nsec = UTIME_NOW;
 	}

@@ -67,7 +67,8 @@ static int open_new(struct call *call)
 	return dir < 0 ? dir : new_file(dir, name, &call->req);
 }
 
-int op_open(struct call *call)
+/* Return: fd or -errno. */
+static int open_or_create(struct call *call)
 {
 	int fd = -EAGAIN;
 
@@ -79,9 +80,21 @@ int op_open(struct call *call)
 		if (fd != -EEXIST || call->req.flags & FILES_O_EXCL)
 			break;
 	}
-	if (fd >= 0)
-		fd = handle_add(call, fd, call->req.flags & FILES_O_WRITE) ?: fd;
-	return fd < 0 ? fd : call_attr(call, fd);
+	return fd;
+}
+
+int op_open(struct call *call)
+{
+	int fd = open_or_create(call), r;
+
+	if (fd < 0)
+		return fd;
+	r = call_attr(call, fd);
+	if (r < 0) {
+		close(fd);
+		return r;
+	}
+	return handle_add(call, fd, call->req.flags & FILES_O_WRITE);
 }
 
 int op_close(struct call *call)

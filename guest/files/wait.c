@@ -56,36 +56,34 @@ static bool is_cancelled(struct wait *wait)
 	return cancelled;
 }
 
-/* From here on no cancellation finds the wait. Return: whether one did before. */
-static bool finish(struct wait *wait)
+/* Give the answer. Only then is the wait gone for those who end it. */
+static void finish(struct wait *wait, int r)
 {
-	bool cancelled;
+	struct files_reply reply = {.watch = -1};
 
+	if (r == 0 && is_cancelled(wait)) {
+		lock_undo(&wait->lock);
+		r = -EINTR;
+	}
+	lock_request_fini(wait->server, &wait->lock);
+	reply.error = -r;
+	server_reply(wait->epoch, wait->stream, &reply);
 	pthread_mutex_lock(&wait->server->lock);
-	cancelled = wait->cancelled;
 	list_del(&wait->link);
 	pthread_cond_broadcast(&changed);
 	pthread_mutex_unlock(&wait->server->lock);
-	return cancelled;
+	free(wait);
 }
 
 static void *wait_thread(void *arg)
 {
 	struct wait *wait = arg;
-	struct files_reply reply = {.watch = -1};
 	int r;
 
 	do
 		r = is_cancelled(wait) ? -EINTR : lock_take(&wait->lock, true);
 	while (r == -EINTR && !is_cancelled(wait));
-	if (finish(wait) && r == 0) {
-		lock_undo(&wait->lock);
-		r = -EINTR;
-	}
-	reply.error = -r;
-	server_reply(wait->epoch, wait->stream, &reply);
-	lock_request_fini(wait->server, &wait->lock);
-	free(wait);
+	finish(wait, r);
 	return NULL;
 }
 

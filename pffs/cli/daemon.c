@@ -12,6 +12,7 @@
  */
 #include "pffs/cli/daemon.h"
 
+#include "pffs/cli/control.h"
 #include "pffs/cli/paths.h"
 #include "pffs/core/sandbox.h"
 #include "pffs/core/stream.h"
@@ -38,6 +39,7 @@ struct daemon {
 	struct loop loop;
 	struct core core;
 	struct fs *fs;
+	struct control control; /* and the mounts of single sandboxes */
 	struct loop_source signals;
 	struct loop_timer relink, start_limit;
 	pid_t vmctl; /* our own; 0 while there is none */
@@ -88,11 +90,15 @@ static void start_vmctl(struct daemon *d)
 static void mount_now(struct daemon *d)
 {
 	const struct fs_options options = {.mountpoint = d->options->mountpoint,
-					   .allow_other = d->options->allow_other};
+					   .allow_other = d->options->allow_other,
+					   .uid = getuid(),
+					   .gid = getgid()};
 	struct error err;
 	char sentence[512];
 
-	if (fs_mount(d->fs, &d->core, &options, &err) < 0) {
+	d->fs->control = d->control.name;
+	if (control_init(&d->control, &d->core, options.allow_other, &err) < 0 ||
+	    fs_mount(d->fs, &d->core, &options, &err) < 0) {
 		give_up(d, &err);
 		return;
 	}
@@ -254,6 +260,7 @@ static int serve(struct daemon *d)
 	}
 	/* Readers that wait are answered when their runs end, so the session goes last. */
 	core_fini(&d->core);
+	control_fini(&d->control);
 	fs_unmount(d->fs);
 	end_vmctl(d);
 	if (d->signals.fd >= 0)

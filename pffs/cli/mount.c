@@ -6,6 +6,8 @@
  */
 #include "pffs/cli/commands.h"
 #include "pffs/cli/daemon.h"
+#include "pffs/cli/mounts.h"
+#include "pffs/cli/only.h"
 #include "pffs/cli/paths.h"
 #include "util/cleanup.h"
 #include "util/io.h"
@@ -27,6 +29,11 @@ static const char help[] =
     "Serves sandboxes as directories under DIR, which is made when it is missing.\n"
     "Starts a vmctl when none listens at its socket.\n"
     "\n"
+    "       pffs mount --only SANDBOX DIR [--allow-other] [--foreground]\n"
+    "\n"
+    "Mounts one sandbox of a pffs that runs, and nothing else of it: for a container.\n"
+    "SANDBOX is the path of its directory, or its name when there is one mount.\n"
+    "\n"
     "  --socket PATH       vmctl's socket (PFFS_VMCTL_SOCKET, else /run/pffs/vmctl.sock)\n"
     "  --images DIR        where the images are (PFFS_IMAGES, else /var/cache/pffs)\n"
     "  --engine ENGINE     for a vmctl of its own: kvm, emulated or auto (auto)\n"
@@ -38,6 +45,7 @@ static const char help[] =
 
 struct mount_options {
 	struct daemon_options daemon;
+	const char *only;
 	bool foreground;
 };
 
@@ -70,6 +78,9 @@ static int take_option(struct mount_options *o, int option)
 		return parse_unsigned(optarg, 1, 8, &o->daemon.vcpus);
 	case 'd':
 		return parse_unsigned(optarg, 64, 64u << 10, &o->daemon.disk_mib);
+	case 'n':
+		o->only = optarg;
+		return 0;
 	case 'o':
 		o->daemon.allow_other = true;
 		return 0;
@@ -91,6 +102,7 @@ static int parse(int argc, char **argv, struct mount_options *o)
 	    {"memory-mib", required_argument, NULL, 'm'},
 	    {"vcpus", required_argument, NULL, 'c'},
 	    {"disk-mib", required_argument, NULL, 'd'},
+	    {"only", required_argument, NULL, 'n'},
 	    {"allow-other", no_argument, NULL, 'o'},
 	    {"foreground", no_argument, NULL, 'f'},
 	    {"help", no_argument, NULL, 'h'},
@@ -129,11 +141,7 @@ static int prepare_directory(const char *dir, struct error *err)
 
 static int refuse_second_mount(const char *dir, struct error *err)
 {
-	cleanup_free char *host = NULL;
-
-	if (asprintf(&host, "%s/host", dir) < 0)
-		host = NULL;
-	if (host && access(host, F_OK) == 0)
+	if (mounts_at(dir))
 		return error_say(err, EBUSY, "%s is mounted already: pffs umount %s", dir,
 				 dir);
 	return 0;
@@ -252,6 +260,17 @@ static int explain(const struct error *err)
 	return 1;
 }
 
+static int go_only(const struct mount_options *o, const char *dir)
+{
+	const struct only_options options = {.sandbox = o->only,
+					     .dir = dir,
+					     .allow_other = o->daemon.allow_other,
+					     .foreground = o->foreground};
+	struct error err;
+
+	return only_mount(&options, &err) < 0 ? explain(&err) : 0;
+}
+
 static int go(struct mount_options *o)
 {
 	const char *given = o->daemon.mountpoint;
@@ -259,8 +278,6 @@ static int go(struct mount_options *o)
 	struct error err;
 	int r = prepare_directory(given, &err);
 
-	if (r == 0)
-		r = refuse_second_mount(given, &err);
 	if (r < 0)
 		return explain(&err);
 	o->daemon.mountpoint = dir = realpath(given, NULL);
@@ -268,6 +285,10 @@ static int go(struct mount_options *o)
 		error_set(&err, errno, "cannot resolve %s", given);
 		return explain(&err);
 	}
+	if (refuse_second_mount(dir, &err) < 0)
+		return explain(&err);
+	if (o->only)
+		return go_only(o, dir);
 	if (!o->daemon.socket)
 		o->daemon.socket = socket = paths_socket(&err);
 	if (!o->daemon.socket)

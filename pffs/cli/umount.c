@@ -1,4 +1,5 @@
 #include "pffs/cli/commands.h"
+#include "pffs/cli/mounts.h"
 #include "util/cleanup.h"
 #include "util/io.h"
 
@@ -6,9 +7,7 @@
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/mount.h>
 #include <sys/syscall.h>
-#include <sys/wait.h>
 
 #define END_LIMIT_MS 30000
 
@@ -26,26 +25,6 @@ static pid_t daemon_of(const char *dir)
 	text = io_read_file(path, 65536, &len, NULL);
 	line = text ? strstr(text, "\npid ") : NULL;
 	return line ? (pid_t)strtol(line + 5, NULL, 10) : 0;
-}
-
-/* Whoever may not unmount by himself is helped by fusermount3, as at mounting. */
-static int unmount(const char *dir)
-{
-	int status = 0;
-	pid_t pid;
-
-	if (umount2(dir, 0) == 0)
-		return 0;
-	if (errno != EPERM)
-		return -errno;
-	pid = fork();
-	if (pid == 0) {
-		execlp("fusermount3", "fusermount3", "-u", "-q", "--", dir, NULL);
-		_exit(127);
-	}
-	if (pid < 0 || waitpid(pid, &status, 0) < 0)
-		return -errno;
-	return WIFEXITED(status) && WEXITSTATUS(status) == 0 ? 0 : -EBUSY;
 }
 
 static int explain(const char *dir, int code)
@@ -76,7 +55,7 @@ int cmd_umount(int argc, char **argv)
 	pid = daemon_of(dir);
 	if (pid > 0)
 		pfd.fd = (int)syscall(SYS_pidfd_open, pid, 0);
-	r = unmount(dir);
+	r = mounts_unmount(dir, 0);
 	late = r == 0 && pfd.fd >= 0 && poll(&pfd, 1, END_LIMIT_MS) == 0;
 	if (pfd.fd >= 0)
 		close(pfd.fd);

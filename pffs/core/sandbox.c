@@ -4,6 +4,7 @@
 #include "pffs/core/fork.h"
 #include "pffs/core/guest.h"
 #include "pffs/core/merge.h"
+#include "pffs/core/twin.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -35,6 +36,23 @@ struct sandbox *sandbox_by_serial(struct core *core, uint64_t serial)
 		if (sb->serial == serial)
 			return sb;
 	return NULL;
+}
+
+struct sandbox *sandbox_by_id(struct core *core, const char *id)
+{
+	struct sandbox *sb;
+
+	list_for_each (sb, &core->sandboxes, struct sandbox, link)
+		if (strcmp(sb->id, id) == 0 && !sb->making && sb->folder != FOLDER_HIDDEN)
+			return sb;
+	return NULL;
+}
+
+struct sandbox *sandbox_of_folder(struct core *core, folder_t folder)
+{
+	if (folder >> 62 != FOLDER_FORKS(0) >> 62)
+		return NULL;
+	return sandbox_by_serial(core, folder & ~FOLDER_FORKS(0));
 }
 
 struct sandbox *sandbox_ref(struct sandbox *sb)
@@ -280,6 +298,7 @@ void sandbox_die(struct sandbox *sb, const char *reason)
 	sandbox_event(sb, "dead", json_pack("{s:s}", "reason", reason));
 	fork_settled(sb);
 	merge_ended(sb);
+	twin_ended(sb);
 }
 
 static void channel_dead(struct channel *channel, const char *reason)
@@ -390,6 +409,7 @@ void sandbox_hide(struct sandbox *sb)
 
 	list_for_each (run, &sb->runs, struct run, link)
 		let_go(sb, run);
+	twin_drop(sb);
 	sb->last_number = 0;
 	sb->folder = FOLDER_HIDDEN;
 	sb->core->sandbox_count--;
@@ -413,6 +433,8 @@ void sandbox_destroy(struct sandbox *sb)
 	sandbox_event(sb, "destroyed", NULL);
 	fork_settled(sb);
 	merge_ended(sb);
+	twin_ended(sb);
+	twin_drop(sb);
 	sandbox_unref(sb);
 }
 

@@ -70,6 +70,8 @@ struct sandbox {
 	unsigned fork_number;	 /* the newest that a fork got for a name */
 	struct link forks;	 /* struct fork: those that vmctl has not made yet */
 	struct fork *birth;	 /* the fork that makes it, until it has woken */
+	struct twin *base;	 /* its fork point, see twin.h; or NULL */
+	struct twin *twin;	 /* that this is the machine of; or NULL */
 	struct merge *merge;	 /* that it takes part in; see merge.h */
 	char *merge_report;	 /* of the last merge into it; or NULL */
 	struct loop_timer limit; /* until ready; later: until a killed run has ended */
@@ -131,6 +133,12 @@ int sandbox_rename(struct sandbox *sb, folder_t folder, const char *name,
 
 struct sandbox *sandbox_find(struct core *core, folder_t folder, const char *name);
 struct sandbox *sandbox_by_serial(struct core *core, uint64_t serial);
+
+/** sandbox_by_id() - one that can be seen. */
+struct sandbox *sandbox_by_id(struct core *core, const char *id);
+
+/** sandbox_of_folder() - whose forks/ a folder is; NULL when it is no sandbox's. */
+struct sandbox *sandbox_of_folder(struct core *core, folder_t folder);
 
 struct sandbox *sandbox_ref(struct sandbox *sb);
 void sandbox_unref(struct sandbox *sb);

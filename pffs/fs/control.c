@@ -94,6 +94,7 @@ static void render_host(const struct node *node, FILE *out)
 		core->sandbox_count,
 		(unsigned long long)core->sandbox_count * core->options.memory_mib << 20,
 		(unsigned long long)((io_monotonic_ns() - core->started_ns) / 1000000000u));
+	fprintf(out, "control %s\n", node->fs->control);
 }
 
 const struct file_ops host_ops = {TEXT_OPS, .render = render_host};

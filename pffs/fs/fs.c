@@ -1,5 +1,6 @@
 #include "pffs/fs/fs.h"
 
+#include "pffs/fs/guest.h"
 #include "pffs/fs/operations.h"
 #include "util/io.h"
 #include "wire/files.h"
@@ -15,7 +16,7 @@ static void fs_init(void *userdata, struct fuse_conn_info *conn)
 {
 	(void)userdata;
 	conn->want &= ~(unsigned)FUSE_CAP_WRITEBACK_CACHE;
-	/* The kernel takes setuid bits away when somebody writes. */
+	/* Who writes to a setuid program without the power to keep the bits loses them. */
 	conn->want &= ~(unsigned)FUSE_CAP_HANDLE_KILLPRIV;
 	/* The kernel keeps no attributes, so that it would only make work. */
 	conn->want &= ~(unsigned)FUSE_CAP_READDIRPLUS;
@@ -90,8 +91,7 @@ static int make_session(struct fs *fs, const struct fs_options *options, struct 
 	struct fuse_args args = FUSE_ARGS_INIT(0, NULL);
 	int r = fuse_opt_add_arg(&args, "pffs");
 
-	r |= fuse_opt_add_arg(&args, "-ofsname=pffs,subtype=pffs,nosuid,nodev,"
-				    "default_permissions");
+	r |= fuse_opt_add_arg(&args, FS_MOUNT_OPTIONS "fsname=pffs");
 	if (options->allow_other)
 		r |= fuse_opt_add_arg(&args, "-oallow_other");
 	if (r == 0)
@@ -111,11 +111,14 @@ int fs_mount(struct fs *fs, struct core *core, const struct fs_options *options,
 	fs->loop = core->loop;
 	fs->source = LOOP_SOURCE_NONE;
 	list_init(&fs->open);
+	list_init(&fs->guest_files);
+	list_init(&fs->guest_dirs);
 	list_init(&fs->locks);
 	list_init(&fs->lockers);
 	fs->shared = options->allow_other;
-	fs->uid = getuid();
-	fs->gid = getgid();
+	fs->only = options->only ? options->only->serial : 0;
+	fs->uid = options->uid;
+	fs->gid = options->gid;
 	r = make_session(fs, options, err);
 	if (r < 0)
 		return r;
@@ -144,4 +147,26 @@ void fs_unmount(struct fs *fs)
 	fuse_session_destroy(fs->session);
 	free(fs->request.mem);
 	fs->session = NULL;
+}
+
+void fs_close_all(struct fs *fs)
+{
+	struct handle *h;
+
+	list_for_each (h, &fs->open, struct handle, link)
+		handle_close(h);
+	guest_files_close(fs);
+	guest_dirs_close(fs);
+	fs_locks_free(fs);
+}
+
+void fs_owe(struct fs *fs)
+{
+	fs->owed++;
+}
+
+void fs_settle(struct fs *fs)
+{
+	if (--fs->owed == 0 && fs->source.fd < 0)
+		fs->ended(fs);
 }

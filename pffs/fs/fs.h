@@ -13,24 +13,36 @@
 
 #define FS_IO_MAX (1u << 20) /* bytes of one read or write */
 
+/* With these a mount is made, and a name for what is mounted. No program in a guest's
+ * files has power here, and no device. */
+#define FS_MOUNT_OPTIONS "-osubtype=pffs,default_permissions,nosuid,nodev,"
+
 struct fs {
 	struct core *core;
 	struct loop *loop;
 	struct loop_source source;
 	struct fuse_session *session;
 	struct link open; /* struct handle */
+	struct link guest_files, guest_dirs; /* open likewise */
 	bool shared;	  /* other users may make sandboxes of their own */
+	uint64_t only;	  /* serial of the sandbox that is its root; 0: it has all */
 	uid_t uid;	  /* who mounted */
 	gid_t gid;
-	void (*ended)(struct fs *fs); /* the mount has gone */
-	struct link locks, lockers;   /* locks.c */
-	struct fuse_buf request;      /* what libfuse receives into */
-	char scratch[FS_IO_MAX];      /* what a read is gathered in */
+	unsigned owed; /* requests whose answer has to come from elsewhere */
+	/* The mount has gone. Called again when nothing is owed any more. */
+	void (*ended)(struct fs *fs);
+	const char *control;	 /* of control.h; NULL in a mount of one sandbox */
+	struct link locks, lockers; /* of locks.c */
+	struct fuse_buf request; /* what libfuse receives into */
+	char scratch[FS_IO_MAX]; /* what a read is gathered in */
 };
 
 struct fs_options {
-	const char *mountpoint;
+	const char *mountpoint; /* or /dev/fd/N, of a mount that has been made */
 	bool allow_other;
+	const struct sandbox *only; /* the root is this one; NULL: the root has all */
+	uid_t uid;		    /* who mounts */
+	gid_t gid;
 };
 
 /**
@@ -43,3 +55,13 @@ int fs_mount(struct fs *fs, struct core *core, const struct fs_options *options,
 
 /** fs_unmount() - unmount if it is still mounted, free the session. */
 void fs_unmount(struct fs *fs);
+
+/** fs_close_all() - close what is open in a mount that has gone: no release will come. */
+void fs_close_all(struct fs *fs);
+
+/**
+ * fs_owe() - a request is kept, to be answered later; open files keep theirs by
+ * themselves. Its session lives until fs_settle(), after the answer.
+ */
+void fs_owe(struct fs *fs);
+void fs_settle(struct fs *fs);

@@ -21,6 +21,7 @@
 /* An open file: fi->fh of all in fs/ that is no directory. */
 struct guest_file {
 	struct link link;	 /* on node->opens */
+	struct link open;	 /* on fs->guest_files until it was released */
 	struct sandbox *sb;	 /* reference */
 	struct files_node *node; /* reference */
 	unsigned refs;		 /* the kernel's, asks, writes */
@@ -45,6 +46,7 @@ struct ask_part {
 #define ASK_NOTHING 0 /* an operation: only wait for what was written before */
 
 struct ask {
+	struct fs *fs;
 	fuse_req_t req;
 	struct sandbox *sb;	  /* reference */
 	struct files_node *node;  /* reference, or NULL: the path, up to @name */
@@ -150,6 +152,11 @@ void guest_lock_forget(struct guest_file *file, uint64_t owner);
 /** guest_lock_release() - the file is closed for good, and all that it locked unlocked. */
 void guest_lock_release(struct guest_file *file);
 
+/* guest_names.c */
+
+/** guest_missed() - what is known of the directory did not answer a question. */
+void guest_missed(struct files_node *dir);
+
 /* guest_write.c */
 
 /** guest_write_hurry() - somebody waits for what was written to @node. */
@@ -181,6 +188,10 @@ void guest_setxattr(fuse_req_t req, const struct node *node, const char *name,
 		    const char *value, size_t size, int flags);
 void guest_listxattr(fuse_req_t req, const struct node *node, size_t size);
 void guest_removexattr(fuse_req_t req, const struct node *node, const char *name);
+
+/** guest_files_close(), guest_dirs_close() - those of a session that has ended. */
+void guest_files_close(struct fs *fs);
+void guest_dirs_close(struct fs *fs);
 
 void guest_opendir(fuse_req_t req, const struct node *node, struct fuse_file_info *fi);
 void guest_readdir(fuse_req_t req, size_t size, off_t offset, struct fuse_file_info *fi);

@@ -18,6 +18,8 @@ static void part_done(void *ctx, const struct files_reply *reply);
 
 static void ask_free(struct ask *ask)
 {
+	struct fs *fs = ask->fs;
+
 	list_del(&ask->wait);
 	loop_timer_cancel(&ask->patience);
 	for (unsigned i = 0; i < ASK_PARTS; i++)
@@ -34,6 +36,7 @@ static void ask_free(struct ask *ask)
 	free(ask->data);
 	free((void *)(uintptr_t)ask->request.data);
 	free(ask);
+	fs_settle(fs);
 }
 
 void ask_fail(struct ask *ask, int error)
@@ -57,6 +60,8 @@ struct ask *ask_new(fuse_req_t req, const struct node *node, int op)
 	}
 	/* The room for paths is large, and written before it is read. */
 	memset(ask, 0, offsetof(struct ask, request.paths));
+	ask->fs = fuse_req_userdata(req);
+	fs_owe(ask->fs);
 	ask->req = req;
 	ask->sb = sandbox_ref(node->sb);
 	ask->node = files_node_ref(node->file);

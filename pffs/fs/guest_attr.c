@@ -87,6 +87,7 @@ static void ask_by_name(fuse_req_t req, const struct node *node)
 
 	if (!ask || !ask_name(ask, node->file->name))
 		return;
+	guest_missed(dir.file);
 	ask->request.flags = FILES_WATCH;
 	ask_after(ask, node->file);
 	ask_go(ask, have_named);

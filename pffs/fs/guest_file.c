@@ -34,24 +34,25 @@ void guest_file_unref(struct guest_file *file)
 	if (guest_file_live(file))
 		files_request(file->sb, &request, NULL, NULL, NULL);
 	list_del(&file->link);
+	list_del(&file->open);
 	buf_fini(&file->lockers);
 	files_node_unref(file->node);
 	sandbox_unref(file->sb);
 	free(file);
 }
 
-static struct guest_file *file_new(struct sandbox *sb, struct files_node *node,
-				   uint32_t flags)
+static struct guest_file *file_new(const struct ask *ask, struct files_node *node)
 {
 	struct guest_file *file = calloc(1, sizeof(*file));
 
 	if (!file)
 		return NULL;
-	file->sb = sandbox_ref(sb);
+	file->sb = sandbox_ref(ask->sb);
 	file->node = files_node_ref(node);
 	file->refs = 1;
-	file->flags = flags & ~(FILES_O_CREAT | FILES_O_EXCL | FILES_O_TRUNC);
+	file->flags = ask->request.flags & ~(FILES_O_CREAT | FILES_O_EXCL | FILES_O_TRUNC);
 	list_add_before(&node->opens, &file->link);
+	list_add_before(&ask->fs->guest_files, &file->open);
 	return file;
 }
 
@@ -142,7 +143,7 @@ static struct guest_file *take_file(struct ask *ask, struct files_node *node,
 	if (!*error && (!attr || !S_ISREG(attr->mode) || !reply->handle))
 		*error = EIO;
 	if (!*error) {
-		file = file_new(ask->sb, node, ask->request.flags);
+		file = file_new(ask, node);
 		*error = file ? 0 : ENOMEM;
 	}
 	if (file) {
@@ -324,14 +325,26 @@ void guest_fsync(fuse_req_t req, int datasync,
 	ask_go(ask, flushed);
 }
 
+static void release(struct guest_file *file)
+{
+	list_del(&file->open);
+	guest_write_hurry(file->node);
+	guest_lock_release(file);
+	guest_file_unref(file);
+}
+
 void guest_release(fuse_req_t req, struct fuse_file_info *fi)
 {
-	struct files_node *node = guest_file(fi)->node;
-
-	guest_write_hurry(node);
-	guest_lock_release(guest_file(fi));
-	guest_file_unref(guest_file(fi));
+	release(guest_file(fi));
 	fuse_reply_err(req, 0);
+}
+
+void guest_files_close(struct fs *fs)
+{
+	struct guest_file *file;
+
+	list_for_each (file, &fs->guest_files, struct guest_file, open)
+		release(file);
 }
 
 static void sought(struct ask *ask, const struct files_reply *reply)

@@ -39,7 +39,7 @@ static void prefetched(void *ctx, const struct files_reply *reply)
 }
 
 /* Somebody looks at one name after the other: get them all, next to what is asked. */
-static void count_miss(struct files_node *dir)
+void guest_missed(struct files_node *dir)
 {
 	struct files_request request = {
 	    .op = FILES_LIST, .flags = FILES_WATCH, .size = FILES_IO_MAX};
@@ -102,7 +102,7 @@ void guest_lookup(fuse_req_t req, const struct node *dir, const char *name)
 		ask = ask_new(req, dir, FILES_LOOKUP);
 		if (!ask || !ask_name(ask, name))
 			return;
-		count_miss(dir->file);
+		guest_missed(dir->file);
 		if (node)
 			ask_after(ask, node);
 		ask->request.flags = FILES_WATCH;

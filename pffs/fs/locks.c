@@ -52,6 +52,7 @@ static void take(struct fs *fs, struct lock *lock)
 	list_del(&lock->link);
 	list_add_before(&fs->locks, &lock->link);
 	fuse_reply_err(lock->req, 0);
+	fs_settle(fs);
 }
 
 void fs_unlock(struct fs *fs, fuse_ino_t ino, bool posix, uint64_t owner)
@@ -67,10 +68,22 @@ void fs_unlock(struct fs *fs, fuse_ino_t ino, bool posix, uint64_t owner)
 static void interrupted(fuse_req_t req, void *data)
 {
 	struct lock *lock = data;
+	struct fs *fs = fuse_req_userdata(req);
 
 	list_del(&lock->link);
 	free(lock);
 	fuse_reply_err(req, EINTR);
+	fs_settle(fs);
+}
+
+void fs_locks_free(struct fs *fs)
+{
+	struct lock *lock;
+
+	list_for_each (lock, &fs->locks, struct lock, link) {
+		list_del(&lock->link);
+		free(lock);
+	}
 }
 
 static void lock_file(fuse_req_t req, const struct lock *wanted, bool wait)
@@ -91,6 +104,7 @@ static void lock_file(fuse_req_t req, const struct lock *wanted, bool wait)
 	*lock = *wanted;
 	lock->req = req;
 	list_add_before(&fs->lockers, &lock->link);
+	fs_owe(fs);
 	if (is_free)
 		take(fs, lock);
 	else

@@ -39,8 +39,11 @@ struct pending {
 
 static void pending_free(struct pending *pending)
 {
+	struct fs *fs = pending->fs;
+
 	sandbox_unref(pending->sb);
 	free(pending);
+	fs_settle(fs);
 }
 
 static void answer(struct pending *pending, const struct error *err)
@@ -126,6 +129,7 @@ static void write_many(struct handle *h, fuse_req_t req, const char *data, size_
 	*pending = (struct pending){.req = req, .fs = h->fs, .sb = h->node.sb, .len = len};
 	if (pending->sb)
 		sandbox_ref(pending->sb);
+	fs_owe(h->fs);
 	if (!fs_may_wait(req, &pending->fork))
 		pending_free(pending);
 	else if (begin(h, data, len, pending, &err) < 0)

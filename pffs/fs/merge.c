@@ -29,8 +29,11 @@ struct pending {
 
 static void pending_free(struct pending *pending)
 {
+	struct fs *fs = pending->fs;
+
 	sandbox_unref(pending->sb);
 	free(pending);
+	fs_settle(fs);
 }
 
 static void merged(void *ctx, const struct error *err)
@@ -80,6 +83,7 @@ static void write_merge(struct handle *h, fuse_req_t req, const char *data, size
 	}
 	*pending = (struct pending){
 	    .req = req, .fs = h->fs, .sb = sandbox_ref(h->node.sb), .len = len};
+	fs_owe(h->fs);
 	if (!fs_on_interrupt(req, interrupted, pending))
 		pending_free(pending);
 	else if (begin(pending, data, len, &err) < 0)

@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <string.h>
+#include <unistd.h>
 
 #define RUN_MAX 0xffffffu
 
@@ -85,11 +86,28 @@ fuse_ino_t node_ino(const struct node *node)
 {
 	uint64_t serial = node->sb ? node->sb->serial : 0;
 	uint64_t part = of_run(node->kind)	  ? node->run->number & RUN_MAX
-			: of_template(node->kind)  ? node->template + 1
+			: of_template(node->kind) ? node->template + 1
 			: node->kind == KIND_FILE ? node->file->number
 						  : 0;
 
+	if (node->kind == KIND_SANDBOX && serial == node->fs->only)
+		return FUSE_ROOT_ID;
 	return serial << 32 | part << 8 | (uint64_t)node->kind;
+}
+
+/*
+ * A mount of a single sandbox has that and its forks. Who made the mount may have made
+ * it without default_permissions, and is no match for another user's forks.
+ */
+static int check_only(const struct fs *fs, const struct sandbox *sb)
+{
+	const struct sandbox *at = sb;
+
+	while (at && at->serial != fs->only)
+		at = sandbox_of_folder(fs->core, at->folder);
+	if (!at)
+		return -ENOENT;
+	return fs->uid == sb->uid || fs->uid == 0 || fs->uid == getuid() ? 0 : -EACCES;
 }
 
 fuse_ino_t node_ino_of(const struct sandbox *sb, const struct files_node *file)
@@ -115,11 +133,16 @@ static int file_at(struct node *node, unsigned number)
 int node_at(struct fs *fs, fuse_ino_t ino, struct node *node)
 {
 	unsigned kind = ino & 0xff, part = ino >> 8 & RUN_MAX;
+	int r;
 
+	if (fs->only && ino == FUSE_ROOT_ID) {
+		kind = KIND_SANDBOX;
+		ino = fs->only << 32 | kind;
+	}
 	*node = (struct node){.fs = fs, .kind = kind};
 	if (kind < KIND_ROOT || kind >= KIND_COUNT)
 		return -ENOENT;
-	if (of_template(kind)) {
+	if (of_template(kind) && !fs->only) {
 		node->template = part - 1;
 		return templates_has(&fs->core->templates, node->template) ? 0 : -ENOENT;
 	}
@@ -127,6 +150,9 @@ int node_at(struct fs *fs, fuse_ino_t ino, struct node *node)
 		node->sb = sandbox_by_serial(fs->core, ino >> 32);
 	if (node->sb && node->sb->folder == FOLDER_HIDDEN)
 		return -ENOENT;
+	r = fs->only ? check_only(fs, node->sb) : 0;
+	if (r < 0)
+		return r;
 	if ((kind == KIND_FILES || kind == KIND_FILE) && node->sb)
 		return file_at(node, part);
 	if (of_run(kind) && node->sb)

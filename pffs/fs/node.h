@@ -7,7 +7,8 @@
  * the sandbox's serial (32 bits), the run's number or the template's index + 1
  * (24 bits), the kind (8 bits). So no table of inodes is kept, lookup counts
  * mean nothing, and a number is never used for two things, because serials and
- * run numbers are not.
+ * run numbers are not. The root is number 1: KIND_ROOT, or, in a mount of a single
+ * sandbox, that one.
  */
 #pragma once
 
@@ -85,7 +86,11 @@ struct kind_info {
 /** kind_info() - the table's row for @kind. */
 const struct kind_info *kind_info(enum kind kind);
 
-/** node_at() - what @ino stands for. Return: 0, or -ENOENT when that has gone. */
+/**
+ * node_at() - what @ino stands for.
+ * Return: 0, -ENOENT when that has gone, or -EACCES when a mount of a single sandbox may
+ * not show it.
+ */
 int node_at(struct fs *fs, fuse_ino_t ino, struct node *node);
 
 /** node_ino() - the inode number of a node. */

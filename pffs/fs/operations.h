@@ -86,6 +86,9 @@ void fs_setlk(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi,
 	      struct flock *flock, int sleep);
 void fs_flock(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi, int op);
 
+/** fs_locks_free() - the session has ended. */
+void fs_locks_free(struct fs *fs);
+
 /** fs_unlock() - close(2) lets go of an owner's lock. */
 void fs_unlock(struct fs *fs, fuse_ino_t ino, bool posix, uint64_t owner);
 

@@ -49,6 +49,7 @@ static struct pending *pending_new(fuse_req_t req, const struct node *dir)
 		return NULL;
 	}
 	*pending = (struct pending){.req = req, .dir = *dir};
+	fs_owe(dir->fs);
 	if (dir->sb)
 		sandbox_ref(dir->sb);
 	return pending;
@@ -56,8 +57,11 @@ static struct pending *pending_new(fuse_req_t req, const struct node *dir)
 
 static void pending_free(struct pending *pending)
 {
+	struct fs *fs = pending->dir.fs;
+
 	sandbox_unref(pending->dir.sb);
 	free(pending);
+	fs_settle(fs);
 }
 
 static void refuse(struct pending *pending, const struct error *err)

@@ -1,14 +1,21 @@
 # The harness of the mount tests: TAP, deadlines, and sandboxes that go when the test
 # ends. Sourced by each *.t, which is a user's shell session in the directory of the
 # mount. A test that is not under tests/mount/setup puts itself there.
+#
+# A test of files alone, which calls tree, can be run on any directory, natively:
+#   PFFS_TEST_TREE=/tmp/x tests/mount/files-conformance.t
 # shellcheck shell=bash
 set -u
+if [ -n "${PFFS_TEST_TREE:-}" ]; then
+	export PFFS_TEST_MOUNT=$PFFS_TEST_TREE PFFS_TEST_LOG=/dev/null
+fi
 [ -n "${PFFS_TEST_MOUNT:-}${PFFS_TEST_SKIP:-}" ] ||
 	exec "$(dirname "${BASH_SOURCE[0]}")/setup" bash "$0" "$@"
 
 top=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 build=${PFFS_BUILD:-$top}
 wait_limit=${PFFS_TEST_WAIT:-120} # seconds that one wait may take, a boot included
+file_limit=${PFFS_TEST_FILE_LIMIT:-600} # seconds that one test file may take
 tests=0
 failures=0
 sandboxes=()
@@ -28,7 +35,7 @@ skip_all() {
 
 # A test file that hangs for all its deadlines is ended, with all it started.
 if [ -z "${PFFS_TEST_GUARDED:-}" ]; then
-	PFFS_TEST_GUARDED=1 exec timeout -k 20 "${PFFS_TEST_FILE_LIMIT:-600}" bash "$0" "$@"
+	PFFS_TEST_GUARDED=1 exec timeout -k 20 "$file_limit" bash "$0" "$@"
 fi
 unset PFFS_TEST_GUARDED
 
@@ -174,6 +181,38 @@ in_all() {
 # fails_with ERRNO NAME OPERATION ARGUMENT...: see tests/mount/attempt.
 fails_with() {
 	is "$(within "$wait_limit" "$top/tests/mount/attempt" "${@:3}")" "$1" "$2"
+}
+
+# tree: the directory whose files are tested is $tree: a new sandbox's, unless another
+# is asked for. What needs a guest asks `has_guest`.
+# shellcheck disable=SC2034 # it is for who sources this
+tree() {
+	if has_guest; then
+		sandbox demo
+		tree=$PWD/demo/fs/root
+	else
+		tree=$PWD
+	fi
+}
+
+has_guest() {
+	[ -z "${PFFS_TEST_TREE:-}" ]
+}
+
+# take_in COMMAND...: a program that speaks TAP; its tests are ours.
+take_in() {
+	local line status
+	within "$file_limit" "$@" >"$scratch/tap"
+	status=$?
+	while IFS= read -r line; do
+		case $line in
+		"ok "*) pass "${line#* - }" ;;
+		"not ok "*) fail "${line#* - }" ;;
+		esac
+	done <"$scratch/tap"
+	if [ "$status" -gt 1 ] || ! grep -q '^1\.\.' "$scratch/tap"; then
+		fail "${1##*/} ended with $status"
+	fi
 }
 
 # vmctl COMMAND [ARGUMENT...]: ask the vmctl behind the mount.

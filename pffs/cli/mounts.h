@@ -1,0 +1,30 @@
+/*
+ * The mounts of this machine: what is mounted where, and how that ends.
+ */
+#pragma once
+
+#include "util/error.h"
+
+#include <stdbool.h>
+
+/**
+ * mounts_resolve() - find a sandbox.
+ * @sandbox: path of its directory; or its name alone, when there is one mount.
+ * @path:    set to the directory's path, to free().
+ * @mount:   set to the path of the mount that it is in, to free().
+ *
+ * Return: 0 or -errno with @err filled; both are to be freed in any case.
+ */
+int mounts_resolve(const char *sandbox, char **path, char **mount, struct error *err);
+
+/** mounts_at() - is a pffs, or a sandbox of one, mounted at @dir, a resolved path? */
+bool mounts_at(const char *dir);
+
+/**
+ * mounts_unmount() - unmount. Whoever may not do so is helped by fusermount3, as at
+ * mounting.
+ * @flags: of umount2(2): 0 or MNT_DETACH.
+ *
+ * Return: 0 or -errno.
+ */
+int mounts_unmount(const char *dir, int flags);

@@ -1,0 +1,188 @@
+/*
+ * Theory of operation: this process makes the mount, hands its descriptor to the pffs that
+ * has the sandbox (control.h), and has nothing to do with it from then on. What stays of
+ * it waits: for the end of that pffs, when it takes the mount away, which answers
+ * nothing any more, or for the end of the mount.
+ */
+#include "pffs/cli/only.h"
+
+#include "pffs/cli/control.h"
+#include "pffs/cli/mounts.h"
+#include "pffs/core/sandbox.h"
+#include "util/cleanup.h"
+#include "util/io.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+
+#define VALUES_MAX	65536 /* bytes of a file of KEY VALUE lines */
+#define SENTENCE_MAX	512
+#define ANSWER_LIMIT_MS 10000
+
+/* The value of a KEY VALUE line in a file of a directory, to free(); NULL with @err. */
+static char *value_of(const char *dir, const char *file, const char *key, struct error *err)
+{
+	cleanup_free char *path = NULL, *text = NULL;
+	size_t len, key_len = strlen(key);
+	char *line, *rest;
+
+	if (asprintf(&path, "%s/%s", dir, file) < 0) {
+		path = NULL;
+		error_set(err, ENOMEM, "cannot read %s", file);
+		return NULL;
+	}
+	rest = text = io_read_file(path, VALUES_MAX, &len, err);
+	while (rest && (line = strsep(&rest, "\n")))
+		if (strncmp(line, key, key_len) == 0 && line[key_len] == ' ')
+			return strdup(line + key_len + 1);
+	if (text)
+		error_say(err, EINVAL, "%s says nothing of %s", path, key);
+	return NULL;
+}
+
+/* Mount with nobody to serve it. Return: the descriptor of /dev/fuse, or -errno. */
+static int make_mount(const struct only_options *options, struct error *err)
+{
+	static const struct fuse_lowlevel_ops nothing;
+	struct fuse_args args = FUSE_ARGS_INIT(0, NULL);
+	struct fuse_session *session = NULL;
+	int fd = -1, r = fuse_opt_add_arg(&args, "pffs");
+
+	r |= fuse_opt_add_arg(&args, FS_MOUNT_OPTIONS "fsname=pffs-only");
+	if (options->allow_other)
+		r |= fuse_opt_add_arg(&args, "-oallow_other");
+	if (r == 0)
+		session = fuse_session_new(&args, &nothing, sizeof(nothing), NULL);
+	fuse_opt_free_args(&args);
+	if (session && fuse_session_mount(session, options->dir) == 0)
+		fd = fcntl(fuse_session_fd(session), F_DUPFD_CLOEXEC, 0);
+	if (session)
+		fuse_session_destroy(session);
+	return fd >= 0 ? fd
+		       : error_say(err, EIO,
+				   "cannot mount at %s: `pffs doctor` says what is missing",
+				   options->dir);
+}
+
+static int send_mount(int control, int fd, const char *id)
+{
+	union {
+		struct cmsghdr align;
+		char space[CMSG_SPACE(sizeof(int))];
+	} rights = {.space = {0}};
+	struct iovec iov = {.iov_base = (void *)(uintptr_t)id, .iov_len = strlen(id)};
+	struct msghdr message = {.msg_iov = &iov,
+				 .msg_iovlen = 1,
+				 .msg_control = &rights,
+				 .msg_controllen = sizeof(rights)};
+	struct cmsghdr *header = CMSG_FIRSTHDR(&message);
+
+	header->cmsg_level = SOL_SOCKET;
+	header->cmsg_type = SCM_RIGHTS;
+	header->cmsg_len = CMSG_LEN(sizeof(int));
+	memcpy(CMSG_DATA(header), &fd, sizeof(fd));
+	return sendmsg(control, &message, MSG_NOSIGNAL) < 0 ? -errno : 0;
+}
+
+static int hand_over(int control, int fd, const char *id, struct error *err)
+{
+	struct pollfd answer = {.fd = control, .events = POLLIN};
+	char sentence[SENTENCE_MAX + 1];
+	ssize_t n;
+
+	if (send_mount(control, fd, id) < 0 || poll(&answer, 1, ANSWER_LIMIT_MS) != 1 ||
+	    (n = recv(control, sentence, SENTENCE_MAX, 0)) <= 0)
+		return error_say(err, EIO, "the pffs of this mount does not answer");
+	sentence[n] = '\0';
+	return sentence[0] == '+' ? 0 : error_say(err, EACCES, "%s", sentence + 1);
+}
+
+/* The signals that end this process end the mount. Return: a signalfd, or -1. */
+static int hold_signals(void)
+{
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGHUP);
+	sigprocmask(SIG_BLOCK, &set, NULL);
+	return signalfd(-1, &set, SFD_CLOEXEC);
+}
+
+static void wait_for_end(int control, const char *dir)
+{
+	cleanup_close int signals = hold_signals();
+	struct pollfd fds[] = {{.fd = control, .events = POLLIN},
+			       {.fd = signals, .events = POLLIN}};
+	struct stat st;
+
+	while (poll(fds, 2, -1) < 0 && errno == EINTR)
+		;
+	/* Somebody else's mount may be there by now. */
+	if (fds[1].revents || (stat(dir, &st) < 0 && errno == ENOTCONN))
+		mounts_unmount(dir, MNT_DETACH);
+}
+
+static int to_background(void)
+{
+	cleanup_close int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+	pid_t pid = fork();
+
+	if (pid != 0)
+		return pid < 0 ? -errno : 1;
+	setsid();
+	if (chdir("/") < 0 || null < 0 || dup2(null, 0) < 0 || dup2(null, 1) < 0 ||
+	    dup2(null, 2) < 0)
+		_exit(1);
+	return 0;
+}
+
+/* Return: 1 in the process that the user started, when another one stays. */
+static int stay(const struct only_options *options, int control)
+{
+	int r = options->foreground ? 0 : to_background();
+
+	if (r != 0)
+		return r;
+	wait_for_end(control, options->dir);
+	if (!options->foreground)
+		_exit(0);
+	return 0;
+}
+
+int only_mount(const struct only_options *options, struct error *err)
+{
+	cleanup_free char *path = NULL, *mount = NULL, *name = NULL, *id = NULL;
+	cleanup_close int control = -1, fd = -1;
+	int r = mounts_resolve(options->sandbox, &path, &mount, err);
+
+	if (r < 0)
+		return r;
+	id = value_of(path, "status", "id", err);
+	name = id ? value_of(mount, "host", "control", err) : NULL;
+	if (!name)
+		return err->code;
+	control = control_connect(name, err);
+	if (control < 0)
+		return control;
+	fd = make_mount(options, err);
+	if (fd < 0)
+		return fd;
+	r = hand_over(control, fd, id, err);
+	close(steal_fd(&fd));
+	if (r < 0) {
+		mounts_unmount(options->dir, MNT_DETACH);
+		return r;
+	}
+	fprintf(stderr, "pffs: %s is mounted at %s\n", path, options->dir);
+	r = stay(options, control);
+	return r < 0 ? error_set(err, -r, "cannot go to the background") : 0;
+}
