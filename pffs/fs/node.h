@@ -70,9 +70,9 @@ struct files_node;
 struct node {
 	struct fs *fs;
 	enum kind kind;
-	struct sandbox *sb; /* NULL where the kind belongs to none */
-	struct run *run;    /* likewise */
-	size_t template;    /* likewise */
+	struct sandbox *sb;	 /* NULL where the kind belongs to none */
+	struct run *run;	 /* likewise */
+	size_t template;	 /* likewise */
 	struct files_node *file; /* likewise: of KIND_FILES and KIND_FILE */
 };
 
