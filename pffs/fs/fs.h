@@ -11,7 +11,8 @@
 #include <stdbool.h>
 #include <sys/types.h>
 
-#define FS_IO_MAX (1u << 20) /* bytes of one read or write */
+#define FS_IO_MAX	  (1u << 20) /* bytes of one read or write */
+#define FS_READ_AHEAD_KIB 4096u	     /* what the kernel is asked to read ahead */
 
 /* With these a mount is made, and a name for what is mounted. No program in a guest's
  * files has power here, and no device. */
@@ -22,6 +23,7 @@ struct fs {
 	struct loop *loop;
 	struct loop_source source;
 	struct fuse_session *session;
+
 	struct link open;		     /* struct handle */
 	struct link guest_files, guest_dirs; /* open likewise */
 	bool shared;   /* other users may make sandboxes of their own */
@@ -52,6 +54,9 @@ struct fs_options {
  */
 int fs_mount(struct fs *fs, struct core *core, const struct fs_options *options,
 	     struct error *err);
+
+/** fs_read_ahead() - have the kernel read so far ahead on a mount, if we may. */
+void fs_read_ahead(const char *mountpoint, unsigned kib);
 
 /** fs_unmount() - unmount if it is still mounted, free the session. */
 void fs_unmount(struct fs *fs);
