@@ -64,8 +64,6 @@ static void have_read(void *ctx, const struct files_reply *reply)
 
 	if (reply->error)
 		fail(fetch, reply->error);
-	else if (!reply->data_len)
-		finish(fetch, NULL);
 	else if (reply->data_len > fetch->limit - fetch->bytes.len)
 		fail(fetch, EFBIG);
 	else if (buf_append(&fetch->bytes, reply->data, reply->data_len) < 0)
@@ -98,8 +96,8 @@ static void begin(struct sandbox *sb, const struct files_request *request, uint6
 		done(ctx, NULL, &err);
 		return;
 	}
-	*fetch = (struct fetch){
-	    .sb = sandbox_ref(sb), .limit = limit, .done = done, .ctx = ctx};
+	*fetch =
+	    (struct fetch){.sb = sandbox_ref(sb), .limit = limit, .done = done, .ctx = ctx};
 	ask(fetch, request, have_opened);
 }
 

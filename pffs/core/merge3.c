@@ -32,7 +32,8 @@ static bool is_untouched(const struct tree_state *a, const struct tree_state *b)
 
 static enum relation compare_bytes(const struct buf *a, const struct buf *b)
 {
-	return a->len == b->len && (!a->len || memcmp(buf_peek(a), buf_peek(b), a->len) == 0)
+	return a->len == b->len &&
+		       (!a->len || memcmp(buf_peek(a), buf_peek(b), a->len) == 0)
 		   ? SAME
 		   : DIFFERENT;
 }
@@ -183,7 +184,7 @@ static void have_merged(struct merge3_item *item)
 static int merge_content(struct merge3_item *item, enum merge3_favour favour)
 {
 	int r = type(&item->result) == S_IFREG && are_text(item) ? merge_text(item, favour)
-								  : -EINVAL;
+								 : -EINVAL;
 
 	if (r == -ENOMEM)
 		return r;
@@ -213,8 +214,10 @@ static bool want_contents(struct merge3_item *item)
 static int decide_alike(struct merge3_item *item, enum merge3_favour favour)
 {
 	bool added = !item->state[MERGE3_BASE].mode;
-	enum relation tb = added ? DIFFERENT : relate_content(item, MERGE3_THEIRS, MERGE3_BASE);
-	enum relation ob = added ? DIFFERENT : relate_content(item, MERGE3_OURS, MERGE3_BASE);
+	enum relation tb =
+	    added ? DIFFERENT : relate_content(item, MERGE3_THEIRS, MERGE3_BASE);
+	enum relation ob =
+	    added ? DIFFERENT : relate_content(item, MERGE3_OURS, MERGE3_BASE);
 	enum relation ot = relate_content(item, MERGE3_OURS, MERGE3_THEIRS);
 	bool content_clashes = tb != SAME && ob != SAME && ot != SAME;
 
@@ -232,9 +235,8 @@ static int decide_alike(struct merge3_item *item, enum merge3_favour favour)
 		item->verdict = MERGE3_TAKE;
 	}
 	if (added) /* so that the attributes are those of the side that is favoured */
-		item->state[MERGE3_BASE] = item->state[favour == MERGE3_FAVOUR_OURS
-							   ? MERGE3_THEIRS
-							   : MERGE3_OURS];
+		item->state[MERGE3_BASE] =
+		    item->state[favour == MERGE3_FAVOUR_OURS ? MERGE3_THEIRS : MERGE3_OURS];
 	if (added && favour == MERGE3_FAVOUR_NONE &&
 	    !same_attributes(&item->state[MERGE3_OURS], &item->state[MERGE3_THEIRS]))
 		clash(item, favour, "both made it, with another mode or owner");
@@ -391,8 +393,8 @@ static bool something_stays_inside(const struct merge3 *merge, const char *dir)
 /* A directory that is to go stays as long as something does in it. */
 static void check_directory(const struct merge3 *merge, struct merge3_item *item)
 {
-	if (type(&item->state[MERGE3_OURS]) != S_IFDIR ||
-	    type(&item->result) == S_IFDIR || !something_stays_inside(merge, item->path))
+	if (type(&item->state[MERGE3_OURS]) != S_IFDIR || type(&item->result) == S_IFDIR ||
+	    !something_stays_inside(merge, item->path))
 		return;
 	if (!item->result.mode) {
 		keep(item);

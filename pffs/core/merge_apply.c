@@ -310,7 +310,8 @@ static void plan(struct apply *apply)
 	add_step(apply, &look, NULL, NULL);
 	for (size_t i = changes->count; i > 0; i--)
 		if (goes_first(&changes->list[i - 1]))
-			add_step(apply, is_dir(&changes->list[i - 1].before) ? &rmdir : &unlink,
+			add_step(apply,
+				 is_dir(&changes->list[i - 1].before) ? &rmdir : &unlink,
 				 changes->list[i - 1].path, NULL);
 	for (size_t i = 0; i < changes->count; i++)
 		place(apply, &changes->list[i]);

@@ -24,7 +24,7 @@ struct merge_files {
 	bool begun; /* @merge3 is of the fork */
 	struct merge3 merge3;
 	size_t item;		/* that wants contents */
-	enum merge3_side side; /* whose is being read */
+	enum merge3_side side;	/* whose is being read */
 	struct changes changes; /* of all forks so far */
 	struct loop_timer next; /* takes the next step */
 	void (*step)(struct merge_files *merge);
@@ -85,7 +85,8 @@ static void print_conflicts(FILE *out, const struct merge_files *merge)
 	}
 }
 
-static void print_report(FILE *out, const struct merge_files *merge, const struct error *err)
+static void print_report(FILE *out, const struct merge_files *merge,
+			 const struct error *err)
 {
 	fputs("merge files", out);
 	for (size_t i = 0; i < merge->count; i++)
@@ -407,7 +408,7 @@ static int add_fork(struct merge_files *merge, const char *name, struct error *e
 	struct sandbox *fork = merge_find_fork(merge->sb, name, err);
 	int r = fork ? check_fork(merge->sb, fork, err) : err->code;
 
-	if (r == 0)
+	if (r == 0 && merge->forks)
 		merge->forks[merge->count++] = sandbox_ref(fork);
 	return r;
 }
