@@ -6,10 +6,13 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#define TREE_LIMIT (256u << 20) /* bytes of a tree: of some two million files */
+
 struct fetch {
 	struct sandbox *sb; /* reference */
 	uint32_t handle;
-	uint64_t limit;
+	uint64_t offset, limit;
+	bool part; /* limit is where to stop */
 	struct buf bytes;
 	fetch_fn *done;
 	void *ctx;
@@ -51,7 +54,7 @@ static void read_on(struct fetch *fetch)
 	const struct files_request request = {
 	    .op = FILES_READ,
 	    .handle = fetch->handle,
-	    .offset = fetch->bytes.len,
+	    .offset = fetch->offset + fetch->bytes.len,
 	    .size = FILES_IO_MAX,
 	};
 
@@ -64,11 +67,14 @@ static void have_read(void *ctx, const struct files_reply *reply)
 
 	if (reply->error)
 		fail(fetch, reply->error);
+	else if (!reply->data_len)
+		finish(fetch, NULL);
 	else if (reply->data_len > fetch->limit - fetch->bytes.len)
 		fail(fetch, EFBIG);
 	else if (buf_append(&fetch->bytes, reply->data, reply->data_len) < 0)
 		fail(fetch, ENOMEM);
-	else if (reply->data_len < FILES_IO_MAX)
+	else if (reply->data_len < FILES_IO_MAX ||
+		 (fetch->part && fetch->bytes.len == fetch->limit))
 		finish(fetch, NULL);
 	else
 		read_on(fetch);
@@ -85,8 +91,8 @@ static void have_opened(void *ctx, const struct files_reply *reply)
 		read_on(fetch);
 }
 
-static void begin(struct sandbox *sb, const struct files_request *request, uint64_t limit,
-		  fetch_fn *done, void *ctx)
+static void begin(struct sandbox *sb, const struct files_request *request,
+		  const struct fetch *kind, fetch_fn *done, void *ctx)
 {
 	struct fetch *fetch = malloc(sizeof(*fetch));
 	struct error err;
@@ -96,8 +102,10 @@ static void begin(struct sandbox *sb, const struct files_request *request, uint6
 		done(ctx, NULL, &err);
 		return;
 	}
-	*fetch =
-	    (struct fetch){.sb = sandbox_ref(sb), .limit = limit, .done = done, .ctx = ctx};
+	*fetch = *kind;
+	fetch->sb = sandbox_ref(sb);
+	fetch->done = done;
+	fetch->ctx = ctx;
 	ask(fetch, request, have_opened);
 }
 
@@ -107,7 +115,17 @@ void fetch_file(struct sandbox *sb, const char *path, uint64_t limit, fetch_fn *
 	const struct files_request request = {
 	    .op = FILES_OPEN, .flags = FILES_O_READ, .path = path};
 
-	begin(sb, &request, limit, done, ctx);
+	begin(sb, &request, &(struct fetch){.limit = limit}, done, ctx);
+}
+
+void fetch_part(struct sandbox *sb, const char *path, uint64_t offset, uint64_t size,
+		fetch_fn *done, void *ctx)
+{
+	const struct files_request request = {
+	    .op = FILES_OPEN, .flags = FILES_O_READ, .path = path};
+	const struct fetch kind = {.offset = offset, .limit = size, .part = true};
+
+	begin(sb, &request, &kind, done, ctx);
 }
 
 struct tree_fetch {
@@ -131,9 +149,9 @@ static void have_tree(void *ctx, struct buf *bytes, const struct error *failed)
 	}
 }
 
-void fetch_tree(struct sandbox *sb, fetch_tree_fn *done, void *ctx)
+static void begin_tree(struct sandbox *sb, uint32_t flags, fetch_tree_fn *done, void *ctx)
 {
-	const struct files_request request = {.op = FILES_TREE};
+	const struct files_request request = {.op = FILES_TREE, .flags = flags};
 	struct tree_fetch *fetch = malloc(sizeof(*fetch));
 	struct error err;
 
@@ -143,5 +161,15 @@ void fetch_tree(struct sandbox *sb, fetch_tree_fn *done, void *ctx)
 		return;
 	}
 	*fetch = (struct tree_fetch){.done = done, .ctx = ctx};
-	begin(sb, &request, TREE_MAX, have_tree, fetch);
+	begin(sb, &request, &(struct fetch){.limit = TREE_LIMIT}, have_tree, fetch);
+}
+
+void fetch_tree(struct sandbox *sb, fetch_tree_fn *done, void *ctx)
+{
+	begin_tree(sb, 0, done, ctx);
+}
+
+void fetch_image(struct sandbox *sb, fetch_tree_fn *done, void *ctx)
+{
+	begin_tree(sb, FILES_IMAGE, done, ctx);
 }

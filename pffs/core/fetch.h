@@ -21,5 +21,12 @@ typedef void fetch_tree_fn(void *ctx, struct tree *tree, const struct error *err
 void fetch_file(struct sandbox *sb, const char *path, uint64_t limit, fetch_fn *done,
 		void *ctx);
 
+/** fetch_part() - likewise at most @size bytes from @offset on; less only at the end. */
+void fetch_part(struct sandbox *sb, const char *path, uint64_t offset, uint64_t size,
+		fetch_fn *done, void *ctx);
+
 /** fetch_tree() - how the files of @sb differ from its image's. @done as above. */
 void fetch_tree(struct sandbox *sb, fetch_tree_fn *done, void *ctx);
+
+/** fetch_image() - likewise all files of the image of @sb. */
+void fetch_image(struct sandbox *sb, fetch_tree_fn *done, void *ctx);
