@@ -150,7 +150,8 @@ static _Noreturn void be_child(struct flat *flat, const struct kvm_state *state)
 
 	round->begun = io_monotonic_ns();
 	calls_record(&round->child);
-	if (machine_part(&flat->machine, state, flat->agent[0], &err) < 0)
+	if (machine_part(&flat->machine, flat->agent[0], &err) < 0 ||
+	    machine_enter(&flat->machine, state, &err) < 0)
 		fail(&err);
 	flat_report(flat);
 	round->parted = io_monotonic_ns();

@@ -12,7 +12,8 @@
 struct fork {
 	struct request *request;
 	struct link children; /* struct vmproc, by its sibling, in order of @names */
-	json_t *names;
+	json_t *names; /* the twin's is the last */
+	bool twin;
 	int *fds;	       /* VMPROC_FDS per name; -1 when the process has them */
 	unsigned count;	       /* of names */
 	unsigned asked;	       /* names that the parent's process has been told */
@@ -78,13 +79,18 @@ static json_t *describe(const struct vmproc *child)
 static void finish(struct fork *fork)
 {
 	struct client *client = fork->request->client;
-	json_t *vms = json_array();
+	json_t *vms = json_array(), *twin = NULL;
 	struct vmproc *child;
 
 	list_for_each (child, &fork->children, struct vmproc, sibling)
 		json_array_append_new(vms, describe(child));
+	if (fork->twin) {
+		twin = json_incref(json_array_get(vms, fork->count - 1));
+		json_array_remove(vms, fork->count - 1);
+	}
 	reply(client, fork->request->seq,
-	      json_pack("{s:o, s:I}", "vms", vms, "pause_usec", fork->pause_usec));
+	      json_pack("{s:o, s:o*, s:I}", "vms", vms, "twin", twin, "pause_usec",
+			fork->pause_usec));
 	list_for_each (child, &fork->children, struct vmproc, sibling) {
 		list_del(&child->sibling);
 		child->making = NULL;
@@ -152,9 +158,9 @@ static int ask(struct fork *fork, uint64_t agent_in, struct error *err)
 		json_array_append(names, json_array_get(fork->names, fork->asked + i));
 	fork->asked += count;
 	return request_ask(fork->request,
-			   json_pack("{s:s, s:o, s:I, s:b}", "op", "fork", "names", names,
-				     "agent_in", (json_int_t)agent_in, "more",
-				     count < left),
+			   json_pack("{s:s, s:o, s:I, s:b, s:b}", "op", "fork", "names",
+				     names, "agent_in", (json_int_t)agent_in, "more",
+				     count < left, "unborn", fork->twin && count == left),
 			   fds, count * VMPROC_FDS, err);
 }
 
@@ -178,22 +184,25 @@ static int prepare(struct fork *fork, struct error *err)
 }
 
 static struct fork *fork_new(struct client *client, json_t *seq, struct vmproc *parent,
-			     json_t *names)
+			     json_t *names, const char *twin)
 {
 	struct fork *fork = calloc(1, sizeof(*fork));
-	size_t fds = json_array_size(names) * VMPROC_FDS;
+	size_t count = json_array_size(names) + (twin ? 1 : 0), fds = count * VMPROC_FDS;
 
 	if (!fork)
 		return NULL;
 	*fork = (struct fork){
 	    .request = request_new(client, seq, parent, REQUEST_FORK),
-	    .names = json_incref(names),
+	    .names = json_copy(names),
+	    .twin = twin,
 	    .fds = malloc(fds * sizeof(*fork->fds)),
-	    .count = (unsigned)json_array_size(names),
+	    .count = (unsigned)count,
 	    .pids = json_array(),
 	    .agent_out = -1,
 	};
 	list_init(&fork->children);
+	if (twin)
+		json_array_append_new(fork->names, json_string(twin));
 	for (size_t i = 0; i < fds && fork->fds; i++)
 		fork->fds[i] = -1;
 	if (fork->request)
@@ -212,14 +221,15 @@ static void fork_free(struct fork *fork)
 }
 
 int fork_begin(struct client *client, json_t *seq, struct vmproc *parent, json_t *names,
-	       struct error *err)
+	       const char *twin, struct error *err)
 {
 	int r = check_parent(client, parent, err);
-	struct fork *fork = r < 0 ? NULL : fork_new(client, seq, parent, names);
+	struct fork *fork = r < 0 ? NULL : fork_new(client, seq, parent, names, twin);
 
 	if (r < 0)
 		return r;
-	if (!fork || !fork->fds || !fork->pids || !fork->request)
+	if (!fork || !fork->fds || !fork->pids || !fork->request ||
+	    json_array_size(fork->names) != fork->count)
 		r = error_set(err, ENOMEM, "cannot fork a VM");
 	if (!r)
 		r = prepare(fork, err);

@@ -31,11 +31,12 @@ struct vmproc;
  * fork_begin() - fork @parent for @client, the owner of its channel.
  * @seq:   of the client's request, which is answered later.
  * @names: an array of at least one string.
+ * @twin:  NULL, or the name of one more, which stands still until it is told to resume.
  *
  * Return: 0 or -errno with @err filled.
  */
 int fork_begin(struct client *client, json_t *seq, struct vmproc *parent, json_t *names,
-	       struct error *err);
+	       const char *twin, struct error *err);
 
 /**
  * fork_errno() - what a client is told of @errnum: whatever is short is short like

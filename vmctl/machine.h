@@ -81,11 +81,18 @@ int machine_seal(struct machine *m, struct kvm_state *state, struct error *err);
 
 /**
  * machine_part() - in a process that fork(2) has made of a sealed one: give up what
- * belongs to the other and become a machine of its own, which does not run yet.
- * @state:    as machine_seal() filled it.
+ * belongs to the other.
  * @agent_fd: the agent's stream from now on; its source is being watched.
  *
  * Return: 0, or -errno with @err filled; then the process is to end.
  */
-int machine_part(struct machine *m, const struct kvm_state *state, int agent_fd,
-		 struct error *err);
+int machine_part(struct machine *m, int agent_fd, struct error *err);
+
+/**
+ * machine_enter() - after machine_part(), now or later: make a machine of what there
+ * is, which does not run yet.
+ * @state: as machine_seal() filled it.
+ *
+ * Return: as machine_part().
+ */
+int machine_enter(struct machine *m, const struct kvm_state *state, struct error *err);

@@ -26,17 +26,18 @@ static int wake_devices(struct machine *m, struct error *err)
 	return r;
 }
 
-int machine_part(struct machine *m, const struct kvm_state *state, int agent_fd,
-		 struct error *err)
+int machine_part(struct machine *m, int agent_fd, struct error *err)
 {
-	int r;
-
 	vcpus_abandon(&m->vcpus);
 	kvm_vm_abandon(&m->kvm);
 	virtio_console_part(&m->console, agent_fd);
-	r = disk_part(&m->upper, err);
-	if (!r)
-		r = kvm_vm_init(&m->kvm, &m->mem, err);
+	return disk_part(&m->upper, err);
+}
+
+int machine_enter(struct machine *m, const struct kvm_state *state, struct error *err)
+{
+	int r = kvm_vm_init(&m->kvm, &m->mem, err);
+
 	if (!r)
 		r = vcpus_restore(&m->vcpus, &m->kvm, state, err);
 	return r ? r : wake_devices(m, err);

@@ -275,10 +275,16 @@ static int op_fork(struct call *call)
 {
 	struct vmproc *vm = get_vm(call);
 	json_t *names = vm ? get_names(call) : NULL;
+	const char *twin = NULL;
 
+	if (names && json_object_get(call->fields, "twin")) {
+		twin = get_string(call, "twin");
+		if (!twin || check_name(call, twin) < 0)
+			return call->err.code;
+	}
 	if (!names)
 		return call->err.code;
-	return fork_begin(call->client, call->seq, vm, names, &call->err);
+	return fork_begin(call->client, call->seq, vm, names, twin, &call->err);
 }
 
 static int op_stat(struct call *call)

@@ -90,12 +90,18 @@ static void send_answer(json_t *reply, json_t *seq)
 	say(reply);
 }
 
-static json_t *parked(bool park)
+static json_t *park(void)
 {
-	if (park)
-		vm_fork_park(&vm.fork);
-	else
-		vm_fork_resume(&vm.fork);
+	vm_fork_park(&vm.fork);
+	return json_object();
+}
+
+static json_t *resume(void)
+{
+	struct error err;
+
+	if (vm_fork_resume(&vm.fork, &err) < 0)
+		end(err.text, -err.code);
 	return json_object();
 }
 
@@ -114,9 +120,9 @@ static void answer(json_t *request, struct vm_fork_fds *fds)
 	else if (op && strcmp(op, "stat") == 0)
 		reply = vm_stat(&vm.machine);
 	else if (op && strcmp(op, "park") == 0)
-		reply = parked(true);
+		reply = park();
 	else if (op && strcmp(op, "resume") == 0)
-		reply = parked(false);
+		reply = resume();
 	else
 		reply = json_pack("{s:s, s:i}", "error", "there is no such operation",
 				  "errno", EINVAL);

@@ -264,22 +264,32 @@ static int check_order(const struct vm_fork *fork, json_t *request,
 	return 0;
 }
 
+static void refuse(const struct vm_fork *fork, json_t *request, struct vm_fork_fds *fds,
+		   const struct error *err)
+{
+	fork->ops->answer(json_pack("{s:s, s:i}", "error", err->text, "errno", -err->code),
+			  json_object_get(request, "seq"));
+	close_fds(fds);
+}
+
 void vm_fork_order(struct vm_fork *fork, json_t *request, struct vm_fork_fds *fds)
 {
 	json_t *names = json_object_get(request, "names");
 	json_int_t agent_in = 0;
 	struct error err;
 
+	if (fork->unborn) {
+		error_say(&err, EBUSY, "the VM stands still, and has never run");
+		refuse(fork, request, fds, &err);
+		return;
+	}
 	if (json_is_array(names) && !json_array_size(names)) {
 		close_fds(fds);
 		cancel(fork, json_object_get(request, "seq"));
 		return;
 	}
 	if (check_order(fork, request, fds, &agent_in, &err) < 0) {
-		fork->ops->answer(
-		    json_pack("{s:s, s:i}", "error", err.text, "errno", -err.code),
-		    json_object_get(request, "seq"));
-		close_fds(fds);
+		refuse(fork, request, fds, &err);
 		if (!fork->order) {
 			hold(fork, false);
 			run_on(fork);
@@ -299,12 +309,29 @@ void vm_fork_park(struct vm_fork *fork)
 	fork->parked = true;
 }
 
-void vm_fork_resume(struct vm_fork *fork)
+/* What the broker has for the agent goes to the guest before its first instruction. */
+static int give_birth(struct vm_fork *fork, struct error *err)
+{
+	int r = machine_enter(fork->machine, &fork->state, err);
+
+	if (!r)
+		r = machine_agent_ready(fork->machine, err);
+	if (!r)
+		r = vcpus_start(&fork->machine->vcpus, err);
+	fork->unborn = false;
+	hold(fork, false);
+	return r;
+}
+
+int vm_fork_resume(struct vm_fork *fork, struct error *err)
 {
 	if (!fork->parked)
-		return;
+		return 0;
 	fork->parked = false;
+	if (fork->unborn)
+		return give_birth(fork, err);
 	run_on(fork);
+	return 0;
 }
 
 /* Nobody else is needed to open the gate: the broker's end is that of the child. */
@@ -330,21 +357,31 @@ void vm_fork_take_fds(struct vm_fork *fork, int control_fd, int agent_fd)
 	const int *mine = fork->fds.fd + (size_t)fork->child_index * VM_FORK_FDS;
 	json_t *names = json_object_get(fork->order, "names");
 	const char *name = json_string_value(json_array_get(names, fork->child_index));
+	bool last = fork->child_index + 1 == json_array_size(names);
 
 	setsid();
 	dup2(mine[0], control_fd);
 	dup2(mine[1], agent_fd);
 	close_fds(&fork->fds);
 	prctl(PR_SET_NAME, name ? name : "");
+	fork->unborn = last && json_is_true(json_object_get(fork->order, "unborn"));
 	json_decref(fork->order);
 	fork->order = NULL;
-	fork->parked = fork->held = fork->saved = false;
+	fork->parked = fork->unborn;
+	fork->held = fork->saved = false;
 	wait_at_gate(fork, control_fd);
 }
 
 int vm_fork_part(struct vm_fork *fork, int agent_fd, struct error *err)
 {
-	int r = machine_part(fork->machine, &fork->state, agent_fd, err);
+	int r = machine_part(fork->machine, agent_fd, err);
 
+	if (fork->unborn) {
+		fork->held = true;
+		fork->ops->hold(true);
+		return r;
+	}
+	if (!r)
+		r = machine_enter(fork->machine, &fork->state, err);
 	return r ? r : vcpus_start(&fork->machine->vcpus, err);
 }

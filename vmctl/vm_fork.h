@@ -22,6 +22,10 @@
  * {"op":"park"} keeps the vCPUs parked until {"op":"resume"}. A parked VM can be
  * forked too, and what KVM knows of it is read for its first child alone.
  *
+ * With "unborn" the last child of an order is a VM that stands still from the start: it
+ * has no VM of KVM and no vCPUs before it is told to resume. Until then bytes for its
+ * agent wait in their socket, so that the guest has them when it begins.
+ *
  * In the child the event loop ends: it is that of the parent. vm_fork_part() makes
  * the process a VM of its own, for which the caller then runs a new loop. Only the
  * main thread is there after fork(2); the other threads were parked, so they held
@@ -59,6 +63,7 @@ struct vm_fork {
 	struct loop_timer look; /* armed while a fork waits for its guest, or @held */
 	struct kvm_state state; /* of the machine, while @saved */
 	bool parked;		/* until it is told to resume */
+	bool unborn;		/* parked, and has never run */
 	bool held;		/* until the rest of a fork has been ordered */
 	bool saved;
 	unsigned child_index; /* which one of the order */
@@ -84,15 +89,18 @@ void vm_fork_order(struct vm_fork *fork, json_t *request, struct vm_fork_fds *fd
 /** vm_fork_park() - park the vCPUs until vm_fork_resume(). */
 void vm_fork_park(struct vm_fork *fork);
 
-/** vm_fork_resume() - let the vCPUs run on; no-op when they do. */
-void vm_fork_resume(struct vm_fork *fork);
+/**
+ * vm_fork_resume() - let the vCPUs run on; no-op when they do.
+ * Return: 0, or -errno with @err filled; then the process is to end.
+ */
+int vm_fork_resume(struct vm_fork *fork, struct error *err);
 
 /** vm_fork_take_fds() - in the child: put its sockets where the VM has its own. */
 void vm_fork_take_fds(struct vm_fork *fork, int control_fd, int agent_fd);
 
 /**
  * vm_fork_part() - in the child, when its sockets are watched: become a machine of
- * its own, and run.
+ * its own, and run, unless it is to be unborn.
  * Return: 0, or -errno with @err filled; then the process is to end.
  */
 int vm_fork_part(struct vm_fork *fork, int agent_fd, struct error *err);

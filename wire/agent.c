@@ -70,7 +70,7 @@ static int finish(const struct cursor *c, const char *what, struct error *err)
 
 int agent_put_wake(struct buf *out, const struct agent_wake *wake)
 {
-	uint8_t payload[2 + 8 + AGENT_ENTROPY + 4 + AGENT_NAME_MAX + 4 + AGENT_ID_MAX];
+	uint8_t payload[2 + 8 + AGENT_ENTROPY + 4 + AGENT_NAME_MAX + 4 + AGENT_ID_MAX + 1];
 	struct cursor c = cursor_into(payload, sizeof(payload));
 
 	cursor_put_u16(&c, wake->epoch);
@@ -78,6 +78,7 @@ int agent_put_wake(struct buf *out, const struct agent_wake *wake)
 	cursor_put_raw(&c, wake->entropy, AGENT_ENTROPY);
 	cursor_put_bytes(&c, wake->hostname, strlen(wake->hostname));
 	cursor_put_bytes(&c, wake->id, strlen(wake->id));
+	cursor_put_u8(&c, wake->frozen);
 	if (c.overflow)
 		return -EMSGSIZE;
 	return agent_put(out, wake->epoch, 0, AGENT_WAKE, payload,
@@ -97,6 +98,9 @@ int agent_get_wake(const struct agent_frame *frame, struct agent_wake *wake,
 		memcpy(wake->entropy, entropy, AGENT_ENTROPY);
 	cursor_get_string(&c, wake->hostname, sizeof(wake->hostname));
 	cursor_get_string(&c, wake->id, sizeof(wake->id));
+	wake->frozen = cursor_get_u8(&c);
+	if (wake->frozen > 1)
+		c.overflow = true;
 	return finish(&c, "wake", err);
 }
 

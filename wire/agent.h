@@ -18,7 +18,8 @@
  *
  * Frames carry the epoch of their sender. An epoch begins with AGENT_WAKE, which
  * also tells a forked machine who it is now; AGENT_AWAKE says that it has become
- * that: identity, clock, and fresh entropy for everything that has a generator.
+ * that: identity, clock, and fresh entropy for everything that has a generator. A
+ * machine whose files alone are of use is told to stop what runs in it instead.
  *
  * AGENT_CHANGES frames follow a run's exit, with its stream, and end by one entry that
  * says so; then its stream id is free for good. AGENT_FIGURE frames come before it.
@@ -105,6 +106,7 @@ struct agent_wake {
 	uint8_t entropy[AGENT_ENTROPY]; /* for the guest kernel's generator */
 	char hostname[AGENT_NAME_MAX + 1];
 	char id[AGENT_ID_MAX + 1]; /* "sbx_" and 32 hex digits */
+	uint8_t frozen; /* 1: stop all processes, and become nobody else */
 };
 
 struct agent_run {

@@ -1,10 +1,12 @@
 #include "guest/agent/group.h"
 
+#include "guest/agent/log.h"
 #include "util/cleanup.h"
 #include "util/io.h"
 
 #include <ctype.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -79,6 +81,28 @@ static bool group_write(const struct group *group, const char *file, const char 
 void group_freeze(const struct group *group, bool on)
 {
 	group_write(group, "cgroup.freeze", on ? "1" : "0");
+}
+
+static void freeze_group(const char *name)
+{
+	char path[sizeof(CGROUPS) + NAME_MAX + sizeof("/cgroup.freeze")];
+	cleanup_close int fd = -1;
+
+	snprintf(path, sizeof(path), CGROUPS "/%s/cgroup.freeze", name);
+	fd = open(path, O_WRONLY | O_CLOEXEC);
+	if (fd < 0 || io_write_all(fd, "1", 1) < 0)
+		log_say("cannot stop the processes of %s", name);
+}
+
+/* A cgroup that a process made inside one of ours stops with it. */
+void groups_freeze(void)
+{
+	cleanup_closedir DIR *dir = have_cgroups ? opendir(CGROUPS) : NULL;
+	struct dirent *entry;
+
+	while (dir && (entry = readdir(dir)))
+		if (entry->d_type == DT_DIR && entry->d_name[0] != '.')
+			freeze_group(entry->d_name);
 }
 
 void group_kill(const struct group *group)

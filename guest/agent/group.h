@@ -55,6 +55,9 @@ bool group_is_empty(const struct group *group);
 /** group_kill() - SIGKILL to every process of @group. */
 void group_kill(const struct group *group);
 
+/** groups_freeze() - stop the processes of all groups, for good. */
+void groups_freeze(void);
+
 /** group_freeze() - stop (or let go on) all of a cgroup; no-op for a session. */
 void group_freeze(const struct group *group, bool on);
 

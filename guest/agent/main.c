@@ -27,6 +27,20 @@
 
 static struct agent agent;
 
+/* A machine that is to stop everything does so before anything else. */
+static void apply(const struct agent_wake *wake)
+{
+	if (wake->frozen)
+		groups_freeze();
+	files_wake(&agent.files);
+	if (wake->frozen) {
+		port_send(&agent.port, 0, AGENT_AWAKE, NULL, 0);
+	} else {
+		wake_apply(wake);
+		repl_reseed(&agent.repl);
+	}
+}
+
 static void on_frame(struct port *port, const struct agent_frame *frame)
 {
 	struct agent_wake wake;
@@ -42,9 +56,7 @@ static void on_frame(struct port *port, const struct agent_frame *frame)
 		log_say("%s", err.text);
 	} else {
 		port->epoch = wake.epoch;
-		files_wake(&agent.files);
-		wake_apply(&wake);
-		repl_reseed(&agent.repl);
+		apply(&wake);
 	}
 }
 

@@ -2,6 +2,7 @@
 
 #include "pffs/core/files.h"
 #include "pffs/core/guest.h"
+#include "pffs/core/twin.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -20,6 +21,7 @@
 struct fork {
 	struct link link;	    /* on parent->forks until vmctl has answered */
 	struct sandbox *parent;	    /* reference */
+	struct twin *twin;	    /* their fork point, or NULL: the template's image */
 	struct loop_timer patience; /* while the guest has not taken what it was sent */
 	bool early;
 	bool asked;    /* vmctl has been */
@@ -49,6 +51,8 @@ static void release(struct fork *fork)
 	loop_timer_cancel(&fork->patience);
 	for (size_t i = 0; i < fork->count; i++)
 		sandbox_unref(fork->children[i]);
+	if (fork->twin)
+		twin_discard(fork->twin);
 	sandbox_unref(fork->parent);
 	free(fork);
 }
@@ -144,6 +148,13 @@ static void succeed(struct fork *fork)
 
 static void patience_ends(struct loop_timer *timer);
 
+/* Of an image everybody knows what was in it. */
+static bool needs_twin(const struct sandbox *parent)
+{
+	return parent->folder != FOLDER_HIDDEN ||
+	       parent->core->templates.list[parent->template].made;
+}
+
 static struct fork *fork_new(struct sandbox *parent, const struct fork_order *order)
 {
 	struct fork *fork =
@@ -151,6 +162,11 @@ static struct fork *fork_new(struct sandbox *parent, const struct fork_order *or
 
 	if (!fork)
 		return NULL;
+	fork->twin = needs_twin(parent) ? twin_new(parent) : NULL;
+	if (needs_twin(parent) && !fork->twin) {
+		free(fork);
+		return NULL;
+	}
 	fork->parent = sandbox_ref(parent);
 	fork->early = order->early;
 	loop_timer_init(&fork->patience, patience_ends);
@@ -279,10 +295,21 @@ static void adopt(const struct fork *fork, struct sandbox *child, uint32_t vm, i
 	child->epoch = parent->epoch;
 	child->heard = parent->heard;
 	sandbox_adopt_vm(child, vm, pid, WAKE_MS(fork->count));
+	if (fork->twin)
+		twin_hold(fork->twin, child);
 	if (copy_runs(parent, child) < 0)
 		sandbox_die(child, "no memory for the runs of the fork");
 	else
 		guest_wake(child);
+}
+
+static void give_twin_vm(const struct fork *fork, const json_t *made)
+{
+	uint32_t vm = (uint32_t)json_integer_value(json_object_get(made, "vm"));
+	int pid = (int)json_integer_value(json_object_get(made, "pid"));
+
+	if (fork->twin)
+		twin_adopt(fork->twin, fork->parent, vm, pid);
 }
 
 /* Child @i has a VM now, if anybody still wants it. */
@@ -309,6 +336,7 @@ static void take_reply(struct fork *fork, const json_t *reply)
 
 	fork->pause_usec = json_integer_value(json_object_get(reply, "pause_usec"));
 	fork->answered = false; /* stays until all VMs are given */
+	give_twin_vm(fork, json_object_get(reply, "twin"));
 	for (size_t i = 0; i < fork->count; i++)
 		give_vm(fork, i, json_array_get(vms, i));
 	fork->answered = true;
@@ -328,7 +356,8 @@ static void answered(void *ctx, json_t *reply, const struct error *failed)
 	struct error err = {.code = -EPROTO, .text = "vmctl's reply lacks a VM"};
 
 	list_del(&fork->link);
-	if (json_array_size(json_object_get(reply, "vms")) == fork->count) {
+	if (json_array_size(json_object_get(reply, "vms")) == fork->count &&
+	    !fork->twin == !json_object_get(reply, "twin")) {
 		take_reply(fork, reply);
 	} else {
 		fork->answered = true;
@@ -345,8 +374,9 @@ static json_t *request(const struct fork *fork)
 
 	for (size_t i = 0; i < fork->count; i++)
 		json_array_append_new(names, json_string(fork->children[i]->name));
-	return json_pack("{s:s, s:I, s:o}", "op", "fork", "vm",
-			 (json_int_t)fork->parent->vm, "names", names);
+	return json_pack("{s:s, s:I, s:o, s:s*}", "op", "fork", "vm",
+			 (json_int_t)fork->parent->vm, "names", names, "twin",
+			 fork->twin ? twin_name(fork->twin) : NULL);
 }
 
 static struct fork *first(const struct sandbox *parent)

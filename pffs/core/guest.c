@@ -4,6 +4,7 @@
 #include "pffs/core/fork.h"
 #include "pffs/core/merge.h"
 #include "pffs/core/template.h"
+#include "pffs/core/twin.h"
 #include "util/io.h"
 
 #include <errno.h>
@@ -210,10 +211,11 @@ void guest_resume(struct sandbox *sb)
 	files_next(sb);
 }
 
-void guest_wake_as(struct sandbox *sb, const struct sandbox *who)
+static void send_wake(struct sandbox *sb, const struct sandbox *who, bool frozen)
 {
 	struct agent_wake wake = {.epoch = (uint16_t)(sb->epoch + 1),
-				  .realtime_ns = io_realtime_ns()};
+				  .realtime_ns = io_realtime_ns(),
+				  .frozen = frozen};
 
 	if (getrandom(wake.entropy, sizeof(wake.entropy), 0) != sizeof(wake.entropy)) {
 		sandbox_die(sb, "the host has no entropy for the guest");
@@ -225,6 +227,16 @@ void guest_wake_as(struct sandbox *sb, const struct sandbox *who)
 	files_epoch_changed(sb);
 	agent_put_wake(&sb->channel.out, &wake);
 	vmm_flush(&sb->channel);
+}
+
+void guest_wake_as(struct sandbox *sb, const struct sandbox *who)
+{
+	send_wake(sb, who, false);
+}
+
+void guest_wake_frozen(struct sandbox *sb)
+{
+	send_wake(sb, sb, true);
 }
 
 void guest_wake(struct sandbox *sb)
@@ -250,6 +262,7 @@ static void handle_awake(struct sandbox *sb)
 	sb->state = SANDBOX_READY;
 	loop_timer_cancel(&sb->limit);
 	fork_settled(sb);
+	twin_awake(sb);
 }
 
 /* READY comes once, from a machine that has booted, which is a template's; AWAKE may be

@@ -4,6 +4,7 @@
 #include "pffs/core/fork.h"
 #include "pffs/core/guest.h"
 #include "pffs/core/merge.h"
+#include "pffs/core/twin.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -297,6 +298,7 @@ void sandbox_die(struct sandbox *sb, const char *reason)
 	sandbox_event(sb, "dead", json_pack("{s:s}", "reason", reason));
 	fork_settled(sb);
 	merge_ended(sb);
+	twin_ended(sb);
 }
 
 static void channel_dead(struct channel *channel, const char *reason)
@@ -407,6 +409,7 @@ void sandbox_hide(struct sandbox *sb)
 
 	list_for_each (run, &sb->runs, struct run, link)
 		let_go(sb, run);
+	twin_drop(sb);
 	sb->last_number = 0;
 	sb->folder = FOLDER_HIDDEN;
 	sb->core->sandbox_count--;
@@ -430,6 +433,8 @@ void sandbox_destroy(struct sandbox *sb)
 	sandbox_event(sb, "destroyed", NULL);
 	fork_settled(sb);
 	merge_ended(sb);
+	twin_ended(sb);
+	twin_drop(sb);
 	sandbox_unref(sb);
 }
 

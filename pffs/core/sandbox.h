@@ -70,6 +70,8 @@ struct sandbox {
 	unsigned fork_number;	 /* the newest that a fork got for a name */
 	struct link forks;	 /* struct fork: those that vmctl has not made yet */
 	struct fork *birth;	 /* the fork that makes it, until it has woken */
+	struct twin *base;	 /* its fork point, see twin.h; or NULL */
+	struct twin *twin;	 /* that this is the machine of; or NULL */
 	struct merge *merge;	 /* that it takes part in; see merge.h */
 	char *merge_report;	 /* of the last merge into it; or NULL */
 	struct loop_timer limit; /* until ready; later: until a killed run has ended */

@@ -158,6 +158,7 @@ static void wake_comes_back(void)
 
 	for (size_t i = 0; i < AGENT_ENTROPY; i++)
 		wake.entropy[i] = (uint8_t)(i * 3);
+	wake.frozen = 1;
 	strcpy(wake.hostname, "demo");
 	strcpy(wake.id, "sbx_0123456789abcdef0123456789abcdef");
 	is_int(agent_put_wake(&b, &wake), 0, "wake: written");
@@ -167,6 +168,7 @@ static void wake_comes_back(void)
 	is_mem(d.wake.entropy, wake.entropy, AGENT_ENTROPY, "wake: entropy");
 	is_str(d.wake.hostname, "demo", "wake: hostname");
 	is_str(d.wake.id, wake.id, "wake: id");
+	is_int(d.wake.frozen, 1, "wake: frozen");
 }
 
 static void names_of_full_length_fit(void)

@@ -109,11 +109,11 @@ class Agent:
     def send(self, type_, stream=0, payload=b""):
         self.port.sendall(HEADER.pack(len(payload), stream, type_, 0, 7) + payload)
 
-    def send_wake(self, epoch):
+    def send_wake(self, epoch, frozen=False):
         wake = struct.pack("<HQ64s", epoch, time.time_ns(), os.urandom(64))
         for text in (b"demo", b"sbx_" + b"0" * 32):
             wake += struct.pack("<I", len(text)) + text
-        self.send(WAKE, 0, wake)
+        self.send(WAKE, 0, wake + bytes([frozen]))
 
     def wake(self, epoch):
         count = self.seen.count(AWAKE)

@@ -8,7 +8,10 @@
 #include "pffs/core/guest.h"
 #include "pffs/core/template.h"
 
-#define PARENT 5u
+#define PARENT	   5u
+#define FIRST_TWIN 100u /* VM of a fork point */
+
+static unsigned twins; /* that vmctl made */
 
 /* What a fork's end was told with. */
 static struct {
@@ -43,7 +46,7 @@ static struct sandbox *child(const struct sandbox *parent, const char *name)
 	return sandbox_find(&core, FOLDER_FORKS(parent->serial), name);
 }
 
-/* Answer the newest request by VMs @first, @first + 1, ... */
+/* Answer the newest request by VMs @first, @first + 1, ... and the twin it asks for. */
 static void answer_vms(unsigned first, unsigned count)
 {
 	json_t *vms = json_array(), *reply;
@@ -54,6 +57,10 @@ static void answer_vms(unsigned first, unsigned count)
 		    vms, json_pack("{s:i, s:i}", "vm", (int)(first + i), "pid", 1));
 	reply = json_pack("{s:O, s:o, s:i}", "seq", json_object_get(asked, "seq"), "vms",
 			  vms, "pause_usec", 250);
+	if (json_object_get(asked, "twin"))
+		json_object_set_new(
+		    reply, "twin",
+		    json_pack("{s:i, s:i}", "vm", (int)(FIRST_TWIN + twins++), "pid", 1));
 	text = json_dumps(reply, 0);
 	send_control(text);
 	free(text);

@@ -157,6 +157,37 @@ def test_parked(server):
     assert "error" not in fork(client, parent, "child")
 
 
+def kvm_files(pid):
+    links = (os.readlink(f"/proc/{pid}/fd/{fd}") for fd in os.listdir(f"/proc/{pid}/fd"))
+    return sorted(link for link in links if "kvm-v" in link)
+
+
+def test_twin(server):
+    "one more child stands still from the start, and runs when it is told to"
+    client = server.client()
+    parent = boot(client, vcpus=2)
+    reply = client.request("fork", vm=parent["vm"], names=["a", "b"], twin="point")
+    assert "error" not in reply and len(reply["vms"]) == 2, reply
+    twin = reply["twin"]
+    assert [vm["name"] for vm in client.request("list")["vms"]] == ["parent", "a", "b", "point"]
+    assert kvm_files(parent["pid"]) and kvm_files(reply["vms"][1]["pid"])
+    assert not kvm_files(twin["pid"]), "it has no machine yet"
+    assert len(os.listdir(f"/proc/{twin['pid']}/task")) == 1, "nor vCPUs"
+    assert GREETING in log(client, twin["vm"])
+    assert client.request("stat", vm=twin["vm"])["memory_private"] < 4 << 20
+    assert fork(client, twin["vm"], "no")["errno"] == 16, "it cannot be forked: EBUSY"
+    assert "error" not in client.request("park", vm=twin["vm"])
+    for _ in range(2):
+        assert "error" not in client.request("resume", vm=twin["vm"])
+        assert len(kvm_files(twin["pid"])) == len(kvm_files(parent["pid"]))
+        assert "error" not in client.request("park", vm=twin["vm"])
+    destroy(client, [parent] + reply["vms"])
+    assert "error" not in fork(client, twin["vm"], "child"), "it lives when all others have gone"
+    alone = client.request("fork", vm=twin["vm"], names=["c"] * 126, twin="last")
+    assert len(alone["vms"]) == 126, alone
+    destroy(client, [alone["twin"], twin] + alone["vms"])
+
+
 def refused(server, client, parent, count, sentence):
     """The fork fails for lack of something, and leaves nothing half made."""
     fds, processes = (server.fds(), open_files(parent["pid"])), server.processes()

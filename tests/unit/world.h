@@ -13,7 +13,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define CHANNELS    16
+#define CHANNELS    128
 #define TEMPLATE_VM 4u
 
 static struct loop loop;

@@ -99,7 +99,7 @@ class Guest:
         self.epoch = epoch
         name, ident = b"host%d" % self.vm, b"sbx_" + b"%032x" % self.vm
         self.send(WAKE, 0, struct.pack("<HQ", epoch, time.time_ns()) + os.urandom(64) +
-                  struct.pack("<I", len(name)) + name + struct.pack("<I", len(ident)) + ident)
+                  struct.pack("<I", len(name)) + name + struct.pack("<I", len(ident)) + ident + b"\0")
         wakes = self.awake + 1
         self.wait(lambda: self.awake == wakes)
 
