@@ -24,6 +24,7 @@ struct frame {
 };
 
 struct guest_dir {
+	struct link open;		 /* on fs->guest_dirs */
 	struct sandbox *sb;		 /* reference */
 	struct files_node *node;	 /* reference */
 	struct files_listing *complete;	 /* all of it; or NULL, and: */
@@ -85,6 +86,7 @@ static const struct buf *entries_of(const struct guest_dir *dir)
 
 static void close_dir(struct guest_dir *dir)
 {
+	list_del(&dir->open);
 	let_go(dir);
 	files_node_unref(dir->node);
 	sandbox_unref(dir->sb);
@@ -101,8 +103,17 @@ void guest_opendir(fuse_req_t req, const struct node *node, struct fuse_file_inf
 	}
 	dir->sb = sandbox_ref(node->sb);
 	dir->node = files_node_ref(node->file);
+	list_add_before(&node->fs->guest_dirs, &dir->open);
 	fi->fh = (uintptr_t)dir;
 	if (fuse_reply_open(req, fi) == -ENOENT)
+		close_dir(dir);
+}
+
+void guest_dirs_close(struct fs *fs)
+{
+	struct guest_dir *dir;
+
+	list_for_each (dir, &fs->guest_dirs, struct guest_dir, open)
 		close_dir(dir);
 }
 
