@@ -142,8 +142,7 @@ static ssize_t add_entries(fuse_req_t req, struct guest_dir *dir, char *to, size
 			   bool *more)
 {
 	const struct buf *entries = entries_of(dir);
-	struct cursor c =
-	    cursor_over(buf_peek(entries) + dir->at, entries->len - dir->at);
+	struct cursor c = cursor_over(buf_peek(entries) + dir->at, entries->len - dir->at);
 	struct files_entry entry;
 	size_t used = 0, len;
 	struct stat st;
@@ -208,8 +207,8 @@ static void gather(struct guest_dir *dir, const struct files_reply *reply)
 {
 	struct cursor c = cursor_over(reply->data, reply->data_len);
 	struct files_entry entry;
-	int r = reply->watch < 0 || (dir->watch >= 0 && dir->watch != reply->watch) ? -EIO
-										   : 1;
+	int r =
+	    reply->watch < 0 || (dir->watch >= 0 && dir->watch != reply->watch) ? -EIO : 1;
 
 	if (!dir->gathering)
 		return;

@@ -161,8 +161,8 @@ static struct guest_file *take_file(struct ask *ask, struct files_node *node,
 static struct fuse_file_info file_info(const struct ask *ask, struct guest_file *file,
 				       const struct files_attr *attr)
 {
-	bool appends = (ask->request.flags & (FILES_O_APPEND | FILES_O_READ)) ==
-		       FILES_O_APPEND;
+	bool appends =
+	    (ask->request.flags & (FILES_O_APPEND | FILES_O_READ)) == FILES_O_APPEND;
 	struct fuse_file_info fi = {.fh = (uintptr_t)file};
 
 	fi.keep_cache = keep_cache(&file->node->content, attr);
@@ -267,8 +267,7 @@ static void have_read(struct ask *ask, const struct files_reply *reply)
 	fuse_reply_buf(ask->req, ask->data, len);
 }
 
-void guest_read(fuse_req_t req, size_t size, off_t offset,
-		struct fuse_file_info *fi)
+void guest_read(fuse_req_t req, size_t size, off_t offset, struct fuse_file_info *fi)
 {
 	struct ask *ask = ask_file(req, fi, FILES_READ);
 
@@ -314,8 +313,7 @@ void guest_flush(fuse_req_t req, struct fuse_file_info *fi)
 	ask_go(ask, flushed);
 }
 
-void guest_fsync(fuse_req_t req, int datasync,
-		 struct fuse_file_info *fi)
+void guest_fsync(fuse_req_t req, int datasync, struct fuse_file_info *fi)
 {
 	struct ask *ask = ask_file(req, fi, FILES_FSYNC);
 
@@ -357,8 +355,7 @@ static void sought(struct ask *ask, const struct files_reply *reply)
 		fuse_reply_lseek(ask->req, (off_t)reply->value);
 }
 
-void guest_lseek(fuse_req_t req, off_t offset, int whence,
-		 struct fuse_file_info *fi)
+void guest_lseek(fuse_req_t req, off_t offset, int whence, struct fuse_file_info *fi)
 {
 	struct ask *ask = ask_file(req, fi, FILES_SEEK);
 
@@ -369,8 +366,8 @@ void guest_lseek(fuse_req_t req, off_t offset, int whence,
 	ask_go(ask, sought);
 }
 
-void guest_fallocate(fuse_req_t req, int mode, off_t offset,
-		     off_t size, struct fuse_file_info *fi)
+void guest_fallocate(fuse_req_t req, int mode, off_t offset, off_t size,
+		     struct fuse_file_info *fi)
 {
 	struct ask *ask = ask_file(req, fi, FILES_FALLOCATE);
 

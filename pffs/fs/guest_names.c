@@ -87,9 +87,8 @@ void guest_lookup(fuse_req_t req, const struct node *dir, const char *name)
 {
 	struct files_node *node = files_node_find(dir->file, name);
 	struct files_attr attr;
-	enum files_known known = has_writes(node)
-				     ? FILES_UNKNOWN
-				     : files_cache_lookup(dir->file, name, &attr);
+	enum files_known known =
+	    has_writes(node) ? FILES_UNKNOWN : files_cache_lookup(dir->file, name, &attr);
 	struct ask *ask;
 
 	if (dir->sb->state == SANDBOX_DEAD) {

@@ -18,11 +18,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define UNWRITTEN_MAX	(4u << 20)
-#define WRITES_AT_ONCE	8u
+#define UNWRITTEN_MAX  (4u << 20)
+#define WRITES_AT_ONCE 8u
 
 struct writing {
-	struct link link; /* on node->writes */
+	struct link link;	 /* on node->writes */
 	struct guest_file *file; /* reference */
 	struct files_call *call; /* in flight, or NULL */
 	uint64_t offset;
