@@ -70,6 +70,7 @@ static void render_readme(const struct node *node, FILE *out)
 	    "like\n"
 	    "demo. Many at once: echo 5 > demo/forks/.n, or echo a b c > demo/forks/.n\n"
 	    "echo x > demo/merge makes demo what its fork x has become; x goes.\n"
+	    "echo files x y > demo/merge merges what x and y changed in their files.\n"
 	    "mv demo/forks/x x keeps it, mv demo templates/NAME makes a template of one.\n"
 	    "What is different: cat demo/changes demo/diff/x demo/diff/x.patch (ls demo/diff)\n"
 	    "Another template: mkdir templates/python-datasci/forks/demo2 (np, pd, plt "
