@@ -2,7 +2,8 @@
 
 The agent starts it with a socket as descriptor 3 and hands it one run at a time:
 a message "run N" with four descriptors (stdin, stdout, stderr, code). It answers
-"started" when an interrupt would reach the code, and "done CODE" at its end, with
+"started" when an interrupt would reach the code, "figure" with the descriptor of a PNG
+for each figure that was drawn, and "done CODE" at its end, with
 " alone" behind when nothing of the user's can run before the next run.
 
 Theory of operation
@@ -163,6 +164,56 @@ class Streams:
                 pass
 
 
+class Figures:
+    """What pyplot has drawn, shown or left open, as PNGs for the host.
+
+    pyplot is not imported for this, but met when the code imports it.
+    """
+
+    def __init__(self, send):
+        self.send = send
+        self.pyplot = None
+
+    def find_spec(self, name, path=None, target=None):
+        """A finder of sys.meta_path that lets others find pyplot, and takes note."""
+        if name != "matplotlib.pyplot":
+            return None
+        for finder in sys.meta_path:
+            spec = None if finder is self else finder.find_spec(name, path, target)
+            if spec is not None:
+                break
+        else:
+            return None
+        execute = spec.loader.exec_module
+
+        def met(module):
+            execute(module)
+            self.meet(module)
+
+        spec.loader.exec_module = met
+        return spec
+
+    def meet(self, module):
+        def show(*_args, **_kwargs):
+            self.show()
+
+        module.show = show  # pyplot gives it a signature, which a method cannot have
+        self.pyplot = module
+
+    def show(self):
+        """In place of pyplot.show(), and at the end of a run."""
+        if self.pyplot is None:
+            return
+        for number in self.pyplot.get_fignums():
+            figure = self.pyplot.figure(number)
+            png = io.BytesIO()
+            try:
+                figure.savefig(png, format="png")
+            finally:
+                self.pyplot.close(figure)
+            self.send(png.getbuffer())
+
+
 class Repl:
     def __init__(self, sock):
         self.sock = sock
@@ -171,6 +222,7 @@ class Repl:
         self.busy = False  # with a run: no other can be among the messages
         self.streams = Streams()
         self.sources = Sources()
+        self.figures = Figures(self.send_figure)
         self.flags = ALLOW_TOP_LEVEL_AWAIT
         self.loop = None  # the event loop of top-level await
         self.main = types.ModuleType("__main__")
@@ -240,7 +292,8 @@ class Repl:
         except BaseException as error:
             self.interrupts.armed = False
             return self.report(error.with_traceback(None))
-        return self.report(self.attempt(self.execute, code))
+        code = self.report(self.attempt(self.execute, code))
+        return self.report(self.attempt(self.figures.show)) or code
 
     # Ends of runs
 
@@ -335,6 +388,17 @@ class Repl:
             return ""
         return " alone"
 
+    def send_figure(self, png):
+        if os.getpid() != self.pid:
+            return
+        fd = os.memfd_create("figure")
+        try:
+            with open(fd, "wb", closefd=False) as file:
+                file.write(png)
+            socket.send_fds(self.sock, [b"figure"], [fd])
+        finally:
+            os.close(fd)
+
     def say(self, word):
         self.sock.send(word.encode())
 
@@ -379,6 +443,7 @@ class Repl:
         os.register_at_fork(after_in_child=self.sock.close)
         self.interrupts.install()
         self.streams.install()
+        sys.meta_path.insert(0, self.figures)
         self.startup()
         self.streams.flush()
         if os.getpid() != self.pid:

@@ -42,6 +42,8 @@
 #define AGENT_CODE_MAX	   (16u << 20)	/* bytes of code in one run */
 #define AGENT_STDIN_WINDOW (64u << 10)	/* bytes of stdin on the way at most */
 #define AGENT_ENTROPY	   64		/* bytes of fresh entropy in AGENT_WAKE */
+#define AGENT_FIGURES	   64		/* of one run */
+#define AGENT_FIGURE_MAX   (16u << 20)	/* bytes of one figure */
 #define AGENT_NAME_MAX	   64
 #define AGENT_ID_MAX	   40
 

@@ -4,6 +4,7 @@
  * Agent and REPL talk over a socket that keeps message boundaries, in words:
  *
  *   agent: "run STREAM" with four descriptors: stdin, stdout, stderr, code
+ *   REPL:  "figure" with a descriptor of a PNG, while it has a run
  *   REPL:  "warm" once, then for each run "started" and "done CODE"; both with
  *          " alone" behind when no Python runs before the next run: there is
  *          neither another thread nor a signal's handler that could
@@ -272,15 +273,45 @@ static void take_word(struct repl *repl, const char *word)
 	}
 }
 
+/* Also the descriptor that came with it: -1 without one. */
+static ssize_t read_word(struct repl *repl, char *word, int *fd)
+{
+	union {
+		struct cmsghdr align;
+		char room[CMSG_SPACE(sizeof(int))];
+	} control = {0};
+	struct iovec iov = {.iov_base = word, .iov_len = WORD_MAX};
+	struct msghdr msg = {
+	    .msg_iov = &iov,
+	    .msg_iovlen = 1,
+	    .msg_control = &control,
+	    .msg_controllen = sizeof(control),
+	};
+	ssize_t n = recvmsg(repl->source.fd, &msg, MSG_CMSG_CLOEXEC);
+	const struct cmsghdr *cmsg = n >= 0 ? CMSG_FIRSTHDR(&msg) : NULL;
+
+	*fd = -1;
+	if (cmsg && cmsg->cmsg_level == SOL_SOCKET && cmsg->cmsg_type == SCM_RIGHTS &&
+	    cmsg->cmsg_len == CMSG_LEN(sizeof(int)))
+		memcpy(fd, CMSG_DATA(cmsg), sizeof(int));
+	return n;
+}
+
 /* Read all that the REPL has said. Return: false when it will say no more. */
 static bool read_words(struct repl *repl)
 {
 	char word[WORD_MAX + 1];
 	ssize_t n;
+	int fd;
 
-	while ((n = recv(repl->source.fd, word, WORD_MAX, 0)) > 0) {
+	while ((n = read_word(repl, word, &fd)) > 0) {
 		word[n] = '\0';
-		take_word(repl, word);
+		if (fd < 0)
+			take_word(repl, word);
+		else if (strcmp(word, "figure") == 0 && repl->run)
+			figures_add(&repl->run->figures, fd);
+		else
+			close(fd);
 	}
 	return n < 0 && (errno == EAGAIN || errno == EINTR);
 }

@@ -72,6 +72,7 @@ static void close_code(struct run *run)
 
 static void run_free(struct run *run)
 {
+	figures_fini(&run->figures);
 	close_code(run);
 	unlink(run->path);
 	group_abandon(run->group);
@@ -94,7 +95,7 @@ static bool is_quiet(const struct agent *agent)
 static void settle(struct run *run)
 {
 	if (run->state == RUN_ENDED && output_is_sent(&run->out) &&
-	    output_is_sent(&run->err)) {
+	    output_is_sent(&run->err) && figures_are_sent(&run->figures)) {
 		port_send_exit(&run->agent->port, run->stream, &run->status);
 		run->state = RUN_LEFT;
 		changes_after(&run->agent->files, run, is_quiet(run->agent));
@@ -265,6 +266,7 @@ static void begin_run(struct agent *agent, const struct agent_frame *frame)
 	feed_init(&run->feed, &agent->port, run->stream);
 	output_init(&run->out, &agent->port, run->stream, AGENT_STDOUT, out_changed);
 	output_init(&run->err, &agent->port, run->stream, AGENT_STDERR, err_changed);
+	figures_init(&run->figures, &agent->port, run->stream);
 	list_add_before(&agent->runs, &run->link);
 	snprintf(run->path, sizeof(run->path), "%s/run-%llu", agent->run_dir,
 		 (unsigned long long)++agent->runs_begun);
@@ -363,6 +365,9 @@ void runs_resume(struct agent *agent)
 	list_for_each (run, &agent->runs, struct run, link) {
 		output_resume(&run->out);
 		output_resume(&run->err);
+		figures_resume(&run->figures);
+		if (run->state == RUN_ENDED)
+			settle(run);
 	}
 }
 

@@ -4,6 +4,7 @@
 #pragma once
 
 #include "guest/agent/feed.h"
+#include "guest/agent/figures.h"
 #include "guest/agent/group.h"
 #include "guest/agent/output.h"
 #include "guest/agent/spawn.h"
@@ -45,6 +46,7 @@ struct run {
 	struct group *group;
 	struct feed feed;
 	struct output out, err;
+	struct figures figures;
 	struct agent_exit status;
 };
 

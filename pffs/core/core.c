@@ -1,6 +1,7 @@
 #include "pffs/core/core.h"
 
 #include "pffs/core/template.h"
+#include "pffs/core/view.h"
 #include "util/io.h"
 
 #include <errno.h>
@@ -32,6 +33,7 @@ int core_init(struct core *core, struct loop *loop, const struct core_options *o
 	    .link_lost = ignore_loss,
 	};
 	list_init(&core->sandboxes);
+	list_init(&core->views);
 	list_init(&core->listings);
 	events_init(&core->events);
 	vmm_init(&core->vmm, loop, broken);
@@ -41,6 +43,7 @@ int core_init(struct core *core, struct loop *loop, const struct core_options *o
 void core_fini(struct core *core)
 {
 	/* Ending one may end others with it: its forks that are being made. */
+	views_fini(core);
 	while (!list_empty(&core->sandboxes))
 		sandbox_destroy(container_of(core->sandboxes.next, struct sandbox, link));
 	vmm_close(&core->vmm);

@@ -28,15 +28,16 @@ struct core {
 	struct events events;
 	struct templates templates;
 	struct link sandboxes;
+	struct link views; /* view.h */
 	unsigned sandbox_count;
-	uint64_t next_serial; /* of sandboxes; never used twice */
-	uint64_t next_order;  /* of runs that joined a queue */
-	uint64_t started_ns;  /* CLOCK_MONOTONIC */
+	uint64_t next_serial;  /* of sandboxes; never used twice */
+	uint64_t next_order;   /* of runs that joined a queue */
+	uint64_t started_ns;   /* CLOCK_MONOTONIC */
 	uint32_t files_stream; /* of the newest request about files */
 	struct link listings;  /* of directories in guests, the newest used last */
 	size_t listed;	       /* bytes in these */
-	char engine[16];      /* "kvm" or "emulated"; empty until vmctl has said so */
-	struct error error;   /* the newest one that belongs to no sandbox */
+	char engine[16];       /* "kvm" or "emulated"; empty until vmctl has said so */
+	struct error error;    /* the newest one that belongs to no sandbox */
 	/* Called when the link to vmctl broke; all sandboxes are dead by then. */
 	void (*link_lost)(struct core *core, const char *reason);
 };

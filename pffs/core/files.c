@@ -5,8 +5,10 @@
 #include "pffs/core/fork.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 
 struct files_call {
 	struct link link; /* on files->waiting or files->flying */
@@ -17,6 +19,11 @@ struct files_call {
 	uint32_t stream; /* 0 until it was sent */
 	bool has_handle; /* it names one */
 	bool opens;	 /* its reply has one */
+	struct lock_call {
+		uint8_t op; /* FILES_SETLK, FILES_FLOCK, or 0 */
+		uint32_t handle;
+		uint64_t owner, offset, size;
+	} lock;
 };
 
 struct files *files_of(struct sandbox *sb)
@@ -54,6 +61,29 @@ static void close_handle(struct sandbox *sb, uint32_t handle)
 	files_request(sb, &request, NULL, NULL, NULL);
 }
 
+static void unlock(struct sandbox *sb, const struct lock_call *lock)
+{
+	const struct files_request request = {
+	    .op = lock->op,
+	    .handle = lock->handle,
+	    .mode = lock->op == FILES_FLOCK ? LOCK_UN : F_UNLCK,
+	    .owner = lock->owner,
+	    .offset = lock->offset,
+	    .size = lock->size,
+	};
+
+	files_request(sb, &request, NULL, NULL, NULL);
+}
+
+/* What the guest gave to nobody: it did so before it heard that nobody waits. */
+static void give_back(struct sandbox *sb, const struct lock_call *lock, uint32_t handle)
+{
+	if (handle)
+		close_handle(sb, handle);
+	if (lock->op)
+		unlock(sb, lock);
+}
+
 /* What a program may be told. ENOSYS would turn the operation off for the whole mount,
  * and the kernel takes nothing above 511. */
 static int shown_errno(int error)
@@ -68,14 +98,15 @@ static void finish(struct files_call *call, struct files_reply *reply)
 	struct sandbox *sb = call->files->sb;
 	files_done_fn *done = call->done;
 	void *ctx = call->ctx;
-	bool unwanted = !done && call->opens && !reply->error && reply->handle;
+	struct lock_call lock = call->lock;
+	uint32_t handle = call->opens ? reply->handle : 0;
 
 	call_free(call);
 	reply->error = shown_errno(reply->error);
-	if (unwanted)
-		close_handle(sb, reply->handle);
-	else if (done)
+	if (done)
 		done(ctx, reply);
+	else if (!reply->error)
+		give_back(sb, &lock, handle);
 }
 
 static void fail(struct files_call *call, int error)
@@ -163,6 +194,10 @@ int files_request(struct sandbox *sb, const struct files_request *request,
 	    .opens = request->op == FILES_OPEN || request->op == FILES_TREE ||
 		     request->flags & FILES_KEEP,
 	};
+	if (done && (request->op == FILES_SETLK || request->op == FILES_FLOCK))
+		call->lock = (struct lock_call){request->op, request->handle,
+						request->owner, request->offset,
+						request->size};
 	list_add_before(&files->waiting, &call->link);
 	r = files_put_request(&call->frame, 0, 0, request);
 	if (r < 0) {

@@ -1,6 +1,7 @@
 #include "pffs/core/files_cache.h"
 
 #include "pffs/core/files_node.h"
+#include "util/io.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -19,6 +20,11 @@ static uint32_t hash(const char *name)
 	for (; *name; name++)
 		h = (h ^ (uint8_t)*name) * 0x01000193u;
 	return h ^ h >> 16;
+}
+
+static uint64_t now_ms(void)
+{
+	return io_monotonic_ns() / 1000000u;
 }
 
 struct files_listing *files_listing_new(void)
@@ -95,12 +101,13 @@ int files_listing_add(struct files_listing *listing, const struct files_entry *e
 {
 	uint8_t room[ENTRY_ROOM];
 	struct cursor c = cursor_into(room, sizeof(room));
-	struct files_entry other;
+	struct files_entry other, kept = *entry;
 	size_t at = listing->entries.len, len;
 	uint32_t *slot;
 	int r = listing->count < ENTRIES_MAX ? grow(listing) : -EFBIG;
 
-	files_put_entry(&c, entry);
+	kept.cookie = now_ms();
+	files_put_entry(&c, &kept);
 	len = sizeof(room) - cursor_left(&c);
 	if (r == 0)
 		r = buf_append(&listing->entries, room, len);
@@ -281,11 +288,12 @@ bool files_cache_self(struct files_node *dir, struct files_attr *attr)
 
 /* inotify tells of a file by the name that was used, and of no change inside a
  * directory. */
-static enum files_known reliable(const struct files_attr *attr)
+static enum files_known reliable(const struct files_entry *entry)
 {
-	if (!attr->mode)
+	if (!entry->attr.mode)
 		return FILES_ABSENT;
-	if (S_ISDIR(attr->mode) || attr->nlink > 1)
+	if (S_ISDIR(entry->attr.mode) || entry->attr.nlink > 1 ||
+	    now_ms() - entry->cookie > FILES_ATTR_MS)
 		return FILES_NAMED;
 	return FILES_PRESENT;
 }
@@ -302,7 +310,7 @@ enum files_known files_cache_lookup(struct files_node *dir, const char *name,
 	if (!listing->slots || !*find_slot(listing, name, &entry))
 		return listing->complete ? FILES_ABSENT : FILES_UNKNOWN;
 	*attr = entry.attr;
-	return reliable(attr);
+	return reliable(&entry);
 }
 
 void files_cache_changed(struct files *files, uint32_t watch)

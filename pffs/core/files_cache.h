@@ -6,7 +6,8 @@
  * when it is complete, a name that is not in it does not exist. All of that is true until
  * the guest names the watch as changed, and is dropped then. Attributes that inotify does
  * not cover are not kept: those of directories inside, but for their types, owners and
- * modes, and those of files with several links.
+ * modes, and those of files with several links. It does not tell either that a file got
+ * another link elsewhere, and so attributes of files count for FILES_ATTR_MS only.
  *
  * Entries are kept as they came, one behind the other, with an index by name. A listing
  * that is complete does not change any more, so that who reads a directory can keep it.
@@ -20,6 +21,7 @@
 
 #define FILES_CACHE_EACH (16u << 20)
 #define FILES_CACHE_ALL	 (128u << 20)
+#define FILES_ATTR_MS	 1000u
 
 struct files_listing {
 	unsigned refs;
@@ -30,7 +32,8 @@ struct files_listing {
 	bool complete;
 	bool has_self;
 	struct files_attr self; /* of the directory */
-	struct buf entries;	/* as files_get_entry() reads them; mode 0: no such name */
+	struct buf entries;	/* as files_get_entry() reads them; mode 0: no such name;
+				   the cookie is when it came, in ms of CLOCK_MONOTONIC */
 	uint32_t count;
 	uint32_t *index; /* 1 + where an entry begins; 0: none */
 	uint32_t slots;	 /* a power of two */

@@ -48,6 +48,7 @@ struct files_node {
 	struct link settle; /* requests that wait for these */
 	struct link full;   /* writers that wait for there to be less of it */
 	size_t unwritten;   /* bytes in @writes */
+	bool locked;	    /* there were POSIX locks, which close(2) lets go of */
 	struct files_content content;
 };
 

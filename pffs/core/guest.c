@@ -308,6 +308,18 @@ static int handle_exit(struct sandbox *sb, const struct agent_frame *frame,
 	return 0;
 }
 
+static int handle_figure(struct sandbox *sb, const struct agent_frame *frame,
+			 struct error *err)
+{
+	struct cursor c = cursor_over(frame->payload, frame->len);
+	uint32_t number = cursor_get_u32(&c);
+
+	if (c.overflow)
+		return error_say(err, EPROTO, "the guest sent a figure without a number");
+	run_figure(sb->current, number, frame->payload + 4, frame->len - 4);
+	return 0;
+}
+
 static int handle_stdin_taken(struct sandbox *sb, const struct agent_frame *frame,
 			      struct error *err)
 {
@@ -370,6 +382,8 @@ static int handle_run_frame(struct sandbox *sb, const struct agent_frame *frame,
 	case AGENT_STDERR:
 		handle_output(sb, RUN_STDERR, frame);
 		return 0;
+	case AGENT_FIGURE:
+		return handle_figure(sb, frame, err);
 	case AGENT_EXIT:
 		return handle_exit(sb, frame, err);
 	case AGENT_STDIN_TAKEN:

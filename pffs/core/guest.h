@@ -15,7 +15,8 @@ void guest_wake(struct sandbox *sb);
 /** guest_wake_as() - tell the machine of @sb that it is @who from now on. */
 void guest_wake_as(struct sandbox *sb, const struct sandbox *who);
 
-/** guest_wake_frozen() - tell a fork point to stop all but its agent, and stay who it is. */
+/** guest_wake_frozen() - tell a fork point to stop all but its agent, and stay who it is.
+ */
 void guest_wake_frozen(struct sandbox *sb);
 
 /** guest_moved() - @sb has got a machine that may be in the middle of a run. */

@@ -57,12 +57,29 @@ struct run *run_new(struct sandbox *sandbox, enum agent_language language, uint3
 	return run;
 }
 
+static int add_figure(struct run *run)
+{
+	struct stream *grown =
+	    reallocarray(run->figures, run->figure_count + 1, sizeof(*grown));
+
+	if (!grown)
+		return -ENOMEM;
+	run->figures = grown;
+	run->figures[run->figure_count++] = STREAM_EMPTY;
+	return 0;
+}
+
 static int share_streams(struct run *to, struct run *from)
 {
 	int r = stream_share(&to->code, &from->code);
 
 	for (int i = 0; i < RUN_STREAMS && r == 0; i++)
 		r = stream_share(&to->streams[i], &from->streams[i]);
+	for (unsigned i = 0; i < from->figure_count && r == 0; i++) {
+		r = add_figure(to);
+		if (r == 0)
+			r = stream_share(&to->figures[i], &from->figures[i]);
+	}
 	return r;
 }
 
@@ -119,6 +136,9 @@ void run_unref(struct run *run)
 	loop_timer_cancel(&run->deadline);
 	for (int i = 0; i < RUN_STREAMS; i++)
 		stream_fini(&run->streams[i]);
+	for (unsigned i = 0; i < run->figure_count; i++)
+		stream_fini(&run->figures[i]);
+	free(run->figures);
 	stream_fini(&run->code);
 	run->feed->run = NULL;
 	feed_unref(run->feed);
@@ -161,6 +181,20 @@ int run_output(struct run *run, enum run_stream which, const void *data, size_t 
 
 	if (r == 0)
 		r = stream_append(&run->streams[RUN_OUTPUT], data, len);
+	watch_notify(&run->watchers);
+	return r;
+}
+
+int run_figure(struct run *run, uint32_t number, const void *data, size_t len)
+{
+	int r = 0;
+
+	if (number < 1 || number > AGENT_FIGURES || number > run->figure_count + 1)
+		return 0;
+	if (number > run->figure_count)
+		r = add_figure(run);
+	if (r == 0 && run->figures[number - 1].size + len <= AGENT_FIGURE_MAX)
+		r = stream_append(&run->figures[number - 1], data, len);
 	watch_notify(&run->watchers);
 	return r;
 }
@@ -231,6 +265,8 @@ void run_end(struct run *run, int exit_code)
 	stream_seal(&run->code);
 	for (int i = 0; i < RUN_STREAMS; i++)
 		stream_seal(&run->streams[i]);
+	for (unsigned i = 0; i < run->figure_count; i++)
+		stream_seal(&run->figures[i]);
 	watch_notify(&run->watchers);
 }
 

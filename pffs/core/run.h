@@ -60,6 +60,8 @@ struct run {
 	char interpreter[128]; /* of AGENT_SCRIPT: what follows #! */
 	struct stream code;
 	struct stream streams[RUN_STREAMS];
+	struct stream *figures; /* PNGs */
+	unsigned figure_count;
 	struct feed *feed;
 	int exit_code; /* valid once ended */
 	bool timed_out, killed;
@@ -98,6 +100,14 @@ void run_complete(struct run *run);
 
 /** run_output() - bytes that came from the guest. Return: 0 or -errno. */
 int run_output(struct run *run, enum run_stream which, const void *data, size_t len);
+
+/**
+ * run_figure() - bytes of a figure.
+ * @number: from 1 on. Of more than AGENT_FIGURES, or beyond AGENT_FIGURE_MAX, nothing is
+ *          kept.
+ * Return: 0 or -errno.
+ */
+int run_figure(struct run *run, uint32_t number, const void *data, size_t len);
 
 /**
  * run_changes() - the payload of an AGENT_CHANGES frame.

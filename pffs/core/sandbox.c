@@ -68,6 +68,7 @@ void sandbox_unref(struct sandbox *sb)
 	files_free(sb);
 	feed_unref(sb->next_feed);
 	free(sb->merge_report);
+	free(sb->diff_paths);
 	free(sb);
 }
 

@@ -19,7 +19,8 @@
 #define SANDBOX_NAME_MAX  64
 #define SANDBOX_ID_LEN	  36   /* "sbx_" and 32 hex digits */
 #define SANDBOX_RUNS_KEPT 1000 /* older runs are forgotten */
-#define EXIT_KILLED	  137  /* 128 + SIGKILL */
+#define DIFF_PATHS_MAX	  65536u
+#define EXIT_KILLED	  137 /* 128 + SIGKILL */
 #define EXIT_TIMEOUT	  124
 
 /*
@@ -82,6 +83,7 @@ struct sandbox {
 	struct run *current;	  /* the one in the guest */
 	struct feed *next_feed;	  /* stdin of the run that comes next */
 	uint64_t exec_timeout_ms; /* 0: none */
+	char *diff_paths;	  /* lines; NULL or empty: all */
 
 	struct files *files; /* files.h; NULL until it is needed */
 };

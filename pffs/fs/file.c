@@ -59,10 +59,12 @@ void fs_write(fuse_req_t req, fuse_ino_t ino, const char *data, size_t size, off
 
 void fs_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
-	if (ino_is_guest(ino))
+	if (ino_is_guest(ino)) {
 		guest_flush(req, fi);
-	else
-		fuse_reply_err(req, 0);
+		return;
+	}
+	fs_unlock(fuse_req_userdata(req), ino, true, fi->lock_owner);
+	fuse_reply_err(req, 0);
 }
 
 void fs_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
@@ -71,6 +73,8 @@ void fs_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 		guest_release(req, fi);
 		return;
 	}
+	if (fi->flock_release)
+		fs_unlock(fuse_req_userdata(req), ino, false, fi->lock_owner);
 	handle_close(fs_handle(fi));
 	fuse_reply_err(req, 0);
 }

@@ -1,5 +1,6 @@
 #include "pffs/fs/fs.h"
 
+#include "pffs/fs/guest.h"
 #include "pffs/fs/operations.h"
 #include "util/io.h"
 #include "wire/files.h"
@@ -51,6 +52,9 @@ static const struct fuse_lowlevel_ops operations = {
     .releasedir = fs_releasedir,
     .statfs = fs_statfs,
     .poll = fs_poll,
+    .getlk = fs_getlk,
+    .setlk = fs_setlk,
+    .flock = fs_flock,
     .getxattr = fs_getxattr,
     .setxattr = fs_setxattr,
     .listxattr = fs_listxattr,
@@ -107,6 +111,10 @@ int fs_mount(struct fs *fs, struct core *core, const struct fs_options *options,
 	fs->loop = core->loop;
 	fs->source = LOOP_SOURCE_NONE;
 	list_init(&fs->open);
+	list_init(&fs->guest_files);
+	list_init(&fs->guest_dirs);
+	list_init(&fs->locks);
+	list_init(&fs->lockers);
 	fs->shared = options->allow_other;
 	fs->only = options->only ? options->only->serial : 0;
 	fs->uid = options->uid;
@@ -147,6 +155,9 @@ void fs_close_all(struct fs *fs)
 
 	list_for_each (h, &fs->open, struct handle, link)
 		handle_close(h);
+	guest_files_close(fs);
+	guest_dirs_close(fs);
+	fs_locks_free(fs);
 }
 
 void fs_owe(struct fs *fs)

@@ -23,6 +23,7 @@ struct fs {
 	struct loop_source source;
 	struct fuse_session *session;
 	struct link open; /* struct handle */
+	struct link guest_files, guest_dirs; /* open likewise */
 	bool shared;	  /* other users may make sandboxes of their own */
 	uint64_t only;	  /* serial of the sandbox that is its root; 0: it has all */
 	uid_t uid;	  /* who mounted */
@@ -31,6 +32,7 @@ struct fs {
 	/* The mount has gone. Called again when nothing is owed any more. */
 	void (*ended)(struct fs *fs);
 	const char *control;	 /* of control.h; NULL in a mount of one sandbox */
+	struct link locks, lockers; /* of locks.c */
 	struct fuse_buf request; /* what libfuse receives into */
 	char scratch[FS_IO_MAX]; /* what a read is gathered in */
 };

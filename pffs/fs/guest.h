@@ -21,6 +21,7 @@
 /* An open file: fi->fh of all in fs/ that is no directory. */
 struct guest_file {
 	struct link link;	 /* on node->opens */
+	struct link open;	 /* on fs->guest_files until it was released */
 	struct sandbox *sb;	 /* reference */
 	struct files_node *node; /* reference */
 	unsigned refs;		 /* the kernel's, asks, writes */
@@ -28,6 +29,7 @@ struct guest_file {
 	uint64_t epoch;		 /* of the handle, as sb->files counts them */
 	uint32_t flags;		 /* FILES_O_* to open it again with */
 	int error;		 /* of a write that was answered long ago: a positive errno */
+	struct buf lockers;	 /* uint64_t: owners of POSIX locks that were taken by it */
 };
 
 struct ask;
@@ -142,6 +144,19 @@ static inline struct guest_file *guest_file(const struct fuse_file_info *fi)
 	return (struct guest_file *)(uintptr_t)fi->fh;
 }
 
+/* guest_lock.c */
+
+/** guest_lock_forget() - close(2) unlocks all of the owner's. */
+void guest_lock_forget(struct guest_file *file, uint64_t owner);
+
+/** guest_lock_release() - the file is closed for good, and all that it locked unlocked. */
+void guest_lock_release(struct guest_file *file);
+
+/* guest_names.c */
+
+/** guest_missed() - what is known of the directory did not answer a question. */
+void guest_missed(struct files_node *dir);
+
 /* guest_write.c */
 
 /** guest_write_hurry() - somebody waits for what was written to @node. */
@@ -174,6 +189,10 @@ void guest_setxattr(fuse_req_t req, const struct node *node, const char *name,
 void guest_listxattr(fuse_req_t req, const struct node *node, size_t size);
 void guest_removexattr(fuse_req_t req, const struct node *node, const char *name);
 
+/** guest_files_close(), guest_dirs_close() - those of a session that has ended. */
+void guest_files_close(struct fs *fs);
+void guest_dirs_close(struct fs *fs);
+
 void guest_opendir(fuse_req_t req, const struct node *node, struct fuse_file_info *fi);
 void guest_readdir(fuse_req_t req, size_t size, off_t offset, struct fuse_file_info *fi);
 void guest_releasedir(fuse_req_t req, struct fuse_file_info *fi);
@@ -190,5 +209,9 @@ void guest_release(fuse_req_t req, struct fuse_file_info *fi);
 void guest_fallocate(fuse_req_t req, int mode, off_t offset, off_t size,
 		     struct fuse_file_info *fi);
 void guest_lseek(fuse_req_t req, off_t offset, int whence, struct fuse_file_info *fi);
+void guest_getlk(fuse_req_t req, struct fuse_file_info *fi, const struct flock *lock);
+void guest_setlk(fuse_req_t req, struct fuse_file_info *fi, const struct flock *lock,
+		 bool wait);
+void guest_flock(fuse_req_t req, struct fuse_file_info *fi, int op);
 void guest_copy(fuse_req_t req, off_t offset, struct fuse_file_info *fi, off_t to_offset,
 		struct fuse_file_info *to_fi, size_t size);

@@ -152,6 +152,8 @@ static int fill(struct ask *ask)
 		r = files_node_path(ask->node, ask->named ? ask->name : NULL,
 				    request->paths);
 		request->path = request->paths;
+		if (r == -ESTALE && ask->named)
+			r = -ENOENT; /* as in any directory that was removed */
 	}
 	if (r == 0 && ask->to) {
 		r = files_node_path(ask->to, ask->to_named ? ask->to_name : NULL, path2);

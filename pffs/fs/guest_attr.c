@@ -48,7 +48,7 @@ static void ask_open_file(fuse_req_t req, const struct node *node)
 	struct ask *ask;
 
 	if (!file) {
-		fuse_reply_err(req, ESTALE);
+		fuse_reply_err(req, node->file->type == S_IFDIR ? ENOENT : ESTALE);
 		return;
 	}
 	ask = ask_new(req, node, FILES_GETATTR);
@@ -87,6 +87,7 @@ static void ask_by_name(fuse_req_t req, const struct node *node)
 
 	if (!ask || !ask_name(ask, node->file->name))
 		return;
+	guest_missed(dir.file);
 	ask->request.flags = FILES_WATCH;
 	ask_after(ask, node->file);
 	ask_go(ask, have_named);

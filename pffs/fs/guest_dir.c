@@ -24,6 +24,7 @@ struct frame {
 };
 
 struct guest_dir {
+	struct link open;		 /* on fs->guest_dirs */
 	struct sandbox *sb;		 /* reference */
 	struct files_node *node;	 /* reference */
 	struct files_listing *complete;	 /* all of it; or NULL, and: */
@@ -85,6 +86,7 @@ static const struct buf *entries_of(const struct guest_dir *dir)
 
 static void close_dir(struct guest_dir *dir)
 {
+	list_del(&dir->open);
 	let_go(dir);
 	files_node_unref(dir->node);
 	sandbox_unref(dir->sb);
@@ -101,8 +103,17 @@ void guest_opendir(fuse_req_t req, const struct node *node, struct fuse_file_inf
 	}
 	dir->sb = sandbox_ref(node->sb);
 	dir->node = files_node_ref(node->file);
+	list_add_before(&node->fs->guest_dirs, &dir->open);
 	fi->fh = (uintptr_t)dir;
 	if (fuse_reply_open(req, fi) == -ENOENT)
+		close_dir(dir);
+}
+
+void guest_dirs_close(struct fs *fs)
+{
+	struct guest_dir *dir;
+
+	list_for_each (dir, &fs->guest_dirs, struct guest_dir, open)
 		close_dir(dir);
 }
 
@@ -131,8 +142,7 @@ static ssize_t add_entries(fuse_req_t req, struct guest_dir *dir, char *to, size
 			   bool *more)
 {
 	const struct buf *entries = entries_of(dir);
-	struct cursor c =
-	    cursor_over(buf_peek(entries) + dir->at, entries->len - dir->at);
+	struct cursor c = cursor_over(buf_peek(entries) + dir->at, entries->len - dir->at);
 	struct files_entry entry;
 	size_t used = 0, len;
 	struct stat st;
@@ -197,8 +207,8 @@ static void gather(struct guest_dir *dir, const struct files_reply *reply)
 {
 	struct cursor c = cursor_over(reply->data, reply->data_len);
 	struct files_entry entry;
-	int r = reply->watch < 0 || (dir->watch >= 0 && dir->watch != reply->watch) ? -EIO
-										   : 1;
+	int r =
+	    reply->watch < 0 || (dir->watch >= 0 && dir->watch != reply->watch) ? -EIO : 1;
 
 	if (!dir->gathering)
 		return;

@@ -34,23 +34,25 @@ void guest_file_unref(struct guest_file *file)
 	if (guest_file_live(file))
 		files_request(file->sb, &request, NULL, NULL, NULL);
 	list_del(&file->link);
+	list_del(&file->open);
+	buf_fini(&file->lockers);
 	files_node_unref(file->node);
 	sandbox_unref(file->sb);
 	free(file);
 }
 
-static struct guest_file *file_new(struct sandbox *sb, struct files_node *node,
-				   uint32_t flags)
+static struct guest_file *file_new(const struct ask *ask, struct files_node *node)
 {
 	struct guest_file *file = calloc(1, sizeof(*file));
 
 	if (!file)
 		return NULL;
-	file->sb = sandbox_ref(sb);
+	file->sb = sandbox_ref(ask->sb);
 	file->node = files_node_ref(node);
 	file->refs = 1;
-	file->flags = flags & ~(FILES_O_CREAT | FILES_O_EXCL | FILES_O_TRUNC);
+	file->flags = ask->request.flags & ~(FILES_O_CREAT | FILES_O_EXCL | FILES_O_TRUNC);
 	list_add_before(&node->opens, &file->link);
+	list_add_before(&ask->fs->guest_files, &file->open);
 	return file;
 }
 
@@ -116,6 +118,19 @@ static bool keep_cache(struct files_content *content, const struct files_attr *a
 	return keep;
 }
 
+/* It may have been changed by a name that is in no directory that we watch. */
+static void learn(struct files_node *node, const struct files_attr *attr)
+{
+	struct files_attr old;
+
+	files_node_learn(node, attr);
+	if (node->parent &&
+	    files_cache_lookup(node->parent, node->name, &old) == FILES_PRESENT &&
+	    (old.size != attr->size || old.mtime_ns != attr->mtime_ns ||
+	     old.ctime_ns != attr->ctime_ns))
+		files_cache_drop(node->parent);
+}
+
 /* The reply to an open: the open file, or NULL with a positive errno. */
 static struct guest_file *take_file(struct ask *ask, struct files_node *node,
 				    const struct files_reply *reply, int *error)
@@ -128,13 +143,13 @@ static struct guest_file *take_file(struct ask *ask, struct files_node *node,
 	if (!*error && (!attr || !S_ISREG(attr->mode) || !reply->handle))
 		*error = EIO;
 	if (!*error) {
-		file = file_new(ask->sb, node, ask->request.flags);
+		file = file_new(ask, node);
 		*error = file ? 0 : ENOMEM;
 	}
 	if (file) {
 		file->handle = reply->handle;
 		file->epoch = ask->sb->files->epoch;
-		files_node_learn(node, attr);
+		learn(node, attr);
 	} else if (!reply->error && reply->handle) {
 		files_request(ask->sb, &close, NULL, NULL, NULL);
 	}
@@ -146,8 +161,8 @@ static struct guest_file *take_file(struct ask *ask, struct files_node *node,
 static struct fuse_file_info file_info(const struct ask *ask, struct guest_file *file,
 				       const struct files_attr *attr)
 {
-	bool appends = (ask->request.flags & (FILES_O_APPEND | FILES_O_READ)) ==
-		       FILES_O_APPEND;
+	bool appends =
+	    (ask->request.flags & (FILES_O_APPEND | FILES_O_READ)) == FILES_O_APPEND;
 	struct fuse_file_info fi = {.fh = (uintptr_t)file};
 
 	fi.keep_cache = keep_cache(&file->node->content, attr);
@@ -252,8 +267,7 @@ static void have_read(struct ask *ask, const struct files_reply *reply)
 	fuse_reply_buf(ask->req, ask->data, len);
 }
 
-void guest_read(fuse_req_t req, size_t size, off_t offset,
-		struct fuse_file_info *fi)
+void guest_read(fuse_req_t req, size_t size, off_t offset, struct fuse_file_info *fi)
 {
 	struct ask *ask = ask_file(req, fi, FILES_READ);
 
@@ -279,24 +293,27 @@ static void flushed(struct ask *ask, const struct files_reply *reply)
 	fuse_reply_err(ask->req, error ? error : reply->error);
 }
 
-/* close(2) waits for the writes, so that it can say what became of them. */
+/* close(2) waits for the writes, so that it can say what became of them, and lets go of
+ * all POSIX locks that its process has on the file. */
 void guest_flush(fuse_req_t req, struct fuse_file_info *fi)
 {
 	struct guest_file *file = guest_file(fi);
 	struct ask *ask;
 
-	if (list_empty(&file->node->writes)) {
+	if (list_empty(&file->node->writes) && !file->node->locked) {
 		fuse_reply_err(req, guest_write_error(file));
 		return;
 	}
-	ask = ask_file(req, fi, ASK_NOTHING);
+	ask = ask_file(req, fi, file->node->locked ? FILES_SETLK : ASK_NOTHING);
 	if (!ask)
 		return;
+	ask->request.owner = fi->lock_owner;
+	ask->request.mode = F_UNLCK;
+	guest_lock_forget(file, fi->lock_owner);
 	ask_go(ask, flushed);
 }
 
-void guest_fsync(fuse_req_t req, int datasync,
-		 struct fuse_file_info *fi)
+void guest_fsync(fuse_req_t req, int datasync, struct fuse_file_info *fi)
 {
 	struct ask *ask = ask_file(req, fi, FILES_FSYNC);
 
@@ -306,13 +323,26 @@ void guest_fsync(fuse_req_t req, int datasync,
 	ask_go(ask, flushed);
 }
 
+static void release(struct guest_file *file)
+{
+	list_del(&file->open);
+	guest_write_hurry(file->node);
+	guest_lock_release(file);
+	guest_file_unref(file);
+}
+
 void guest_release(fuse_req_t req, struct fuse_file_info *fi)
 {
-	struct files_node *node = guest_file(fi)->node;
-
-	guest_write_hurry(node);
-	guest_file_unref(guest_file(fi));
+	release(guest_file(fi));
 	fuse_reply_err(req, 0);
+}
+
+void guest_files_close(struct fs *fs)
+{
+	struct guest_file *file;
+
+	list_for_each (file, &fs->guest_files, struct guest_file, open)
+		release(file);
 }
 
 static void sought(struct ask *ask, const struct files_reply *reply)
@@ -325,8 +355,7 @@ static void sought(struct ask *ask, const struct files_reply *reply)
 		fuse_reply_lseek(ask->req, (off_t)reply->value);
 }
 
-void guest_lseek(fuse_req_t req, off_t offset, int whence,
-		 struct fuse_file_info *fi)
+void guest_lseek(fuse_req_t req, off_t offset, int whence, struct fuse_file_info *fi)
 {
 	struct ask *ask = ask_file(req, fi, FILES_SEEK);
 
@@ -337,8 +366,8 @@ void guest_lseek(fuse_req_t req, off_t offset, int whence,
 	ask_go(ask, sought);
 }
 
-void guest_fallocate(fuse_req_t req, int mode, off_t offset,
-		     off_t size, struct fuse_file_info *fi)
+void guest_fallocate(fuse_req_t req, int mode, off_t offset, off_t size,
+		     struct fuse_file_info *fi)
 {
 	struct ask *ask = ask_file(req, fi, FILES_FALLOCATE);
 

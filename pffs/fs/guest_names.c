@@ -39,7 +39,7 @@ static void prefetched(void *ctx, const struct files_reply *reply)
 }
 
 /* Somebody looks at one name after the other: get them all, next to what is asked. */
-static void count_miss(struct files_node *dir)
+void guest_missed(struct files_node *dir)
 {
 	struct files_request request = {
 	    .op = FILES_LIST, .flags = FILES_WATCH, .size = FILES_IO_MAX};
@@ -87,9 +87,8 @@ void guest_lookup(fuse_req_t req, const struct node *dir, const char *name)
 {
 	struct files_node *node = files_node_find(dir->file, name);
 	struct files_attr attr;
-	enum files_known known = has_writes(node)
-				     ? FILES_UNKNOWN
-				     : files_cache_lookup(dir->file, name, &attr);
+	enum files_known known =
+	    has_writes(node) ? FILES_UNKNOWN : files_cache_lookup(dir->file, name, &attr);
 	struct ask *ask;
 
 	if (dir->sb->state == SANDBOX_DEAD) {
@@ -102,7 +101,7 @@ void guest_lookup(fuse_req_t req, const struct node *dir, const char *name)
 		ask = ask_new(req, dir, FILES_LOOKUP);
 		if (!ask || !ask_name(ask, name))
 			return;
-		count_miss(dir->file);
+		guest_missed(dir->file);
 		if (node)
 			ask_after(ask, node);
 		ask->request.flags = FILES_WATCH;
@@ -167,6 +166,14 @@ void guest_symlink(fuse_req_t req, const char *target, const struct node *dir,
 	ask_go(ask, made);
 }
 
+/* The other directory is not told that one of its files has one more name. */
+static void linked(struct ask *ask, const struct files_reply *reply)
+{
+	if (ask->node->parent)
+		files_cache_drop(ask->node->parent);
+	made(ask, reply);
+}
+
 void guest_link(fuse_req_t req, const struct node *node, const struct node *dir,
 		const char *name)
 {
@@ -175,7 +182,7 @@ void guest_link(fuse_req_t req, const struct node *node, const struct node *dir,
 	if (!ask || !ask_to(ask, dir->file, name))
 		return;
 	ask_after(ask, node->file);
-	ask_go(ask, made);
+	ask_go(ask, linked);
 }
 
 static void removed(struct ask *ask, const struct files_reply *reply)

@@ -18,11 +18,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define UNWRITTEN_MAX	(4u << 20)
-#define WRITES_AT_ONCE	8u
+#define UNWRITTEN_MAX  (4u << 20)
+#define WRITES_AT_ONCE 8u
 
 struct writing {
-	struct link link; /* on node->writes */
+	struct link link;	 /* on node->writes */
 	struct guest_file *file; /* reference */
 	struct files_call *call; /* in flight, or NULL */
 	uint64_t offset;
@@ -33,6 +33,7 @@ struct writing {
 /* A writer for whom there is no room. What it wrote is queued. */
 struct full {
 	struct link link; /* on node->full */
+	struct fs *fs;
 	fuse_req_t req;
 	size_t len;
 };
@@ -49,6 +50,16 @@ static struct writing *last(const struct files_node *node)
 		   : container_of(node->writes.prev, struct writing, link);
 }
 
+static void reply_full(struct full *full)
+{
+	struct fs *fs = full->fs;
+
+	list_del(&full->link);
+	fuse_reply_write(full->req, full->len);
+	free(full);
+	fs_settle(fs);
+}
+
 static void answer_full(struct files_node *node)
 {
 	struct full *full;
@@ -56,9 +67,7 @@ static void answer_full(struct files_node *node)
 	list_for_each (full, &node->full, struct full, link) {
 		if (node->unwritten > UNWRITTEN_MAX && !list_empty(&node->writes))
 			return;
-		list_del(&full->link);
-		fuse_reply_write(full->req, full->len);
-		free(full);
+		reply_full(full);
 	}
 }
 
@@ -275,11 +284,8 @@ static int queue(struct guest_file *file, const char *data, size_t size, uint64_
 /* Its bytes are queued: it is as good as done, and must not be done again. */
 static void interrupted(fuse_req_t req, void *data)
 {
-	struct full *full = data;
-
-	list_del(&full->link);
-	fuse_reply_write(req, full->len);
-	free(full);
+	(void)req;
+	reply_full(data);
 }
 
 static void reply_when_room(fuse_req_t req, struct files_node *node, size_t size)
@@ -292,7 +298,8 @@ static void reply_when_room(fuse_req_t req, struct files_node *node, size_t size
 		fuse_reply_write(req, size);
 		return;
 	}
-	*full = (struct full){.req = req, .len = size};
+	*full = (struct full){.fs = fuse_req_userdata(req), .req = req, .len = size};
+	fs_owe(full->fs);
 	list_add_before(&node->full, &full->link);
 	fuse_req_interrupt_func(req, interrupted, full);
 }

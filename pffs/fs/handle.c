@@ -72,6 +72,8 @@ int handle_open(const struct node *node, const struct fuse_ctx *who, int flags,
 		sandbox_ref(h->node.sb);
 	if (h->node.run)
 		run_ref(h->node.run);
+	if (h->node.target)
+		sandbox_ref(h->node.target);
 	if (h->ops->open)
 		r = h->ops->open(h, err);
 	if (r < 0)
@@ -106,6 +108,7 @@ void handle_close(struct handle *h)
 	if (h->poll)
 		fuse_pollhandle_destroy(h->poll);
 	sandbox_unref(h->node.sb);
+	sandbox_unref(h->node.target);
 	run_unref(h->node.run);
 	run_unref(h->run);
 	free(h->text);

@@ -32,6 +32,8 @@ struct handle {
 	char *text;	   /* what a read copies from */
 	size_t text_len;
 	size_t text_pos;	   /* how much of it a stream's reads have taken */
+	struct diff *diff;	   /* whose text is not there yet */
+	int failed;		   /* -errno: there will be none */
 	struct question *question; /* to vmctl, whose answer is not there yet */
 };
 
@@ -87,7 +89,8 @@ extern const struct file_ops readme_ops, template_info_ops, template_packages_op
     fallback_ops, host_ops, root_error_ops, error_ops, status_ops, ctl_ops,
     exec_timeout_ops, run_language_ops, run_status_ops;
 extern const struct file_ops stdout_ops, stderr_ops, output_ops, exit_ops, code_ops,
-    run_changes_ops;
+    run_changes_ops, figure_ops;
 extern const struct file_ops exec_ops, bash_ops, stdin_ops;
 extern const struct file_ops all_events_ops, events_ops, new_ops;
+extern const struct file_ops diff_ops, diff_paths_ops;
 extern const struct file_ops many_ops, merge_ops, stats_ops;

@@ -4,13 +4,13 @@
 #include "pffs/core/template.h"
 #include "pffs/fs/fs.h"
 #include "pffs/fs/handle.h"
+#include "pffs/fs/targets.h"
 
 #include <errno.h>
 #include <string.h>
 #include <unistd.h>
 
-#define RUN_MAX 0xffffffu
-
+#define FIGURE_NAME	"%u.png"
 #define DIR_MODE(perm)	(S_IFDIR | (perm))
 #define FILE_MODE(perm) (S_IFREG | (perm))
 
@@ -51,6 +51,20 @@ static const struct kind_info kinds[KIND_COUNT] = {
     [KIND_STATS] = {"stats", KIND_SANDBOX, FILE_MODE(0400), &stats_ops},
     [KIND_FILES] = {"fs", KIND_SANDBOX, DIR_MODE(0700), NULL},
     [KIND_FILE] = {NULL, KIND_FILES, 0, NULL},
+    [KIND_CHANGES] = {"changes", KIND_SANDBOX, FILE_MODE(0400), &diff_ops},
+    [KIND_CHANGES_JSON] = {"changes.json", KIND_SANDBOX, FILE_MODE(0400), &diff_ops},
+    [KIND_CHANGES_PATCH] = {"changes.patch", KIND_SANDBOX, FILE_MODE(0400), &diff_ops},
+    [KIND_DIFF] = {"diff", KIND_SANDBOX, DIR_MODE(0500), NULL},
+    [KIND_PARENT_LIST] = {"parent", KIND_DIFF, FILE_MODE(0400), &diff_ops},
+    [KIND_PARENT_JSON] = {"parent.json", KIND_DIFF, FILE_MODE(0400), &diff_ops},
+    [KIND_PARENT_PATCH] = {"parent.patch", KIND_DIFF, FILE_MODE(0400), &diff_ops},
+    [KIND_TEMPLATE_LIST] = {"template", KIND_DIFF, FILE_MODE(0400), &diff_ops},
+    [KIND_TEMPLATE_JSON] = {"template.json", KIND_DIFF, FILE_MODE(0400), &diff_ops},
+    [KIND_TEMPLATE_PATCH] = {"template.patch", KIND_DIFF, FILE_MODE(0400), &diff_ops},
+    [KIND_DIFF_LIST] = {NULL, KIND_DIFF, FILE_MODE(0400), &diff_ops},
+    [KIND_DIFF_JSON] = {NULL, KIND_DIFF, FILE_MODE(0400), &diff_ops},
+    [KIND_DIFF_PATCH] = {NULL, KIND_DIFF, FILE_MODE(0400), &diff_ops},
+    [KIND_DIFF_PATHS] = {"diff_paths", KIND_CONFIG, FILE_MODE(0600), &diff_paths_ops},
     [KIND_RUN] = {NULL, KIND_RUNS, DIR_MODE(0500), NULL},
     [KIND_RUN_CODE] = {"code", KIND_RUN, FILE_MODE(0400), &code_ops},
     [KIND_RUN_LANGUAGE] = {"language", KIND_RUN, FILE_MODE(0400), &run_language_ops},
@@ -59,8 +73,12 @@ static const struct kind_info kinds[KIND_COUNT] = {
     [KIND_RUN_OUTPUT] = {"output", KIND_RUN, FILE_MODE(0400), &output_ops},
     [KIND_RUN_EXIT] = {"exit", KIND_RUN, FILE_MODE(0400), &exit_ops},
     [KIND_RUN_CHANGES] = {"changes", KIND_RUN, FILE_MODE(0400), &run_changes_ops},
+    [KIND_RUN_FIGURES] = {"figures", KIND_RUN, DIR_MODE(0500), NULL},
+    [KIND_RUN_FIGURE] = {NULL, KIND_RUN_FIGURES, FILE_MODE(0400), &figure_ops},
     [KIND_RUN_STATUS] = {"status", KIND_RUN, FILE_MODE(0400), &run_status_ops},
 };
+
+_Static_assert(KIND_RUN_FIGURE + AGENT_FIGURES <= 0x100, "a kind is one byte");
 
 const struct kind_info *kind_info(enum kind kind)
 {
@@ -77,6 +95,11 @@ static bool of_sandbox(enum kind kind)
 	return kind >= KIND_SANDBOX;
 }
 
+static bool of_target(enum kind kind)
+{
+	return kind >= KIND_DIFF_LIST && kind <= KIND_DIFF_PATCH;
+}
+
 static bool of_run(enum kind kind)
 {
 	return kind >= KIND_RUN;
@@ -85,14 +108,15 @@ static bool of_run(enum kind kind)
 fuse_ino_t node_ino(const struct node *node)
 {
 	uint64_t serial = node->sb ? node->sb->serial : 0;
-	uint64_t part = of_run(node->kind)	  ? node->run->number & RUN_MAX
+	uint64_t part = of_run(node->kind)	  ? node->run->number & NODE_PART_MAX
+			: of_target(node->kind)	  ? node->target->serial & NODE_PART_MAX
 			: of_template(node->kind) ? node->template + 1
 			: node->kind == KIND_FILE ? node->file->number
 						  : 0;
 
 	if (node->kind == KIND_SANDBOX && serial == node->fs->only)
 		return FUSE_ROOT_ID;
-	return serial << 32 | part << 8 | (uint64_t)node->kind;
+	return serial << 32 | part << 8 | ((uint64_t)node->kind + node->figure);
 }
 
 /*
@@ -108,6 +132,11 @@ static int check_only(const struct fs *fs, const struct sandbox *sb)
 	if (!at)
 		return -ENOENT;
 	return fs->uid == sb->uid || fs->uid == 0 || fs->uid == getuid() ? 0 : -EACCES;
+}
+
+bool node_may_see(const struct fs *fs, const struct sandbox *sb)
+{
+	return !fs->only || check_only(fs, sb) == 0;
 }
 
 fuse_ino_t node_ino_of(const struct sandbox *sb, const struct files_node *file)
@@ -132,7 +161,7 @@ static int file_at(struct node *node, unsigned number)
 
 int node_at(struct fs *fs, fuse_ino_t ino, struct node *node)
 {
-	unsigned kind = ino & 0xff, part = ino >> 8 & RUN_MAX;
+	unsigned kind = ino & 0xff, part = ino >> 8 & NODE_PART_MAX;
 	int r;
 
 	if (fs->only && ino == FUSE_ROOT_ID) {
@@ -140,6 +169,10 @@ int node_at(struct fs *fs, fuse_ino_t ino, struct node *node)
 		ino = fs->only << 32 | kind;
 	}
 	*node = (struct node){.fs = fs, .kind = kind};
+	if (kind > KIND_RUN_FIGURE) {
+		node->figure = kind - KIND_RUN_FIGURE;
+		kind = node->kind = KIND_RUN_FIGURE;
+	}
 	if (kind < KIND_ROOT || kind >= KIND_COUNT)
 		return -ENOENT;
 	if (of_template(kind) && !fs->only) {
@@ -155,8 +188,14 @@ int node_at(struct fs *fs, fuse_ino_t ino, struct node *node)
 		return r;
 	if ((kind == KIND_FILES || kind == KIND_FILE) && node->sb)
 		return file_at(node, part);
+	if (of_target(kind) && node->sb) {
+		node->target = sandbox_by_serial(fs->core, part);
+		return node->target && node_may_see(fs, node->target) ? 0 : -ENOENT;
+	}
 	if (of_run(kind) && node->sb)
 		node->run = sandbox_run(node->sb, part);
+	if (kind == KIND_RUN_FIGURE && node->run && node->figure >= node->run->figure_count)
+		return -ENOENT;
 	return (of_sandbox(kind) && !node->sb) || (of_run(kind) && !node->run) ? -ENOENT
 									       : 0;
 }
@@ -204,10 +243,24 @@ static int parse_number(const char *name, uint32_t *number)
 	char *end;
 	unsigned long value = strtoul(name, &end, 10);
 
-	if (name[0] < '1' || name[0] > '9' || *end || value > RUN_MAX)
+	if (name[0] < '1' || name[0] > '9' || *end || value > NODE_PART_MAX)
 		return -ENOENT;
 	*number = (uint32_t)value;
 	return 0;
+}
+
+/* A figure is N.png. */
+static int figure_child(const struct node *dir, const char *name, struct node *child)
+{
+	char expected[16];
+
+	child->kind = KIND_RUN_FIGURE;
+	for (child->figure = 0; child->figure < dir->run->figure_count; child->figure++) {
+		snprintf(expected, sizeof(expected), FIGURE_NAME, child->figure + 1);
+		if (strcmp(name, expected) == 0)
+			return 0;
+	}
+	return -ENOENT;
 }
 
 static int named_child(const struct node *dir, const char *name, struct node *child)
@@ -227,6 +280,10 @@ static int named_child(const struct node *dir, const char *name, struct node *ch
 		child->template = (size_t)index;
 		return index >= 0 ? 0 : -ENOENT;
 	}
+	if (dir->kind == KIND_RUN_FIGURES)
+		return figure_child(dir, name, child);
+	if (dir->kind == KIND_DIFF)
+		return target_child(dir, name, child);
 	if (dir->kind == KIND_RUNS && parse_number(name, &number) == 0) {
 		child->kind = KIND_RUN;
 		child->run = sandbox_run(dir->sb, number);
@@ -278,6 +335,14 @@ static void list_named(const struct node *dir,
 			if (templates_has(&core->templates, child.template))
 				emit(ctx, core->templates.list[child.template].name,
 				     &child);
+	} else if (dir->kind == KIND_RUN_FIGURES) {
+		child.kind = KIND_RUN_FIGURE;
+		for (; child.figure < dir->run->figure_count; child.figure++) {
+			snprintf(number, sizeof(number), FIGURE_NAME, child.figure + 1);
+			emit(ctx, number, &child);
+		}
+	} else if (dir->kind == KIND_DIFF) {
+		target_list(dir, emit, ctx);
 	} else if (dir->kind == KIND_RUNS) {
 		child.kind = KIND_RUN;
 		list_for_each (child.run, &dir->sb->runs, struct run, link) {

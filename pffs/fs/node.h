@@ -15,6 +15,8 @@
 #include "pffs/core/fork.h"
 #include "pffs/fs/fs.h"
 
+#define NODE_PART_MAX 0xffffffu /* of 24 bits */
+
 enum kind {
 	KIND_ROOT = 1,
 	KIND_README,
@@ -49,6 +51,20 @@ enum kind {
 	KIND_FORKS_N,
 	KIND_MERGE,
 	KIND_STATS,
+	KIND_CHANGES,
+	KIND_CHANGES_JSON,
+	KIND_CHANGES_PATCH,
+	KIND_DIFF,
+	KIND_PARENT_LIST,
+	KIND_PARENT_JSON,
+	KIND_PARENT_PATCH,
+	KIND_TEMPLATE_LIST,
+	KIND_TEMPLATE_JSON,
+	KIND_TEMPLATE_PATCH,
+	KIND_DIFF_LIST,
+	KIND_DIFF_JSON,
+	KIND_DIFF_PATCH,
+	KIND_DIFF_PATHS,
 	KIND_FILES, /* the root of the guest's files */
 	KIND_FILE,  /* and all below it */
 	KIND_RUN,
@@ -60,6 +76,8 @@ enum kind {
 	KIND_RUN_EXIT,
 	KIND_RUN_CHANGES,
 	KIND_RUN_STATUS,
+	KIND_RUN_FIGURES,
+	KIND_RUN_FIGURE, /* the last: in an inode number, the figure's is added */
 	KIND_COUNT,
 };
 
@@ -70,9 +88,11 @@ struct files_node;
 struct node {
 	struct fs *fs;
 	enum kind kind;
-	struct sandbox *sb; /* NULL where the kind belongs to none */
-	struct run *run;    /* likewise */
-	size_t template;    /* likewise */
+	struct sandbox *sb;	 /* NULL where the kind belongs to none */
+	struct run *run;	 /* likewise */
+	unsigned figure;	 /* likewise: its number, from 0 on */
+	size_t template;	 /* likewise */
+	struct sandbox *target;	 /* likewise: of a file in diff/ that names a sandbox */
 	struct files_node *file; /* likewise: of KIND_FILES and KIND_FILE */
 };
 
@@ -85,6 +105,9 @@ struct kind_info {
 
 /** kind_info() - the table's row for @kind. */
 const struct kind_info *kind_info(enum kind kind);
+
+/** node_may_see() - is @sb in what @fs has mounted? */
+bool node_may_see(const struct fs *fs, const struct sandbox *sb);
 
 /**
  * node_at() - what @ino stands for.

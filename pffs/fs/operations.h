@@ -79,6 +79,19 @@ void fs_copy(fuse_req_t req, fuse_ino_t ino, off_t offset, struct fuse_file_info
 	     fuse_ino_t to, off_t to_offset, struct fuse_file_info *to_fi, size_t size,
 	     int flags);
 
+/* locks.c */
+void fs_getlk(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi,
+	      struct flock *flock);
+void fs_setlk(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi,
+	      struct flock *flock, int sleep);
+void fs_flock(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi, int op);
+
+/** fs_locks_free() - the session has ended. */
+void fs_locks_free(struct fs *fs);
+
+/** fs_unlock() - close(2) lets go of an owner's lock. */
+void fs_unlock(struct fs *fs, fuse_ino_t ino, bool posix, uint64_t owner);
+
 /* sandboxes.c */
 void fs_mkdir(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode);
 void fs_rmdir(fuse_req_t req, fuse_ino_t parent, const char *name);

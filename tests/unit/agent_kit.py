@@ -34,6 +34,7 @@ class Run:
         self.started = False
         self.status = None
         self.taken = 0
+        self.figures = {}  # bytes by number
         self.changes = []  # ("A", b"path")..., then ("E",)
 
     def wait(self, until=lambda run: run.status is not None):
@@ -164,6 +165,9 @@ class Agent:
             run.out += payload
         elif type_ == STDERR:
             run.err += payload
+        elif type_ == FIGURE:
+            (number,) = struct.unpack_from("<I", payload)
+            run.figures[number] = run.figures.get(number, b"") + payload[4:]
         elif type_ == EXIT:
             run.status = tuple(payload)
         elif type_ == STDIN_TAKEN:

@@ -1,0 +1,89 @@
+#include "pffs/fs/targets.h"
+
+#include <errno.h>
+#include <string.h>
+
+#define SUFFIX_MAX 8
+
+static const struct {
+	const char *suffix;
+	enum kind kind;
+} forms[] = {
+    {"", KIND_DIFF_LIST},
+    {".json", KIND_DIFF_JSON},
+    {".patch", KIND_DIFF_PATCH},
+};
+
+#define FORMS (sizeof(forms) / sizeof(forms[0]))
+
+/* Forks of its own, siblings, and the sandboxes in the root; of one name, the first of
+ * these. */
+static struct sandbox *named(const struct node *dir, const char *name)
+{
+	const folder_t folders[] = {FOLDER_FORKS(dir->sb->serial), dir->sb->folder,
+				    FOLDER_ROOT};
+	struct sandbox *sb;
+
+	for (size_t i = 0; i < 3; i++) {
+		sb = sandbox_find(dir->fs->core, folders[i], name);
+		if (sb && node_may_see(dir->fs, sb))
+			return sb;
+	}
+	list_for_each (sb, &dir->fs->core->sandboxes, struct sandbox, link)
+		if (strcmp(sb->id, name) == 0 && sb->folder != FOLDER_HIDDEN &&
+		    !sb->making && node_may_see(dir->fs, sb))
+			return sb;
+	return NULL;
+}
+
+int target_child(const struct node *dir, const char *name, struct node *child)
+{
+	char stem[SANDBOX_NAME_MAX + 1];
+
+	for (size_t i = 0; i < FORMS; i++) {
+		size_t len = strlen(name), cut = strlen(forms[i].suffix);
+
+		if (len <= cut || len - cut > SANDBOX_NAME_MAX ||
+		    strcmp(name + len - cut, forms[i].suffix) != 0)
+			continue;
+		memcpy(stem, name, len - cut);
+		stem[len - cut] = '\0';
+		child->kind = forms[i].kind;
+		child->target = named(dir, stem);
+		if (child->target && child->target->serial <= NODE_PART_MAX)
+			return 0;
+	}
+	return -ENOENT;
+}
+
+void target_list(const struct node *dir,
+		 void (*emit)(void *ctx, const char *name, const struct node *node),
+		 void *ctx)
+{
+	struct node child = *dir;
+	char name[SANDBOX_NAME_MAX + SUFFIX_MAX];
+
+	list_for_each (child.target, &dir->fs->core->sandboxes, struct sandbox, link) {
+		if (child.target->making || child.target == dir->sb ||
+		    child.target->serial > NODE_PART_MAX ||
+		    named(dir, child.target->name) != child.target)
+			continue;
+		for (size_t i = 0; i < FORMS; i++) {
+			child.kind = forms[i].kind;
+			snprintf(name, sizeof(name), "%s%s", child.target->name,
+				 forms[i].suffix);
+			emit(ctx, name, &child);
+		}
+	}
+}
+
+struct sandbox *target_parent(const struct fs *fs, const struct sandbox *sb)
+{
+	struct sandbox *parent;
+
+	list_for_each (parent, &sb->core->sandboxes, struct sandbox, link)
+		if (*sb->parent_id && strcmp(parent->id, sb->parent_id) == 0 &&
+		    parent->folder != FOLDER_HIDDEN && node_may_see(fs, parent))
+			return parent;
+	return NULL;
+}
