@@ -3,8 +3,8 @@
  */
 #include "tests/tools/conform.h"
 
-#define MANY  2000
-#define SOME  1000
+#define MANY  500
+#define SOME  200
 #define DEPTH 60
 
 static void name_of(char name[16], int number)

@@ -1,0 +1,202 @@
+"""A mount whose guests lie: pffs, and in vmctl's place a server whose guests are Python.
+
+A guest is a function that is asked about files and answers with bytes: see honest(). A
+test gives a sandbox another one by its name.
+"""
+import os
+import socket
+import stat
+import struct
+import subprocess
+import threading
+import time
+
+import json
+
+from broker_kit import CONTROL, CREDIT, DATA, HELLO, PATIENCE, WINDOW
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+PFFS = os.environ.get("PFFS", os.path.join(HERE, "../../pffs/pffs"))
+(LOOKUP, GETATTR, SETATTR, LIST, READLINK, OPEN, CLOSE, READ, WRITE, FSYNC) = range(1, 11)
+STATFS, GETXATTR, LISTXATTR = 21, 22, 24
+WAKE, FILES, READY, AWAKE, REPLY, CHANGED = 1, 8, 64, 71, 72, 73
+ENOENT, EIO = 2, 5
+TEXT = b"what is in the file\n"
+
+
+def attr(mode=stat.S_IFREG | 0o644, size=len(TEXT), ino=7, nlink=1, rdev=0, time_ns=10**18):
+    return struct.pack("<QQIIIIIIQQqqq", ino, 1, mode, nlink, 0, 0, rdev, 4096, size, 8,
+                       time_ns, time_ns, time_ns)
+
+
+def directory(ino=1):
+    return attr(stat.S_IFDIR | 0o755, 4096, ino, 2)
+
+
+def reply(error=0, handle=0, watch=-1, value=0, attr=None, data=b""):
+    return (struct.pack("<IIiQB", error, handle, watch, value, attr is not None)
+            + (attr or b"") + struct.pack("<I", len(data)) + data)
+
+
+def entry(name, cookie, attr=attr()):
+    return attr + struct.pack("<QI", cookie, len(name)) + name
+
+
+class Request:
+    def __init__(self, payload):
+        (self.op, self.flags, self.handle, _, _, _, _, self.offset, _, self.size, _, _,
+         _) = struct.unpack_from("<BIIIIIIQQQQqq", payload)
+        at = struct.calcsize("<BIIIIIIQQQQqq")
+        size = struct.unpack_from("<I", payload, at)[0]
+        self.path = payload[at + 4:at + 4 + size]
+
+
+def honest(request):
+    """A root directory with one file in it."""
+    if request.op in (LOOKUP, GETATTR, OPEN) and request.path == b"file":
+        return reply(handle=3 if request.op == OPEN else 0, attr=attr())
+    if request.op == GETATTR and request.path == b"":
+        return reply(attr=directory())
+    if request.op == GETATTR:
+        return reply(attr=attr())
+    if request.op == LIST:
+        return reply(value=1, data=entry(b"file", 1))
+    if request.op == READ:
+        return reply(data=TEXT[request.offset:request.offset + request.size])
+    if request.op == WRITE:
+        return reply(value=request.size, attr=attr())
+    return reply(ENOENT if request.op == LOOKUP else 0)
+
+
+class Guest:
+    def __init__(self, server, vm):
+        self.server, self.vm = server, vm
+        self.buf = b""
+        self.epoch = 0
+        self.name = None
+        self.out, self.credit, self.owed = b"", WINDOW, 0
+
+    def send(self, kind, payload=b"", stream=0):
+        self.send_bytes(struct.pack("<IIBBH", len(payload), stream, kind, 0, self.epoch) + payload)
+
+    def send_bytes(self, data):
+        self.out += data
+        self.flush()
+
+    def flush(self):
+        piece, self.out = self.out[:self.credit], self.out[self.credit:]
+        self.credit -= len(piece)
+        if piece:
+            self.server.send(DATA, piece, self.vm)
+
+    def take(self, data):
+        self.buf += data
+        while len(self.buf) >= 12:
+            size, stream, kind, _, epoch = struct.unpack_from("<IIBBH", self.buf)
+            if len(self.buf) < 12 + size:
+                break
+            payload, self.buf = self.buf[12:12 + size], self.buf[12 + size:]
+            if kind == WAKE:
+                self.wake(epoch, payload)
+            elif kind == FILES:
+                self.ask(stream, Request(payload))
+        self.server.send(CREDIT, struct.pack("<I", len(data)), self.vm)
+
+    def wake(self, _, payload):
+        self.epoch = struct.unpack_from("<H", payload)[0]
+        self.server.guests_by_name.update(
+            {name: self for name in self.server.lies if name.encode() in payload})
+        self.name = next((n for n in self.server.lies if n.encode() in payload), None)
+        self.send(AWAKE)
+
+    def ask(self, stream, request):
+        answer = self.server.lies.get(self.name, honest)(request)
+        if answer is not None:
+            self.send(REPLY, answer, stream)
+
+
+class LyingMount:
+    """A mount at self.path; self.lies[NAME] is what guest NAME answers."""
+
+    def __init__(self, work, options=()):
+        self.lies, self.guests, self.guests_by_name = {}, {}, {}
+        self.path = os.path.join(work, "mnt")
+        images = os.path.join(work, "images")
+        os.makedirs(os.path.join(images, "templates"))
+        open(os.path.join(images, "templates/default.erofs"), "w").close()
+        self.listener = socket.socket(socket.AF_UNIX)
+        self.listener.bind(os.path.join(work, "sock"))
+        self.listener.listen(1)
+        self.listener.settimeout(PATIENCE)
+        self.thread = threading.Thread(target=self.serve, daemon=True)
+        self.thread.start()
+        self.process = subprocess.Popen(
+            [PFFS, "mount", "--foreground", "--socket", os.path.join(work, "sock"), "--images",
+             images, self.path] + list(options), stderr=subprocess.DEVNULL)
+        deadline = time.monotonic() + PATIENCE
+        while not os.path.exists(os.path.join(self.path, "host")):
+            assert self.process.poll() is None and time.monotonic() < deadline, "no mount"
+            time.sleep(0.02)
+
+    def send(self, kind, payload=b"", channel=0):
+        try:
+            self.sock.sendall(struct.pack("<IIB3x", len(payload), channel, kind) + payload)
+        except BrokenPipeError:
+            pass  # pffs has ended: serve() sees it
+
+    def serve(self):
+        self.sock, _ = self.listener.accept()
+        buf = b""
+        while True:
+            try:
+                piece = self.sock.recv(1 << 20)
+            except OSError:
+                return
+            if not piece:
+                return
+            buf += piece
+            while len(buf) >= 12:
+                size, channel, kind = struct.unpack_from("<IIB", buf)
+                if len(buf) < 12 + size:
+                    break
+                payload, buf = buf[12:12 + size], buf[12 + size:]
+                self.frame(kind, channel, payload)
+
+    def frame(self, kind, channel, payload):
+        if kind == HELLO:
+            self.send(HELLO, payload)
+        elif kind == CONTROL:
+            self.control(json.loads(payload))
+        elif kind == DATA and channel in self.guests:
+            self.guests[channel].take(payload)
+        elif kind == CREDIT and channel in self.guests:
+            self.guests[channel].credit += struct.unpack("<I", payload)[0]
+            self.guests[channel].flush()
+
+    def control(self, request):
+        answer = {"seq": request["seq"]}
+        if request["op"] == "stat":
+            answer.update(engine="kvm", version="0", vms=0, templates=["default"])
+        elif request["op"] == "create":
+            answer.update(vm=self.new_guest(), pid=1)
+        elif request["op"] == "fork":
+            answer.update(vms=[{"vm": self.new_guest(), "pid": 1} for _ in request["names"]],
+                          pause_usec=1)
+        elif request["op"] == "destroy":
+            self.guests.pop(request["vm"], None)
+        self.send(CONTROL, json.dumps(answer).encode())
+        if request["op"] == "create":
+            self.guests[answer["vm"]].send(READY)
+
+    def new_guest(self):
+        vm = len(self.guests) + 1
+        while vm in self.guests:
+            vm += 1
+        self.guests[vm] = Guest(self, vm)
+        return vm
+
+    def sandbox(self, name, lie=honest):
+        """Make one. Return: the path of its fs/."""
+        self.lies[name] = lie
+        os.mkdir(os.path.join(self.path, name))
+        return os.path.join(self.path, name, "fs")
