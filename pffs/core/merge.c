@@ -213,8 +213,7 @@ static bool is_anybodys_name(const struct core *core, const char *name)
 	return false;
 }
 
-/* Return: the fork of @sb that is to win, or NULL with @err filled. */
-static struct sandbox *find_winner(struct sandbox *sb, const char *name, struct error *err)
+struct sandbox *merge_find_fork(struct sandbox *sb, const char *name, struct error *err)
 {
 	struct sandbox *winner = sandbox_find(sb->core, FOLDER_FORKS(sb->serial), name);
 
@@ -251,7 +250,7 @@ static int check_idle(const struct sandbox *sb, struct error *err)
 int merge_begin(struct sandbox *sb, const char *name, merge_done_fn *done, void *ctx,
 		struct merge **handle, struct error *err)
 {
-	struct sandbox *winner = find_winner(sb, name, err);
+	struct sandbox *winner = merge_find_fork(sb, name, err);
 	struct merge *merge;
 	int r;
 

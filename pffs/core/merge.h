@@ -30,6 +30,12 @@ typedef void merge_done_fn(void *ctx, const struct error *err);
 int merge_begin(struct sandbox *sb, const char *name, merge_done_fn *done, void *ctx,
 		struct merge **handle, struct error *err);
 
+/**
+ * merge_find_fork() - the fork of @sb that may be merged by that name.
+ * Return: it, or NULL with @err filled: -ENOENT or -EINVAL, as merge_begin().
+ */
+struct sandbox *merge_find_fork(struct sandbox *sb, const char *name, struct error *err);
+
 /** merge_cancel() - nobody waits for it any more: it fails with EINTR. */
 void merge_cancel(struct merge *merge);
 

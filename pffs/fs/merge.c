@@ -1,16 +1,19 @@
 /*
  * merge: what became of a fork comes back to the sandbox. What is written is the name of
- * the fork; the write is answered when its machine is the sandbox's. What is read tells
+ * the fork, and the write is answered when its machine is the sandbox's; or "files" and
+ * names of forks, and it is answered when what they changed is there. What is read tells
  * of the last merge.
  */
-#include "pffs/core/merge.h"
+#include "pffs/core/merge_files.h"
 #include "pffs/fs/operations.h"
 #include "pffs/fs/text.h"
 
 #include <errno.h>
 #include <string.h>
 
-#define TEXT_MAX 4096
+#define TEXT_MAX  4096
+#define WORDS_MAX (TEXT_MAX / 2)
+#define BLANKS	  " \t\n"
 
 static void render_report(const struct node *node, FILE *out)
 {
@@ -21,7 +24,8 @@ static void render_report(const struct node *node, FILE *out)
 /* A write that is answered when the merge has come to its end. */
 struct pending {
 	fuse_req_t req;
-	struct merge *merge;
+	struct merge *merge; /* either of these */
+	struct merge_files *files;
 	struct fs *fs;
 	struct sandbox *sb; /* reference */
 	size_t len;
@@ -54,22 +58,49 @@ static void interrupted(fuse_req_t req, void *data)
 	(void)req;
 	if (pending->merge)
 		merge_cancel(pending->merge);
+	else if (pending->files)
+		merge_files_cancel(pending->files);
+}
+
+/* files [--ours|--theirs] NAME... */
+static int begin_files(struct pending *pending, char **words, size_t count,
+		       struct error *err)
+{
+	enum merge3_favour favour = MERGE3_FAVOUR_NONE;
+
+	if (count && strcmp(words[0], "--ours") == 0)
+		favour = MERGE3_FAVOUR_OURS;
+	else if (count && strcmp(words[0], "--theirs") == 0)
+		favour = MERGE3_FAVOUR_THEIRS;
+	if (favour) {
+		words++;
+		count--;
+	}
+	if (!count)
+		return error_say(err, EINVAL, "write the names of forks after \"files\"");
+	return merge_files_begin(pending->sb, words, count, favour, merged, pending,
+				 &pending->files, err);
 }
 
 static int begin(struct pending *pending, const char *data, size_t len, struct error *err)
 {
-	char text[TEXT_MAX + 1], *rest = text, *name;
+	char text[TEXT_MAX + 1], *rest = text, *words[WORDS_MAX + 1], *word;
+	size_t count = 0;
 
 	if (len > TEXT_MAX || memchr(data, '\0', len))
 		return error_say(err, EINVAL,
 				 "what merge takes is text of at most %d bytes", TEXT_MAX);
 	memcpy(text, data, len);
 	text[len] = '\0';
-	while ((name = strsep(&rest, " \t\n")) && !*name)
-		;
-	if (!name || (rest && rest[strspn(rest, " \t\n")]))
-		return error_say(err, EINVAL, "write the name of one fork");
-	return merge_begin(pending->sb, name, merged, pending, &pending->merge, err);
+	while ((word = strsep(&rest, BLANKS)))
+		if (*word)
+			words[count++] = word;
+	if (count > 1 && strcmp(words[0], "files") == 0)
+		return begin_files(pending, words + 1, count - 1, err);
+	if (count != 1)
+		return error_say(err, EINVAL,
+				 "write the name of one fork, or \"files\" and names");
+	return merge_begin(pending->sb, words[0], merged, pending, &pending->merge, err);
 }
 
 static void write_merge(struct handle *h, fuse_req_t req, const char *data, size_t len)

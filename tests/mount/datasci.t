@@ -32,6 +32,13 @@ is "$(echo 'print(len(df))' > twin/forks/x/exec; cat twin/forks/x/stdout)" 10000
 echo 5 > twin/forks/.n
 is "$(ls twin/forks | tr '\n' ' ')" "1 2 3 4 5 x " "five more at once"
 is "$(echo 'print(len(df))' > twin/forks/5/exec; cat twin/forks/5/stdout)" 1000000 "which have it, too"
+echo 'echo one > /root/one' > twin/forks/1/bash
+echo 'echo two > /root/two' > twin/forks/2/bash
+is "$(cat twin/forks/{1,2}/exit)" "0
+0" "two forks write files"
+echo files 1 2 > twin/merge
+is "$(echo 'cat /root/one /root/two' > twin/bash; cat twin/stdout)" "one
+two" "which are merged into it"
 echo 'df = df.head(3)' > twin/forks/x/exec
 echo x > twin/merge
 is "$(echo 'print(len(df))' > twin/exec; cat twin/stdout)" 3 "and it becomes what one has become"

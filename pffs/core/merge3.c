@@ -1,0 +1,465 @@
+#include "pffs/core/merge3.h"
+
+#include "wire/files.h"
+
+#include <errno.h>
+#include <git2.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#define BINARY_LOOK 8000 /* bytes in which git looks for a NUL */
+
+enum relation { SAME, DIFFERENT, UNKNOWN };
+
+static uint32_t type(const struct tree_state *state)
+{
+	return state->mode & S_IFMT;
+}
+
+static bool same_attributes(const struct tree_state *a, const struct tree_state *b)
+{
+	return a->mode == b->mode && a->uid == b->uid && a->gid == b->gid;
+}
+
+/* The same file of disks that are forks of one another, unchanged. */
+static bool is_untouched(const struct tree_state *a, const struct tree_state *b)
+{
+	return a->ino == b->ino && a->size == b->size && a->mtime_ns == b->mtime_ns &&
+	       a->ctime_ns == b->ctime_ns;
+}
+
+static enum relation compare_bytes(const struct buf *a, const struct buf *b)
+{
+	return a->len == b->len &&
+		       (!a->len || memcmp(buf_peek(a), buf_peek(b), a->len) == 0)
+		   ? SAME
+		   : DIFFERENT;
+}
+
+/* Content alone, of two that are of one type. */
+static enum relation relate_content(const struct merge3_item *item, enum merge3_side x,
+				    enum merge3_side y)
+{
+	const struct tree_state *a = &item->state[x], *b = &item->state[y];
+	unsigned both = 1u << x | 1u << y;
+
+	switch (type(a)) {
+	case S_IFREG:
+		if (is_untouched(a, b))
+			return SAME;
+		if (a->size != b->size)
+			return DIFFERENT;
+		if ((item->have & both) == both)
+			return compare_bytes(&item->content[x], &item->content[y]);
+		return UNKNOWN;
+	case S_IFLNK:
+		return strcmp(a->target, b->target) == 0 ? SAME : DIFFERENT;
+	default:
+		return a->rdev == b->rdev ? SAME : DIFFERENT;
+	}
+}
+
+static enum relation relate(const struct merge3_item *item, enum merge3_side x,
+			    enum merge3_side y)
+{
+	const struct tree_state *a = &item->state[x], *b = &item->state[y];
+
+	if (!a->mode && !b->mode)
+		return SAME;
+	if (type(a) != type(b) || !same_attributes(a, b))
+		return DIFFERENT;
+	return relate_content(item, x, y);
+}
+
+static void keep(struct merge3_item *item)
+{
+	item->verdict = MERGE3_KEEP;
+	item->result = item->state[MERGE3_OURS];
+}
+
+static void take(struct merge3_item *item)
+{
+	item->verdict = MERGE3_TAKE;
+	item->result = item->state[MERGE3_THEIRS];
+}
+
+/* Both sides changed it, and not alike. */
+static void clash(struct merge3_item *item, enum merge3_favour favour, const char *why)
+{
+	if (favour == MERGE3_FAVOUR_OURS) {
+		keep(item);
+	} else if (favour == MERGE3_FAVOUR_THEIRS) {
+		take(item);
+	} else {
+		item->verdict = MERGE3_CONFLICT;
+		item->result = item->state[MERGE3_OURS];
+		item->conflict = why;
+	}
+}
+
+/* Of three values that which one side changed. Return: false when both did. */
+static bool pick(uint32_t base, uint32_t ours, uint32_t theirs, enum merge3_favour favour,
+		 uint32_t *value)
+{
+	*value = ours == base || favour == MERGE3_FAVOUR_THEIRS ? theirs : ours;
+	if (theirs == base)
+		*value = ours;
+	return ours == base || theirs == base || ours == theirs || favour;
+}
+
+static bool merge_attributes(struct merge3_item *item, enum merge3_favour favour)
+{
+	const struct tree_state *base = &item->state[MERGE3_BASE];
+	const struct tree_state *ours = &item->state[MERGE3_OURS];
+	const struct tree_state *theirs = &item->state[MERGE3_THEIRS];
+	struct tree_state *to = &item->result;
+	bool well = pick(base->mode, ours->mode, theirs->mode, favour, &to->mode);
+
+	well &= pick(base->uid, ours->uid, theirs->uid, favour, &to->uid);
+	return well & pick(base->gid, ours->gid, theirs->gid, favour, &to->gid);
+}
+
+static bool is_text(const struct buf *b)
+{
+	size_t len = b->len < BINARY_LOOK ? b->len : BINARY_LOOK;
+
+	return !len || !memchr(buf_peek(b), '\0', len);
+}
+
+static bool are_text(const struct merge3_item *item)
+{
+	for (int side = 0; side < MERGE3_SIDES; side++)
+		if (type(&item->state[side]) &&
+		    (!(item->have & 1u << side) || !is_text(&item->content[side])))
+			return false;
+	return true;
+}
+
+static git_merge_file_input input_of(const struct buf *b)
+{
+	return (git_merge_file_input){
+	    .version = GIT_MERGE_FILE_INPUT_VERSION,
+	    .ptr = b->len ? (const char *)buf_peek(b) : "",
+	    .size = b->len,
+	};
+}
+
+/* Return: 1, 0 when lines of both sides are in each other's way, or -ENOMEM. */
+static int merge_text(struct merge3_item *item, enum merge3_favour favour)
+{
+	static const git_merge_file_favor_t favours[] = {
+	    [MERGE3_FAVOUR_NONE] = GIT_MERGE_FILE_FAVOR_NORMAL,
+	    [MERGE3_FAVOUR_OURS] = GIT_MERGE_FILE_FAVOR_OURS,
+	    [MERGE3_FAVOUR_THEIRS] = GIT_MERGE_FILE_FAVOR_THEIRS,
+	};
+	const git_merge_file_options options = {.version = GIT_MERGE_FILE_OPTIONS_VERSION,
+						.favor = favours[favour]};
+	git_merge_file_input base = input_of(&item->content[MERGE3_BASE]);
+	git_merge_file_input ours = input_of(&item->content[MERGE3_OURS]);
+	git_merge_file_input theirs = input_of(&item->content[MERGE3_THEIRS]);
+	git_merge_file_result result = {0};
+	int r = 1;
+
+	if (git_merge_file(&result, &base, &ours, &theirs, &options) < 0)
+		return -ENOMEM;
+	if (!result.automergeable)
+		r = 0;
+	else if (buf_append(&item->merged, result.ptr, result.len) < 0)
+		r = -ENOMEM;
+	git_merge_file_result_free(&result);
+	return r;
+}
+
+/* It is no file that any side has: nothing that is compared with it is untouched. */
+static void have_merged(struct merge3_item *item)
+{
+	item->verdict = MERGE3_MERGED;
+	item->result.size = item->merged.len;
+	item->result.ino = 0;
+}
+
+/* Content of which both sides made something else. */
+static int merge_content(struct merge3_item *item, enum merge3_favour favour)
+{
+	int r = type(&item->result) == S_IFREG && are_text(item) ? merge_text(item, favour)
+								 : -EINVAL;
+
+	if (r == -ENOMEM)
+		return r;
+	if (r == 0)
+		clash(item, favour, "both changed the same lines");
+	else if (r < 0)
+		clash(item, favour, "both changed it, and it is no text");
+	else if (compare_bytes(&item->merged, &item->content[MERGE3_OURS]) == SAME)
+		keep(item);
+	else
+		have_merged(item);
+	return 0;
+}
+
+/* Contents are needed that are not there. Return: false when nothing helps any more. */
+static bool want_contents(struct merge3_item *item)
+{
+	if (item->wanted)
+		return false;
+	for (int side = 0; side < MERGE3_SIDES; side++)
+		if (type(&item->state[side]) == S_IFREG)
+			item->wanted |= 1u << side;
+	return item->wanted;
+}
+
+/* Something of one type on all three sides, or that both sides made anew. */
+static int decide_alike(struct merge3_item *item, enum merge3_favour favour)
+{
+	bool added = !item->state[MERGE3_BASE].mode;
+	enum relation tb =
+	    added ? DIFFERENT : relate_content(item, MERGE3_THEIRS, MERGE3_BASE);
+	enum relation ob =
+	    added ? DIFFERENT : relate_content(item, MERGE3_OURS, MERGE3_BASE);
+	enum relation ot = relate_content(item, MERGE3_OURS, MERGE3_THEIRS);
+	bool content_clashes = tb != SAME && ob != SAME && ot != SAME;
+
+	if ((tb == UNKNOWN || (tb != SAME && ob == UNKNOWN) || content_clashes) &&
+	    want_contents(item))
+		return 0;
+	item->result = item->state[tb != SAME && ob == SAME ? MERGE3_THEIRS : MERGE3_OURS];
+	item->verdict = MERGE3_KEEP;
+	if (content_clashes) {
+		int r = merge_content(item, favour);
+
+		if (r < 0 || item->verdict == MERGE3_CONFLICT)
+			return r;
+	} else if (tb != SAME && ob == SAME) {
+		item->verdict = MERGE3_TAKE;
+	}
+	if (added) /* so that the attributes are those of the side that is favoured */
+		item->state[MERGE3_BASE] =
+		    item->state[favour == MERGE3_FAVOUR_OURS ? MERGE3_THEIRS : MERGE3_OURS];
+	if (added && favour == MERGE3_FAVOUR_NONE &&
+	    !same_attributes(&item->state[MERGE3_OURS], &item->state[MERGE3_THEIRS]))
+		clash(item, favour, "both made it, with another mode or owner");
+	else if (!merge_attributes(item, favour))
+		clash(item, favour, "both changed its mode or owner");
+	else if (item->verdict == MERGE3_KEEP &&
+		 !same_attributes(&item->result, &item->state[MERGE3_OURS]))
+		item->verdict = MERGE3_ATTR;
+	return 0;
+}
+
+static const char *why_unlike(const struct merge3_item *item)
+{
+	if (!item->state[MERGE3_THEIRS].mode)
+		return "they removed what we changed";
+	if (!item->state[MERGE3_OURS].mode)
+		return "we removed what they changed";
+	return "both made something else of it";
+}
+
+static int decide_unlike(struct merge3_item *item, enum merge3_favour favour)
+{
+	enum relation tb = relate(item, MERGE3_THEIRS, MERGE3_BASE);
+	enum relation ob = relate(item, MERGE3_OURS, MERGE3_BASE);
+	enum relation ot = relate(item, MERGE3_OURS, MERGE3_THEIRS);
+
+	if ((tb == UNKNOWN || ob == UNKNOWN || ot == UNKNOWN) && want_contents(item))
+		return 0;
+	if (tb == SAME || ot == SAME)
+		keep(item);
+	else if (ob == SAME)
+		take(item);
+	else
+		clash(item, favour, why_unlike(item));
+	return 0;
+}
+
+static int decide(struct merge3_item *item, enum merge3_favour favour)
+{
+	uint32_t base = type(&item->state[MERGE3_BASE]);
+	uint32_t ours = type(&item->state[MERGE3_OURS]);
+	uint32_t theirs = type(&item->state[MERGE3_THEIRS]);
+
+	if (ours && ours == theirs && (!base || base == ours))
+		return decide_alike(item, favour);
+	return decide_unlike(item, favour);
+}
+
+int merge3_decide(const struct merge3 *merge, struct merge3_item *item)
+{
+	int r = decide(item, merge->favour);
+
+	for (int side = 0; side < MERGE3_SIDES; side++)
+		buf_fini(&item->content[side]);
+	item->have = 0;
+	return r;
+}
+
+/* What a side has at a path that may have no entry there, but has one on another. */
+static struct tree_state state_at(const struct tree *tree, const char *path,
+				  const struct tree_state *below)
+{
+	const struct tree_entry *entry = tree_find(tree, path);
+
+	return entry ? entry->now : *below;
+}
+
+static int add_item(struct merge3 *merge, const struct tree_pair *pair,
+		    const struct tree_state *below, const struct tree *ours)
+{
+	struct merge3_item item = {
+	    .path = pair->path,
+	    .state = {[MERGE3_BASE] = *pair->from, [MERGE3_THEIRS] = *pair->to},
+	};
+	int r;
+
+	item.state[MERGE3_OURS] = state_at(ours, pair->path, below);
+	if (relate(&item, MERGE3_THEIRS, MERGE3_BASE) == SAME)
+		return 0;
+	r = decide(&item, merge->favour);
+	merge->items[merge->count++] = item;
+	return r;
+}
+
+static const struct tree_state *below_of(const struct tree *tree, const char *path)
+{
+	const struct tree_entry *entry = tree_find(tree, path);
+
+	return entry ? &entry->below : NULL;
+}
+
+int merge3_begin(struct merge3 *merge, const struct tree *base, const struct tree *ours,
+		 const struct tree *theirs, enum merge3_favour favour)
+{
+	struct tree_pairs pairs = {.from = base, .to = theirs};
+	const struct tree_state *below;
+	struct tree_pair pair;
+	int r = 0;
+
+	git_libgit2_init();
+	*merge = (struct merge3){.favour = favour, .ours = ours};
+	merge->items = calloc(base->count + theirs->count + 1, sizeof(*merge->items));
+	if (!merge->items)
+		return -ENOMEM;
+	while (r == 0 && tree_pair_next(&pairs, &pair)) {
+		below = below_of(base, pair.path);
+		if (!below)
+			below = below_of(theirs, pair.path);
+		r = add_item(merge, &pair, below, ours);
+	}
+	return r;
+}
+
+static int compare_items(const void *a, const void *b)
+{
+	return tree_path_compare(((const struct merge3_item *)a)->path,
+				 ((const struct merge3_item *)b)->path);
+}
+
+static struct merge3_item *find_item(const struct merge3 *merge, const char *path)
+{
+	const struct merge3_item key = {.path = path};
+
+	return bsearch(&key, merge->items, merge->count, sizeof(key), compare_items);
+}
+
+static bool is_inside(const char *path, const char *dir)
+{
+	size_t len = strlen(dir);
+
+	return strncmp(path, dir, len) == 0 && path[len] == '/';
+}
+
+/* What will be at an entry of ours, with what is merged into it. */
+static bool stays(const struct merge3 *merge, const struct tree_entry *entry)
+{
+	const struct merge3_item *item = find_item(merge, entry->path);
+
+	return item ? item->result.mode : entry->now.mode;
+}
+
+static bool something_stays_inside(const struct merge3 *merge, const char *dir)
+{
+	for (size_t i = 0; i < merge->ours->count; i++)
+		if (is_inside(merge->ours->entries[i].path, dir) &&
+		    stays(merge, &merge->ours->entries[i]))
+			return true;
+	for (size_t i = 0; i < merge->count; i++)
+		if (is_inside(merge->items[i].path, dir) && merge->items[i].result.mode)
+			return true;
+	return false;
+}
+
+/* A directory that is to go stays as long as something does in it. */
+static void check_directory(const struct merge3 *merge, struct merge3_item *item)
+{
+	if (type(&item->state[MERGE3_OURS]) != S_IFDIR || type(&item->result) == S_IFDIR ||
+	    !something_stays_inside(merge, item->path))
+		return;
+	if (!item->result.mode) {
+		keep(item);
+		return;
+	}
+	item->verdict = MERGE3_CONFLICT;
+	item->conflict = "it is no directory any more, but something new is in it";
+}
+
+/* Mode of what will be at @path: 0 for nothing; a directory of the image has no entry. */
+static uint32_t mode_at(const struct merge3 *merge, const char *path)
+{
+	const struct merge3_item *item = find_item(merge, path);
+	const struct tree_entry *entry = tree_find(merge->ours, path);
+
+	if (item)
+		return item->result.mode;
+	return entry ? entry->now.mode : S_IFDIR;
+}
+
+static void check_parents(const struct merge3 *merge, struct merge3_item *item)
+{
+	char parent[FILES_PATH_MAX + 1], *slash;
+	uint32_t mode;
+
+	snprintf(parent, sizeof(parent), "%s", item->path);
+	while (item->result.mode && (slash = strrchr(parent, '/'))) {
+		*slash = '\0';
+		mode = mode_at(merge, parent);
+		if (!mode || (mode & S_IFMT) == S_IFDIR)
+			continue;
+		item->verdict = MERGE3_CONFLICT;
+		item->conflict = "what it is in is no directory any more";
+		return;
+	}
+}
+
+void merge3_check(struct merge3 *merge)
+{
+	for (size_t i = 0; i < merge->count; i++)
+		if (merge->items[i].verdict != MERGE3_KEEP &&
+		    merge->items[i].verdict != MERGE3_CONFLICT)
+			check_parents(merge, &merge->items[i]);
+	for (size_t i = 0; i < merge->count; i++)
+		if (merge->items[i].verdict == MERGE3_TAKE)
+			check_directory(merge, &merge->items[i]);
+}
+
+size_t merge3_conflicts(const struct merge3 *merge)
+{
+	size_t count = 0;
+
+	for (size_t i = 0; i < merge->count; i++)
+		count += merge->items[i].verdict == MERGE3_CONFLICT;
+	return count;
+}
+
+void merge3_fini(struct merge3 *merge)
+{
+	for (size_t i = 0; i < merge->count; i++) {
+		for (int side = 0; side < MERGE3_SIDES; side++)
+			buf_fini(&merge->items[i].content[side]);
+		buf_fini(&merge->items[i].merged);
+	}
+	free(merge->items);
+	git_libgit2_shutdown();
+	*merge = (struct merge3){0};
+}

@@ -1,0 +1,445 @@
+#include "pffs/core/merge_files.h"
+
+#include "pffs/core/fetch.h"
+#include "pffs/core/merge_apply.h"
+#include "pffs/core/quote.h"
+#include "pffs/core/twin.h"
+#include "util/io.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#define CONTENT_MAX (32u << 20) /* a larger file is merged as a whole */
+
+struct merge_files {
+	struct sandbox *sb;	/* reference */
+	struct sandbox **forks; /* references */
+	size_t count, at;	/* the fork that is merged now */
+	enum merge3_favour favour;
+	struct sandbox *point; /* its fork point, awake; or NULL */
+	struct tree was;       /* the parent's, when all began */
+	struct tree base, ours, theirs;
+	bool begun; /* @merge3 is of the fork */
+	struct merge3 merge3;
+	size_t item;		/* that wants contents */
+	enum merge3_side side;	/* whose is being read */
+	struct changes changes; /* of all forks so far */
+	struct loop_timer next; /* takes the next step */
+	void (*step)(struct merge_files *merge);
+	bool cancelled, applying;
+	merge_done_fn *done;
+	void *ctx;
+};
+
+static struct sandbox *fork_of(const struct merge_files *merge)
+{
+	return merge->forks[merge->at];
+}
+
+/* From the event loop: whoever calls back has done with its own things then. */
+static void then(struct merge_files *merge, void (*step)(struct merge_files *merge))
+{
+	merge->step = step;
+	loop_timer_set(merge->sb->core->loop, &merge->next, 0);
+}
+
+/* What belongs to one fork. */
+static void forget_fork(struct merge_files *merge)
+{
+	if (merge->begun)
+		merge3_fini(&merge->merge3);
+	merge->begun = false;
+	tree_fini(&merge->base);
+	tree_fini(&merge->ours);
+	tree_fini(&merge->theirs);
+	if (merge->point)
+		twin_done(merge->point);
+	merge->point = NULL;
+}
+
+static void print_change(FILE *out, const struct change *change)
+{
+	const char *prefix = "M ";
+
+	if (!change->before.mode && !change->after.mode)
+		return;
+	if (!change->before.mode)
+		prefix = "A ";
+	else if (!change->after.mode)
+		prefix = "D ";
+	quote_path(out, prefix, change->path);
+	fputc('\n', out);
+}
+
+static void print_conflicts(FILE *out, const struct merge_files *merge)
+{
+	for (size_t i = 0; merge->begun && i < merge->merge3.count; i++) {
+		const struct merge3_item *item = &merge->merge3.items[i];
+
+		if (item->verdict != MERGE3_CONFLICT)
+			continue;
+		quote_path(out, "C ", item->path);
+		fprintf(out, ": %s\n", item->conflict);
+	}
+}
+
+static void print_report(FILE *out, const struct merge_files *merge,
+			 const struct error *err)
+{
+	fputs("merge files", out);
+	for (size_t i = 0; i < merge->count; i++)
+		fprintf(out, " %s", merge->forks[i]->name);
+	if (!err) {
+		fputs("\nresult merged\n", out);
+		for (size_t i = 0; i < merge->changes.count; i++)
+			print_change(out, &merge->changes.list[i]);
+		return;
+	}
+	fprintf(out, "\nresult %s\nerror %s\n", err->code == -EBUSY ? "conflict" : "failed",
+		err->text);
+	print_conflicts(out, merge);
+}
+
+static void report(const struct merge_files *merge, const struct error *err)
+{
+	struct sandbox *sb = merge->sb;
+	char *text = NULL;
+	size_t len;
+	FILE *out = open_memstream(&text, &len);
+
+	if (!out)
+		return;
+	print_report(out, merge, err);
+	fclose(out);
+	free(sb->merge_report);
+	sb->merge_report = text;
+}
+
+static void tell(const struct merge_files *merge)
+{
+	json_t *names = json_array();
+
+	for (size_t i = 0; i < merge->count; i++)
+		json_array_append_new(names, json_string(merge->forks[i]->name));
+	sandbox_event(merge->sb, "files_merged",
+		      json_pack("{s:o, s:I}", "forks", names, "changes",
+				(json_int_t)merge->changes.count));
+}
+
+static void merge_free(struct merge_files *merge)
+{
+	forget_fork(merge);
+	loop_timer_cancel(&merge->next);
+	changes_fini(&merge->changes);
+	tree_fini(&merge->was);
+	for (size_t i = 0; i < merge->count; i++)
+		sandbox_unref(merge->forks[i]);
+	free(merge->forks);
+	sandbox_unref(merge->sb);
+	free(merge);
+}
+
+static void finish(struct merge_files *merge, const struct error *err)
+{
+	report(merge, err);
+	if (!err)
+		tell(merge);
+	merge->done(merge->ctx, err);
+	merge_free(merge);
+}
+
+static void fail(struct merge_files *merge, int code, const char *sentence)
+{
+	struct error err;
+
+	error_say(&err, code, "%s", sentence);
+	finish(merge, &err);
+}
+
+static void applied(void *ctx, const struct error *err)
+{
+	finish(ctx, err);
+}
+
+static void apply_all(struct merge_files *merge)
+{
+	merge->applying = true;
+	if (merge->changes.count)
+		apply_begin(merge->sb, &merge->changes, &merge->was, applied, merge);
+	else
+		finish(merge, NULL);
+}
+
+static void begin_fork(struct merge_files *merge);
+
+static int keep_results(struct merge_files *merge)
+{
+	int r = 0;
+
+	for (size_t i = 0; i < merge->merge3.count && r == 0; i++)
+		if (merge->merge3.items[i].verdict != MERGE3_KEEP)
+			r = changes_add(&merge->changes, &merge->merge3.items[i],
+					fork_of(merge));
+	return r;
+}
+
+static void refuse_conflicts(struct merge_files *merge, size_t conflicts)
+{
+	struct error err;
+
+	error_say(&err, EBUSY,
+		  "%zu conflicts between %s and %s: read %s/merge; `files --ours` and "
+		  "`files --theirs` decide",
+		  conflicts, merge->sb->name, fork_of(merge)->name, merge->sb->name);
+	finish(merge, &err);
+}
+
+/* Everything about a fork is decided. */
+static void end_fork(struct merge_files *merge)
+{
+	size_t conflicts;
+
+	merge3_check(&merge->merge3);
+	conflicts = merge3_conflicts(&merge->merge3);
+	if (conflicts) {
+		refuse_conflicts(merge, conflicts);
+		return;
+	}
+	if (keep_results(merge) < 0) {
+		fail(merge, ENOMEM, "no memory to merge files");
+		return;
+	}
+	forget_fork(merge);
+	merge->at++;
+	then(merge, merge->at < merge->count ? begin_fork : apply_all);
+}
+
+static struct merge3_item *current(const struct merge_files *merge)
+{
+	return &merge->merge3.items[merge->item];
+}
+
+static void look_for_content(struct merge_files *merge);
+
+static void next_side(struct merge_files *merge)
+{
+	merge->side++;
+	then(merge, look_for_content);
+}
+
+/* A file that is too large, or went meanwhile, is one of which nothing is known. */
+static void have_content(void *ctx, struct buf *bytes, const struct error *err)
+{
+	struct merge_files *merge = ctx;
+	struct merge3_item *item = current(merge);
+
+	if (!bytes && err->code != -EFBIG) {
+		finish(merge, err);
+		return;
+	}
+	if (bytes) {
+		item->content[merge->side] = *bytes;
+		*bytes = (struct buf){0};
+		item->have |= 1u << merge->side;
+	}
+	next_side(merge);
+}
+
+/* Ours may be what a fork before has brought. */
+static void fetch_ours(struct merge_files *merge, const char *path)
+{
+	struct merge3_item *item = current(merge);
+	const struct change *change = changes_find(&merge->changes, path);
+
+	if (!change || !change->content) {
+		fetch_file(merge->sb, path, CONTENT_MAX, have_content, merge);
+	} else if (change->source) {
+		fetch_file(change->source, path, CONTENT_MAX, have_content, merge);
+	} else if (buf_append(&item->content[MERGE3_OURS], buf_peek(&change->bytes),
+			      change->bytes.len) < 0) {
+		fail(merge, ENOMEM, "no memory to merge files");
+	} else {
+		item->have |= 1u << MERGE3_OURS;
+		next_side(merge);
+	}
+}
+
+static void fetch_side(struct merge_files *merge)
+{
+	const char *path = current(merge)->path;
+
+	if (merge->side == MERGE3_OURS)
+		fetch_ours(merge, path);
+	else
+		fetch_file(merge->side == MERGE3_BASE ? merge->point : fork_of(merge), path,
+			   CONTENT_MAX, have_content, merge);
+}
+
+/* Read what the next item wants; decide it when that is there. */
+static void look_for_content(struct merge_files *merge)
+{
+	struct merge3_item *item;
+
+	while (merge->item < merge->merge3.count) {
+		item = current(merge);
+		while (item->verdict == MERGE3_WANTS && merge->side < MERGE3_SIDES) {
+			if (item->wanted & 1u << merge->side) {
+				fetch_side(merge);
+				return;
+			}
+			merge->side++;
+		}
+		if (item->verdict == MERGE3_WANTS &&
+		    merge3_decide(&merge->merge3, item) < 0) {
+			fail(merge, ENOMEM, "no memory to merge files");
+			return;
+		}
+		merge->item++;
+		merge->side = MERGE3_BASE;
+	}
+	end_fork(merge);
+}
+
+static void begin_merge3(struct merge_files *merge)
+{
+	struct error err;
+
+	if (changes_tree(&merge->changes, &merge->was, &merge->ours, &err) < 0) {
+		finish(merge, &err);
+		return;
+	}
+	merge->begun = true;
+	merge->item = 0;
+	merge->side = MERGE3_BASE;
+	if (merge3_begin(&merge->merge3, &merge->base, &merge->ours, &merge->theirs,
+			 merge->favour) < 0)
+		fail(merge, ENOMEM, "no memory to merge files");
+	else
+		look_for_content(merge);
+}
+
+/* Return: false when there is no tree, and the merge has ended. */
+static bool take_tree(struct merge_files *merge, struct tree *to, struct tree *tree,
+		      const struct error *err)
+{
+	if (!tree) {
+		finish(merge, err);
+		return false;
+	}
+	*to = *tree;
+	*tree = (struct tree){0};
+	return true;
+}
+
+static void have_theirs(void *ctx, struct tree *tree, const struct error *err)
+{
+	struct merge_files *merge = ctx;
+
+	if (take_tree(merge, &merge->theirs, tree, err))
+		then(merge, begin_merge3);
+}
+
+static void have_base(void *ctx, struct tree *tree, const struct error *err)
+{
+	struct merge_files *merge = ctx;
+
+	if (take_tree(merge, &merge->base, tree, err))
+		fetch_tree(fork_of(merge), have_theirs, merge);
+}
+
+static void point_awake(void *ctx, struct sandbox *point, const struct error *err)
+{
+	struct merge_files *merge = ctx;
+
+	merge->point = point;
+	if (point)
+		fetch_tree(point, have_base, merge);
+	else
+		finish(merge, err);
+}
+
+static void begin_fork(struct merge_files *merge)
+{
+	twin_use(fork_of(merge), point_awake, merge);
+}
+
+static void have_was(void *ctx, struct tree *tree, const struct error *err)
+{
+	struct merge_files *merge = ctx;
+
+	if (take_tree(merge, &merge->was, tree, err))
+		then(merge, begin_fork);
+}
+
+static void timer_fires(struct loop_timer *timer)
+{
+	struct merge_files *merge = container_of(timer, struct merge_files, next);
+
+	if (merge->cancelled)
+		fail(merge, EINTR, "the merge was interrupted");
+	else
+		merge->step(merge);
+}
+
+/* At the next step: until then somebody will call back. */
+void merge_files_cancel(struct merge_files *merge)
+{
+	merge->cancelled = !merge->applying;
+}
+
+static int check_fork(const struct sandbox *sb, const struct sandbox *fork,
+		      struct error *err)
+{
+	if (fork->state == SANDBOX_DEAD)
+		return error_say(err, EIO, "%s is dead: %s", fork->name, fork->reason);
+	if (fork->state != SANDBOX_READY || fork->merge || sb->merge)
+		return error_say(err, EAGAIN, "%s cannot be merged now: try again",
+				 fork->name);
+	if (!sandbox_has_base(fork))
+		return error_say(err, EINVAL, "nobody knows what %s was when it was made",
+				 fork->name);
+	return 0;
+}
+
+static int add_fork(struct merge_files *merge, const char *name, struct error *err)
+{
+	struct sandbox *fork = merge_find_fork(merge->sb, name, err);
+	int r = fork ? check_fork(merge->sb, fork, err) : err->code;
+
+	if (r == 0 && merge->forks)
+		merge->forks[merge->count++] = sandbox_ref(fork);
+	return r;
+}
+
+int merge_files_begin(struct sandbox *sb, char *const *names, size_t count,
+		      enum merge3_favour favour, merge_done_fn *done, void *ctx,
+		      struct merge_files **handle, struct error *err)
+{
+	struct merge_files *merge = calloc(1, sizeof(*merge));
+	int r = 0;
+
+	if (!merge)
+		return error_set(err, ENOMEM, "cannot merge files");
+	*merge = (struct merge_files){.sb = sandbox_ref(sb),
+				      .forks = calloc(count, sizeof(struct sandbox *)),
+				      .favour = favour,
+				      .done = done,
+				      .ctx = ctx};
+	loop_timer_init(&merge->next, timer_fires);
+	if (!merge->forks)
+		r = error_set(err, ENOMEM, "cannot merge files");
+	if (r == 0 && sb->state != SANDBOX_READY)
+		r = error_say(err, sb->state == SANDBOX_DEAD ? EIO : EAGAIN, "%s is %s",
+			      sb->name, sandbox_state_name(sb));
+	for (size_t i = 0; i < count && r == 0; i++)
+		r = add_fork(merge, names[i], err);
+	if (r < 0) {
+		merge_free(merge);
+		return r;
+	}
+	*handle = merge;
+	fetch_tree(sb, have_was, merge);
+	return 0;
+}
