@@ -30,7 +30,7 @@ alternations() {
 	local i
 	for ((i = 0; i < 100; i += 2)); do
 		echo "$i" > demo/fs/root/ping
-		[ "$(echo "n=\$(cat /root/ping); echo \$((n + 1)) > /root/pong; echo \$n" > demo/bash; cat demo/stdout)" = $i ] ||
+		[ "$(echo "n=\$(cat /root/ping); echo \$((n + 1)) > /root/pong; echo \$n" > demo/bash; cat demo/stdout)" = "$i" ] ||
 			{ diag "the guest does not see $i"; return 1; }
 		[ "$(command cat demo/fs/root/pong)" = $((i + 1)) ] ||
 			{ diag "the host does not see $((i + 1)): $(command cat demo/fs/root/pong)"; return 1; }
