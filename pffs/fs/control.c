@@ -59,6 +59,8 @@ static void render_readme(const struct node *node, FILE *out)
 	    "write,\n"
 	    "then read to the end of file. Several programs can do that at once.\n"
 	    "\n"
+	    "Its files are in demo/fs: cp data.csv demo/fs/root/; cp demo/fs/root/out.csv "
+	    ".\n"
 	    "Each run is kept: "
 	    "demo/runs/N/{code,language,stdout,stderr,output,exit,status,\n"
 	    "changes,figures};\n"
