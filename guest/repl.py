@@ -194,10 +194,13 @@ class Figures:
         return spec
 
     def meet(self, module):
-        module.show = self.show
+        def show(*_args, **_kwargs):
+            self.show()
+
+        module.show = show  # pyplot gives it a signature, which a method cannot have
         self.pyplot = module
 
-    def show(self, *_args, **_kwargs):
+    def show(self):
         """In place of pyplot.show(), and at the end of a run."""
         if self.pyplot is None:
             return

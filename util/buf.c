@@ -83,6 +83,18 @@ ssize_t buf_fill(struct buf *b, int fd, size_t max)
 	return n;
 }
 
+ssize_t buf_fill_up(struct buf *b, int fd, size_t max)
+{
+	size_t got = 0;
+	ssize_t n = 1;
+
+	if (!buf_reserve(b, max))
+		return -ENOMEM;
+	while (got < max && (n = buf_fill(b, fd, max - got)) > 0)
+		got += (size_t)n;
+	return got ? (ssize_t)got : n;
+}
+
 void buf_fini(struct buf *b)
 {
 	free(b->data);

@@ -40,5 +40,11 @@ int buf_flush(struct buf *b, int fd);
  */
 ssize_t buf_fill(struct buf *b, int fd, size_t max);
 
+/**
+ * buf_fill_up() - as buf_fill(), by as many reads as it takes: a virtio port gives a page
+ * at a time. What was read comes before the end of file, or an error, behind it.
+ */
+ssize_t buf_fill_up(struct buf *b, int fd, size_t max);
+
 /** buf_fini() - free the memory; the buffer is then empty and usable. */
 void buf_fini(struct buf *b);

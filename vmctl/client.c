@@ -178,7 +178,7 @@ static void client_lost(struct client *client)
 
 static void client_read(struct client *client)
 {
-	ssize_t n = buf_fill(&client->in, client->fd, CLIENT_PIECE);
+	ssize_t n = buf_fill_up(&client->in, client->fd, CLIENT_PIECE);
 
 	if (n == -EAGAIN)
 		return;

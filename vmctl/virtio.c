@@ -2,6 +2,7 @@
 
 #include <linux/virtio_config.h>
 #include <linux/virtio_mmio.h>
+#include <linux/virtio_ring.h>
 
 void virtio_init(struct virtio_device *dev, const struct virtio_ops *ops,
 		 const struct gmem *mem, struct virtio_line line, uint64_t features,
@@ -15,8 +16,10 @@ void virtio_init(struct virtio_device *dev, const struct virtio_ops *ops,
 	    .config = config,
 	    .config_len = config_len,
 	};
-	for (unsigned i = 0; i < ops->queues; i++)
+	for (unsigned i = 0; i < ops->queues; i++) {
 		dev->queues[i].size_max = ops->queue_size;
+		dev->queues[i].indirect = features & 1ull << VIRTIO_RING_F_INDIRECT_DESC;
+	}
 }
 
 bool virtio_running(const struct virtio_device *dev)

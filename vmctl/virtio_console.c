@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <linux/virtio_ids.h>
+#include <linux/virtio_ring.h>
 #include <string.h>
 #include <sys/socket.h>
 
@@ -378,6 +379,8 @@ void virtio_console_init(struct virtio_console *con, struct conlog *log, int age
 	    .agent_fd = agent_fd,
 	    .watch = watch_fn,
 	};
-	virtio_init(&con->dev, &console_ops, mem, line, 1ull << VIRTIO_CONSOLE_F_MULTIPORT,
+	virtio_init(&con->dev, &console_ops, mem, line,
+		    1ull << VIRTIO_CONSOLE_F_MULTIPORT | 1ull
+							     << VIRTIO_RING_F_INDIRECT_DESC,
 		    &con->config, sizeof(con->config));
 }

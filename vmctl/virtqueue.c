@@ -7,7 +7,7 @@
 
 void virtqueue_reset(struct virtqueue *vq)
 {
-	*vq = (struct virtqueue){.size_max = vq->size_max};
+	*vq = (struct virtqueue){.size_max = vq->size_max, .indirect = vq->indirect};
 }
 
 /* Size and alignment of the parts: virtio 1.2, 2.7. */
@@ -78,20 +78,50 @@ int virtqueue_pending(const struct virtqueue *vq, const struct gmem *mem, struct
 	return pending;
 }
 
-/* Read descriptor @index once. */
-static int copy_descriptor(const struct virtqueue *vq, const struct gmem *mem,
-			   uint16_t index, struct vring_desc *desc, struct error *err)
-{
-	const struct vring_desc *table = gmem_ptr(mem, vq->desc, desc_bytes(vq));
+/* A table of descriptors: the queue's own, or an indirect one (virtio 1.2, 2.7.5.3). */
+struct table {
+	const struct vring_desc *at;
+	unsigned size;
+};
 
-	if (index >= vq->size)
+static struct table own_table(const struct virtqueue *vq, const struct gmem *mem)
+{
+	return (struct table){gmem_ptr(mem, vq->desc, desc_bytes(vq)), vq->size};
+}
+
+/* Read descriptor @index once. */
+static int copy_descriptor(const struct table *table, uint16_t index,
+			   struct vring_desc *desc, struct error *err)
+{
+	if (index >= table->size)
 		return error_say(err, EPROTO,
-				 "descriptor %u does not exist in a queue of %u entries",
-				 index, vq->size);
-	desc->addr = __atomic_load_n(&table[index].addr, __ATOMIC_RELAXED);
-	desc->len = __atomic_load_n(&table[index].len, __ATOMIC_RELAXED);
-	desc->flags = __atomic_load_n(&table[index].flags, __ATOMIC_RELAXED);
-	desc->next = __atomic_load_n(&table[index].next, __ATOMIC_RELAXED);
+				 "descriptor %u does not exist in a table of %u entries",
+				 index, table->size);
+	desc->addr = __atomic_load_n(&table->at[index].addr, __ATOMIC_RELAXED);
+	desc->len = __atomic_load_n(&table->at[index].len, __ATOMIC_RELAXED);
+	desc->flags = __atomic_load_n(&table->at[index].flags, __ATOMIC_RELAXED);
+	desc->next = __atomic_load_n(&table->at[index].next, __ATOMIC_RELAXED);
+	return 0;
+}
+
+/* The table that @desc names, which is the whole chain. */
+static int indirect_table(const struct virtqueue *vq, const struct gmem *mem,
+			  const struct vring_desc *desc, struct table *table,
+			  struct error *err)
+{
+	if (!vq->indirect)
+		return error_say(err, EPROTO, "an indirect descriptor was not offered");
+	if (desc->flags & VRING_DESC_F_NEXT)
+		return error_say(err, EPROTO, "an indirect descriptor has a successor");
+	table->size = desc->len / (unsigned)sizeof(*table->at);
+	if (desc->len % sizeof(*table->at) || !table->size ||
+	    table->size > VIRTQUEUE_SIZE_MAX)
+		return error_say(err, EPROTO, "an indirect table has %u bytes", desc->len);
+	if (desc->addr % _Alignof(struct vring_desc))
+		return error_say(err, EPROTO, "an indirect table is not aligned");
+	table->at = gmem_ptr(mem, desc->addr, desc->len);
+	if (!table->at)
+		return error_say(err, EPROTO, "an indirect table is not in memory");
 	return 0;
 }
 
@@ -104,7 +134,7 @@ static int chain_add(struct vchain *chain, const struct gmem *mem,
 	struct iovec *iov = &chain->iov[chain->nout + chain->nin];
 
 	if (desc->flags & VRING_DESC_F_INDIRECT)
-		return error_say(err, EPROTO, "an indirect descriptor was not offered");
+		return error_say(err, EPROTO, "an indirect descriptor is part of a chain");
 	if (!in && chain->nin)
 		return error_say(err, EPROTO,
 				 "a readable descriptor follows a writable one");
@@ -122,33 +152,50 @@ static int chain_add(struct vchain *chain, const struct gmem *mem,
 	return 0;
 }
 
+/* Add what begins at descriptor @index of @table, of which @desc is a copy. */
+static int chain_add_all(struct vchain *chain, const struct gmem *mem,
+			 const struct table *table, struct vring_desc *desc,
+			 struct error *err)
+{
+	for (;;) {
+		int r;
+
+		if (chain->nout + chain->nin == table->size)
+			return error_say(err, EPROTO,
+					 "a chain is longer than its table of %u entries",
+					 table->size);
+		r = chain_add(chain, mem, desc, err);
+		if (r < 0 || !(desc->flags & VRING_DESC_F_NEXT))
+			return r;
+		r = copy_descriptor(table, desc->next, desc, err);
+		if (r < 0)
+			return r;
+	}
+}
+
 int virtqueue_peek(const struct virtqueue *vq, const struct gmem *mem, struct vchain *chain,
 		   struct error *err)
 {
 	int r = virtqueue_pending(vq, mem, err);
 	struct vring_desc desc = {0};
-	uint16_t index;
+	struct table table;
 
 	if (r <= 0)
 		return r;
-	index = __atomic_load_n(&avail_ring(vq, mem)->ring[vq->next_avail % vq->size],
-				__ATOMIC_RELAXED);
-	chain->head = index;
+	table = own_table(vq, mem);
+	chain->head = __atomic_load_n(&avail_ring(vq, mem)->ring[vq->next_avail % vq->size],
+				      __ATOMIC_RELAXED);
 	chain->nout = chain->nin = 0;
 	chain->out = chain->in = 0;
-	do {
-		if (chain->nout + chain->nin == vq->size)
-			return error_say(err, EPROTO,
-					 "a chain is longer than its queue of %u entries",
-					 vq->size);
-		r = copy_descriptor(vq, mem, index, &desc, err);
+	r = copy_descriptor(&table, chain->head, &desc, err);
+	if (!r && desc.flags & VRING_DESC_F_INDIRECT) {
+		r = indirect_table(vq, mem, &desc, &table, err);
 		if (!r)
-			r = chain_add(chain, mem, &desc, err);
-		if (r < 0)
-			return r;
-		index = desc.next;
-	} while (desc.flags & VRING_DESC_F_NEXT);
-	return 1;
+			r = copy_descriptor(&table, 0, &desc, err);
+	}
+	if (!r)
+		r = chain_add_all(chain, mem, &table, &desc, err);
+	return r < 0 ? r : 1;
 }
 
 void virtqueue_done(struct virtqueue *vq, const struct gmem *mem,

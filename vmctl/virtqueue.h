@@ -25,6 +25,7 @@
 
 struct virtqueue {
 	uint16_t size_max;	    /* what the device offers */
+	bool indirect;		    /* and whether chains may be in tables of their own */
 	uint16_t size;		    /* what the driver chose, a power of two */
 	bool ready;		    /* the fields above and below are checked */
 	uint64_t desc, avail, used; /* gpa of the three parts */

@@ -95,8 +95,8 @@ static bool get_entry(struct cursor *c, struct tree_entry *entry)
 		get_state(c, &entry->now);
 	if (has & HAS_BELOW)
 		get_state(c, &entry->below);
-	return !c->overflow && has && has <= (HAS_NOW | HAS_BELOW) && *entry->path &&
-	       files_path_ok(entry->path);
+	return !c->overflow && has && has <= (HAS_NOW | HAS_BELOW) && entry->path &&
+	       *entry->path && files_path_ok(entry->path);
 }
 
 /* Return: 0, -ENOMEM, or -EPROTO. */

@@ -323,7 +323,7 @@ void files_pass(struct files *files, const struct agent_frame *frame)
 {
 	files->used = true;
 	if (pass(files, frame) < 0)
-		server_lost(files);
+		shutdown(files->fd, SHUT_RDWR); /* so that the loop finds it lost */
 }
 
 static void request(struct files *files, const struct agent_frame *frame)

@@ -55,7 +55,7 @@ void files_frame(struct files *files, const struct agent_frame *frame);
 /** files_has_server() - Return: whether the server is there; if it can be, it is. */
 bool files_has_server(struct files *files);
 
-/** files_pass() - a frame for the server, which is there. It may be lost then. */
+/** files_pass() - a frame for the server, which is there. That it is lost shows later. */
 void files_pass(struct files *files, const struct agent_frame *frame);
 
 /** files_wake() - a new epoch: what was open or asked for before is nobody's. */

@@ -8,6 +8,10 @@
  * nothing. Program output and replies about files stop at PORT_HIGH; the room above it is
  * for the one that was begun below, and for the small frames.
  *
+ * A write to a virtio port sends 32 KiB at most, and each is an exit of the VM and an
+ * interrupt or two. What is spliced into it goes as one, by its pages. So all that is
+ * larger goes through a pipe. What is in the pipe comes first.
+ *
  * A virtio port whose host end is closed reports a hang-up without end, and reads
  * nothing. The port then rests until a timer tries it again.
  */
@@ -17,18 +21,27 @@
 #include "util/io.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #define READ_CHUNK  (64u << 10)
 #define IN_ROOM	    (AGENT_HEADER + AGENT_PAYLOAD_MAX + READ_CHUNK)
 #define OUT_ROOM    (PORT_HIGH + (size_t)2 * AGENT_PAYLOAD_MAX)
+#define PIPE_ROOM   (512 << 10)
+#define ONE_WRITE   (32u << 10) /* bytes that a port takes at a time */
 #define RETRY_MSECS 50
 
 static void port_event(struct loop_source *source, uint32_t revents);
 
+static size_t waiting(const struct port *port)
+{
+	return port->out.len + port->piped;
+}
+
 static void watch_output(struct port *port)
 {
-	loop_mod(port->loop, &port->source, port->out.len ? EPOLLIN | EPOLLOUT : EPOLLIN);
+	loop_mod(port->loop, &port->source, waiting(port) ? EPOLLIN | EPOLLOUT : EPOLLIN);
 }
 
 static void connect_source(struct port *port)
@@ -68,7 +81,7 @@ static void take_frames(struct port *port)
 
 static void read_port(struct port *port)
 {
-	ssize_t n = buf_fill(&port->in, port->fd, READ_CHUNK);
+	ssize_t n = buf_fill_up(&port->in, port->fd, READ_CHUNK);
 
 	if (n > 0)
 		take_frames(port);
@@ -76,14 +89,55 @@ static void read_port(struct port *port)
 		host_is_away(port);
 }
 
+/* Return: bytes that have moved on, or -errno. */
+static ssize_t fill_pipe(struct port *port)
+{
+	ssize_t n = write(port->pipe[1], buf_peek(&port->out), port->out.len);
+
+	if (n < 0)
+		return -errno;
+	buf_consume(&port->out, (size_t)n);
+	port->piped += (size_t)n;
+	return n;
+}
+
+static ssize_t empty_pipe(struct port *port)
+{
+	ssize_t n =
+	    splice(port->pipe[0], NULL, port->fd, NULL, port->piped, SPLICE_F_NONBLOCK);
+
+	if (n == 0)
+		log_fatal("the driver of the agent port has lost %zu bytes", port->piped);
+	if (n < 0)
+		return -errno;
+	port->piped -= (size_t)n;
+	return n;
+}
+
+/* Send as much as the port takes. Return: 0 or -errno. */
+static int flush(struct port *port)
+{
+	ssize_t n = 0;
+
+	while (n >= 0 || n == -EINTR) {
+		if (port->piped)
+			n = empty_pipe(port);
+		else if (port->out.len > ONE_WRITE)
+			n = fill_pipe(port);
+		else
+			return buf_flush(&port->out, port->fd);
+	}
+	return n == -EAGAIN ? 0 : (int)n;
+}
+
 static void write_port(struct port *port)
 {
-	int r = buf_flush(&port->out, port->fd);
+	int r = flush(port);
 
 	if (r < 0 && port->may_end)
 		exit(0);
 	watch_output(port);
-	if (port->full && port->out.len <= PORT_LOW) {
+	if (port->full && waiting(port) <= PORT_LOW) {
 		port->full = false;
 		port->on_room(port);
 	}
@@ -111,6 +165,9 @@ int port_init(struct port *port, struct loop *loop, int fd, struct error *err)
 	port->fd = fd;
 	port->source = LOOP_SOURCE_NONE;
 	loop_timer_init(&port->retry, retry_port);
+	if (pipe2(port->pipe, O_CLOEXEC | O_NONBLOCK) < 0)
+		return error_set(err, errno, "cannot make a pipe to the agent port");
+	fcntl(port->pipe[1], F_SETPIPE_SZ, PIPE_ROOM);
 	if (!buf_reserve(&port->in, IN_ROOM) || !buf_reserve(&port->out, OUT_ROOM))
 		return error_set(err, ENOMEM, "cannot use the agent port");
 	r = loop_add(loop, &port->source, fd, EPOLLIN, port_event);
@@ -145,7 +202,7 @@ void port_send_taken(struct port *port, uint32_t stream, uint32_t bytes)
 
 bool port_has_room(struct port *port)
 {
-	if (port->out.len < PORT_HIGH)
+	if (waiting(port) < PORT_HIGH)
 		return true;
 	port->full = true;
 	return false;

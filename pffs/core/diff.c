@@ -28,6 +28,7 @@ struct side {
  * is done. */
 struct diff {
 	struct side from, to;
+	bool same_image; /* the templates are the same */
 	enum diff_form form;
 	char *paths;
 	struct comparison result;
@@ -291,19 +292,14 @@ static void next_tasks(struct diff *diff)
 		print(diff);
 }
 
-static bool same_image(const struct diff *diff)
-{
-	return diff->from.sb->template == diff->to.sb->template;
-}
-
 static void compare(struct diff *diff)
 {
 	int r = 0;
 
 	diff->compared = true;
-	if (!same_image(diff))
+	if (!diff->same_image)
 		r = compare_whole(&diff->from.tree, &diff->from.image);
-	if (r == 0 && !same_image(diff))
+	if (r == 0 && !diff->same_image)
 		r = compare_whole(&diff->to.tree, &diff->to.image);
 	if (r == 0)
 		r = compare_trees(&diff->from.tree, &diff->to.tree, diff->paths,
@@ -354,7 +350,7 @@ static void have_machine(void *ctx, struct sandbox *machine, const struct error 
 		begin(diff);
 		fetch_tree(machine, have_tree, side);
 	}
-	if (machine && !diff->done && !same_image(diff)) {
+	if (machine && !diff->done && !diff->same_image) {
 		begin(diff);
 		fetch_image(machine, have_image, side);
 	}
@@ -390,6 +386,7 @@ struct diff *diff_begin(const struct diff_order *order, diff_fn *done, void *ctx
 	}
 	diff->from = side_of(diff, order->from_of, order->from);
 	diff->to = side_of(diff, order->to_of, order->to);
+	diff->same_image = order->from->template == order->to->template;
 	diff->form = order->form;
 	diff->paths = order->paths ? strdup(order->paths) : NULL;
 	diff->fn = done;

@@ -61,20 +61,24 @@ static void read_on(struct fetch *fetch)
 	ask(fetch, &request, have_read);
 }
 
+/* A short answer is the last. */
+static bool is_whole(const struct fetch *fetch, uint32_t len)
+{
+	return len < FILES_IO_MAX || (fetch->part && fetch->bytes.len == fetch->limit);
+}
+
 static void have_read(void *ctx, const struct files_reply *reply)
 {
 	struct fetch *fetch = ctx;
 
 	if (reply->error)
 		fail(fetch, reply->error);
-	else if (!reply->data_len)
-		finish(fetch, NULL);
 	else if (reply->data_len > fetch->limit - fetch->bytes.len)
 		fail(fetch, EFBIG);
-	else if (buf_append(&fetch->bytes, reply->data, reply->data_len) < 0)
+	else if (reply->data_len &&
+		 buf_append(&fetch->bytes, reply->data, reply->data_len) < 0)
 		fail(fetch, ENOMEM);
-	else if (reply->data_len < FILES_IO_MAX ||
-		 (fetch->part && fetch->bytes.len == fetch->limit))
+	else if (is_whole(fetch, reply->data_len))
 		finish(fetch, NULL);
 	else
 		read_on(fetch);

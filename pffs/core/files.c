@@ -195,9 +195,9 @@ int files_request(struct sandbox *sb, const struct files_request *request,
 		     request->flags & FILES_KEEP,
 	};
 	if (done && (request->op == FILES_SETLK || request->op == FILES_FLOCK))
-		call->lock = (struct lock_call){request->op, request->handle,
-						request->owner, request->offset,
-						request->size};
+		call->lock =
+		    (struct lock_call){request->op, request->handle, request->owner,
+				       request->offset, request->size};
 	list_add_before(&files->waiting, &call->link);
 	r = files_put_request(&call->frame, 0, 0, request);
 	if (r < 0) {

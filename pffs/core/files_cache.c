@@ -116,8 +116,8 @@ int files_listing_add(struct files_listing *listing, const struct files_entry *e
 	slot = find_slot(listing, entry->name, &other);
 	listing->count += !*slot;
 	*slot = (uint32_t)at + 1;
-	listing->bytes = sizeof(*listing) + listing->entries.room +
-			 listing->slots * sizeof(uint32_t);
+	listing->bytes =
+	    sizeof(*listing) + listing->entries.room + listing->slots * sizeof(uint32_t);
 	return 0;
 }
 
@@ -160,8 +160,8 @@ static void make_room(struct files *files, const struct files_listing *spare)
 	list_for_each (listing, &core->listings, struct files_listing, used) {
 		if (files->cached <= FILES_CACHE_EACH && core->listed <= FILES_CACHE_ALL)
 			return;
-		if (listing != spare && (core->listed > FILES_CACHE_ALL ||
-					 listing->dir->files == files))
+		if (listing != spare &&
+		    (core->listed > FILES_CACHE_ALL || listing->dir->files == files))
 			files_cache_drop(listing->dir);
 	}
 }

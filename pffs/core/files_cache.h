@@ -25,9 +25,9 @@
 
 struct files_listing {
 	unsigned refs;
-	struct link used;	     /* on core->listings, the newest last */
-	struct files_node *dir;	     /* whose listing it is; NULL: nobody's */
-	struct files_listing *next;  /* of its bucket in files->watches */
+	struct link used;	    /* on core->listings, the newest last */
+	struct files_node *dir;	    /* whose listing it is; NULL: nobody's */
+	struct files_listing *next; /* of its bucket in files->watches */
 	uint32_t watch;
 	bool complete;
 	bool has_self;

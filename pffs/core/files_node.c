@@ -210,6 +210,13 @@ void files_node_unlink(struct files_node *node)
 	files_node_unref(parent);
 }
 
+static bool is_inside(const struct files_node *dir, const struct files_node *node)
+{
+	while (dir && dir != node)
+		dir = dir->parent;
+	return dir;
+}
+
 int files_node_move(struct files_node *node, struct files_node *dir, const char *name)
 {
 	struct files_node *there = files_node_find(dir, name), *from = node->parent;
@@ -217,6 +224,8 @@ int files_node_move(struct files_node *node, struct files_node *dir, const char 
 
 	if (there == node || !from)
 		return 0;
+	if (is_inside(dir, node)) /* the guest lies */
+		return -EINVAL;
 	copy = strdup(name);
 	if (!copy)
 		return -ENOMEM;
@@ -236,7 +245,7 @@ void files_node_swap(struct files_node *a, struct files_node *b)
 	struct files_node *parent = a->parent;
 	char *name = a->name;
 
-	if (!a->parent || !b->parent)
+	if (!a->parent || !b->parent || is_inside(a->parent, b) || is_inside(b->parent, a))
 		return;
 	take_out(a);
 	take_out(b);

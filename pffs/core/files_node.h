@@ -77,7 +77,7 @@ void files_node_learn(struct files_node *node, const struct files_attr *attr);
 /** files_node_unlink() - it has no name any more. */
 void files_node_unlink(struct files_node *node);
 
-/** files_node_move() - its name is another one. Return: 0 or -ENOMEM. */
+/** files_node_move() - its name is another one. Return: 0, -ENOMEM or -EINVAL. */
 int files_node_move(struct files_node *node, struct files_node *dir, const char *name);
 
 /** files_node_swap() - two nodes have each other's name now. */

@@ -15,6 +15,8 @@
 static void fs_init(void *userdata, struct fuse_conn_info *conn)
 {
 	(void)userdata;
+	/* The kernel takes the smaller one of this and what fs_read_ahead() has set. */
+	conn->max_readahead = FS_READ_AHEAD_KIB << 10;
 	conn->want &= ~(unsigned)FUSE_CAP_WRITEBACK_CACHE;
 	/* Who writes to a setuid program without the power to keep the bits loses them. */
 	conn->want &= ~(unsigned)FUSE_CAP_HANDLE_KILLPRIV;
@@ -129,6 +131,7 @@ int fs_mount(struct fs *fs, struct core *core, const struct fs_options *options,
 				 "cannot mount at %s: `pffs doctor` says what is missing",
 				 options->mountpoint);
 	}
+	fs_read_ahead(options->mountpoint, FS_READ_AHEAD_KIB);
 	fd = fuse_session_fd(fs->session);
 	r = io_set_nonblock(fd, true);
 	if (r == 0)

@@ -11,7 +11,8 @@
 #include <stdbool.h>
 #include <sys/types.h>
 
-#define FS_IO_MAX (1u << 20) /* bytes of one read or write */
+#define FS_IO_MAX	  (1u << 20) /* bytes of one read or write */
+#define FS_READ_AHEAD_KIB 4096u	     /* what the kernel is asked to read ahead */
 
 /* With these a mount is made, and a name for what is mounted. No program in a guest's
  * files has power here, and no device. */
@@ -22,19 +23,20 @@ struct fs {
 	struct loop *loop;
 	struct loop_source source;
 	struct fuse_session *session;
-	struct link open; /* struct handle */
+
+	struct link open;		     /* struct handle */
 	struct link guest_files, guest_dirs; /* open likewise */
-	bool shared;	  /* other users may make sandboxes of their own */
-	uint64_t only;	  /* serial of the sandbox that is its root; 0: it has all */
-	uid_t uid;	  /* who mounted */
+	bool shared;   /* other users may make sandboxes of their own */
+	uint64_t only; /* serial of the sandbox that is its root; 0: it has all */
+	uid_t uid;     /* who mounted */
 	gid_t gid;
 	unsigned owed; /* requests whose answer has to come from elsewhere */
 	/* The mount has gone. Called again when nothing is owed any more. */
 	void (*ended)(struct fs *fs);
-	const char *control;	 /* of control.h; NULL in a mount of one sandbox */
+	const char *control;	    /* of control.h; NULL in a mount of one sandbox */
 	struct link locks, lockers; /* of locks.c */
-	struct fuse_buf request; /* what libfuse receives into */
-	char scratch[FS_IO_MAX]; /* what a read is gathered in */
+	struct fuse_buf request;    /* what libfuse receives into */
+	char scratch[FS_IO_MAX];    /* what a read is gathered in */
 };
 
 struct fs_options {
@@ -52,6 +54,9 @@ struct fs_options {
  */
 int fs_mount(struct fs *fs, struct core *core, const struct fs_options *options,
 	     struct error *err);
+
+/** fs_read_ahead() - have the kernel read so far ahead on a mount, if we may. */
+void fs_read_ahead(const char *mountpoint, unsigned kib);
 
 /** fs_unmount() - unmount if it is still mounted, free the session. */
 void fs_unmount(struct fs *fs);

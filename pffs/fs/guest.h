@@ -28,8 +28,8 @@ struct guest_file {
 	uint32_t handle;	 /* the guest's; 0: none */
 	uint64_t epoch;		 /* of the handle, as sb->files counts them */
 	uint32_t flags;		 /* FILES_O_* to open it again with */
-	int error;		 /* of a write that was answered long ago: a positive errno */
-	struct buf lockers;	 /* uint64_t: owners of POSIX locks that were taken by it */
+	int error;	    /* of a write that was answered long ago: a positive errno */
+	struct buf lockers; /* uint64_t: owners of POSIX locks that were taken by it */
 };
 
 struct ask;
@@ -57,10 +57,10 @@ struct ask {
 	struct link wait;	  /* on about->settle */
 	struct loop_timer patience; /* since an interrupt */
 	ask_fn *answer;
-	bool locks;    /* it may rightly take for ever */
-	bool reopened; /* its files were opened again once */
+	bool locks;		      /* it may rightly take for ever */
+	bool reopened;		      /* its files were opened again once */
 	struct guest_file *reopening; /* the one that is being opened now */
-	int error;     /* of a part: a positive errno */
+	int error;		      /* of a part: a positive errno */
 	unsigned pending;
 	struct ask_part parts[ASK_PARTS];
 	char *data;    /* of a read */

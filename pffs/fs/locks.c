@@ -111,7 +111,8 @@ static void lock_file(fuse_req_t req, const struct lock *wanted, bool wait)
 		fuse_req_interrupt_func(req, interrupted, lock);
 }
 
-void fs_getlk(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi, struct flock *flock)
+void fs_getlk(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi,
+	      struct flock *flock)
 {
 	const struct lock wanted = {.ino = ino,
 				    .posix = true,
@@ -128,8 +129,8 @@ void fs_getlk(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi, struct 
 	fuse_reply_lock(req, flock);
 }
 
-void fs_setlk(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi, struct flock *flock,
-	      int sleep)
+void fs_setlk(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi,
+	      struct flock *flock, int sleep)
 {
 	const struct lock wanted = {.ino = ino,
 				    .posix = true,

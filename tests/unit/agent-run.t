@@ -553,7 +553,7 @@ def ended_runs_leave_nothing(agent):
         agent.bash("true")
     time.sleep(0.2)
     same(os.listdir(agent.dir.name), [])
-    same(len(os.listdir("/proc/%d/fd" % agent.process.pid)), 3 + 4)  # stdio; epoll, signals, port, REPL
+    same(len(os.listdir("/proc/%d/fd" % agent.process.pid)), 3 + 6)  # stdio; epoll, signals, port and its pipe, REPL
 
 
 @test

@@ -137,6 +137,68 @@ static void stdin_is_fed_within_the_window(struct sandbox *sb)
 	say_exit(VM, run->number, 0, 0);
 }
 
+static const char *text_of(const struct stream *stream)
+{
+	static char text[256];
+	ssize_t n = stream_read(stream, 0, text, sizeof(text) - 1);
+
+	text[n < 0 ? 0 : n] = '\0';
+	return text;
+}
+
+/* One entry of AGENT_CHANGES. */
+static void say_change(uint32_t stream, char kind, const char *path)
+{
+	uint8_t payload[128];
+	struct cursor c = cursor_into(payload, sizeof(payload));
+
+	cursor_put_u8(&c, (uint8_t)kind);
+	cursor_put_bytes(&c, path, strlen(path));
+	say(VM, stream, AGENT_CHANGES, payload, sizeof(payload) - cursor_left(&c));
+}
+
+static void changes_come_behind_the_exit(struct sandbox *sb)
+{
+	struct run *run = submit(sb, "pass"), *next;
+
+	say_change(run->number, AGENT_CREATED, "early");
+	say_exit(VM, run->number, 0, 0);
+	ok(run->changes_due, "after its exit a run's changes are still to come");
+	next = submit(sb, "pass");
+	say_change(run->number, AGENT_CREATED, "root/a\nb");
+	say_change(run->number, AGENT_DELETED, "etc/issue");
+	say(VM, run->number, AGENT_CHANGES, "E", 1);
+	ok(!run->changes_due && !run->changes_lost, "until the guest says that it was all");
+	is_str(text_of(&run->streams[RUN_CHANGES]), "A \"root/a\\nb\"\nD etc/issue\n",
+	       "names are quoted; what came before the exit is not taken");
+	say_change(run->number, AGENT_CREATED, "late");
+	is_int(run->streams[RUN_CHANGES].size, 26, "nor is what comes then");
+	say_exit(VM, next->number, 0, 0);
+	say(VM, next->number, AGENT_CHANGES, "U", 1);
+	ok(next->changes_lost, "a guest may not know");
+}
+
+static void figures_have_limits(struct sandbox *sb)
+{
+	static uint8_t piece[1u << 17];
+	struct run *run = submit(sb, "pass");
+
+	for (uint8_t number = 0; number < 5; number++) {
+		piece[0] = (uint8_t[]){0, 1, 1, 3, 200}[number];
+		say(VM, run->number, AGENT_FIGURE, piece, 8);
+	}
+	is_int(run->figure_count, 1, "figures have the numbers from 1 on, one by one");
+	is_int(run->figures[0].size, 8, "and come in pieces");
+	piece[0] = 1;
+	for (int i = 0; i < 200; i++)
+		say(VM, run->number, AGENT_FIGURE, piece, sizeof(piece));
+	ok(run->figures[0].size <= AGENT_FIGURE_MAX,
+	   "of one no more is kept than the limit");
+	say_exit(VM, run->number, 0, 0);
+	say(VM, run->number, AGENT_FIGURE, (uint8_t[]){2, 0, 0, 0, 9}, 5);
+	is_int(run->figure_count, 1, "none comes after the end");
+}
+
 static void a_guest_that_breaks_the_rules_is_ended(struct sandbox *sb)
 {
 	struct run *run = submit(sb, "pass");
@@ -180,6 +242,8 @@ int main(void)
 	interpreters(sb);
 	stdin_is_fed_within_the_window(sb);
 	names_are_checked();
+	changes_come_behind_the_exit(sb);
+	figures_have_limits(sb);
 	a_guest_that_breaks_the_rules_is_ended(sb);
 	end_world();
 	return done_testing();

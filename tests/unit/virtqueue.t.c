@@ -220,6 +220,90 @@ static void test_hostile_chain(void)
 	refused("an indirect table, which was not offered,");
 }
 
+#define TABLE 0x8000
+
+/* An indirect table with @count descriptors of one byte each. */
+static struct vring_desc *indirect(unsigned count)
+{
+	struct vring_desc *table;
+
+	fresh();
+	vq.indirect = true;
+	table = gmem_ptr(&mem, TABLE, count * sizeof(*table));
+	for (unsigned i = 0; i < count; i++)
+		table[i] =
+		    (struct vring_desc){DATA + i, 1, VRING_DESC_F_NEXT, (uint16_t)(i + 1)};
+	table[count - 1].flags = 0;
+	set_desc(3, TABLE, count * (uint32_t)sizeof(*table), VRING_DESC_F_INDIRECT, 0);
+	offer(3);
+	return table;
+}
+
+static void test_indirect(void)
+{
+	struct iov_cursor cur;
+	char text[8] = {0};
+
+	indirect(5);
+	memcpy(mem.base + DATA, "table", 5);
+	is_int(peek(), 1, "a chain in a table of its own");
+	is_int(chain.head, 3, "has the head of the descriptor that names it");
+	is_int(chain.nout, 5, "and its own buffers");
+	cur = vchain_out(&chain);
+	is_int(iov_read(&cur, text, sizeof(text)), 5, "they can be read");
+	is_str(text, "table", "in order");
+	virtqueue_done(&vq, &mem, &chain, 0);
+	is_int(used->ring[0].id, 3, "it is given back by its head");
+	indirect(VIRTQUEUE_SIZE_MAX);
+	is_int(peek(), 1, "a table may be longer than the queue");
+	is_int(chain.nout, VIRTQUEUE_SIZE_MAX, "up to a limit");
+}
+
+static void test_hostile_table(void)
+{
+	struct vring_desc *table;
+
+	indirect(VIRTQUEUE_SIZE_MAX + 1);
+	refused("a table beyond that limit");
+	indirect(2);
+	desc[3].len = 0;
+	refused("an empty table");
+	indirect(2);
+	desc[3].len = 17;
+	refused("a table with a part of a descriptor");
+	indirect(2);
+	desc[3].len = UINT32_MAX - 15;
+	refused("a table of 4 GiB");
+	indirect(2);
+	desc[3].addr = TABLE + 4;
+	refused("a table that is not aligned");
+	indirect(2);
+	desc[3].addr = RAM - 16;
+	refused("a table that leaves memory");
+	indirect(2);
+	desc[3].addr = UINT64_MAX - 15;
+	refused("a table at the end of the address space");
+	indirect(2);
+	desc[3].flags |= VRING_DESC_F_NEXT;
+	refused("a table with a successor");
+	table = indirect(2);
+	table[1].flags = VRING_DESC_F_INDIRECT;
+	refused("a table in a table");
+	table = indirect(2);
+	table[0].next = 2;
+	refused("a next that is not in the table");
+	table = indirect(2);
+	table[0].next = 0;
+	refused("a loop in a table");
+	table = indirect(2);
+	table[1].addr = RAM;
+	refused("a buffer outside of memory, in a table,");
+	indirect(2);
+	set_desc(0, DATA, 1, VRING_DESC_F_NEXT, 3);
+	avail->ring[0] = 0;
+	refused("a table behind a buffer");
+}
+
 static void test_hostile_buffer(void)
 {
 	static const struct {
@@ -350,6 +434,8 @@ int main(void)
 	test_full();
 	test_hostile_index();
 	test_hostile_chain();
+	test_indirect();
+	test_hostile_table();
 	test_hostile_buffer();
 	test_hostile_sum();
 	test_random();

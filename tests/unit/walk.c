@@ -5,9 +5,13 @@
  *   walk UPPER LOWER runs               a line "begin" or "end" for each on stdin;
  *                                       "end" prints the changes
  *
+ *   walk UPPER LOWER diff UPPER ROOT ROOT   compare it with that of another UPPER; each
+ *                                       ROOT is where the overlay is mounted
+ *
  * Each line that is printed is JSON; bytes of names are characters U+0000 to U+00FF.
  */
 #include "guest/files/changes.h"
+#include "pffs/core/compare.h"
 #include "util/cleanup.h"
 #include "wire/agent.h"
 
@@ -49,13 +53,19 @@ static void print(json_t *line)
 	json_decref(line);
 }
 
-static int show_tree(const struct layers *layers, bool image)
+static bool get_tree(const struct layers *layers, bool image, struct tree *tree)
 {
 	struct buf bytes = {0};
-	struct tree tree;
 	struct error err;
 
-	if (tree_walk(layers, image, &bytes) < 0 || tree_parse(&tree, &bytes, &err) < 0)
+	return tree_walk(layers, image, &bytes) == 0 && tree_parse(tree, &bytes, &err) == 0;
+}
+
+static int show_tree(const struct layers *layers, bool image)
+{
+	struct tree tree;
+
+	if (!get_tree(layers, image, &tree))
 		return 1;
 	for (size_t i = 0; i < tree.count; i++)
 		print(json_pack("{s:o, s:o, s:o}", "path", text(tree.entries[i].path),
@@ -99,14 +109,60 @@ static int show_runs(const struct layers *layers)
 	return 0;
 }
 
+/* Do two files of one size have the same bytes? */
+static bool same_files(const char *one, const char *other, const char *path)
+{
+	char names[2][5000], bytes[2][256];
+	size_t len[2];
+
+	snprintf(names[0], sizeof(names[0]), "%s/%s", one, path);
+	snprintf(names[1], sizeof(names[1]), "%s/%s", other, path);
+	for (int i = 0; i < 2; i++) {
+		cleanup_fclose FILE *file = fopen(names[i], "r");
+
+		len[i] = file ? fread(bytes[i], 1, sizeof(bytes[i]), file) : 0;
+	}
+	return len[0] == len[1] && memcmp(bytes[0], bytes[1], len[0]) == 0;
+}
+
+static int show_diff(const struct layers *layers, char **argv)
+{
+	struct layers other = {open(argv[0], O_PATH | O_DIRECTORY), layers->lower};
+	struct comparison result;
+	struct tree from, to;
+
+	if (!get_tree(layers, false, &from) || !get_tree(&other, false, &to) ||
+	    compare_trees(&from, &to, NULL, &result) < 0)
+		return 1;
+	for (size_t i = 0; i < result.count; i++) {
+		struct compared *one = &result.list[i];
+
+		if (one->is == SUSPECTED)
+			one->is =
+			    same_files(argv[1], argv[2], one->pair.path) ? EQUAL : MODIFIED;
+		if (one->is != EQUAL)
+			print(json_pack("[s, o]",
+					one->is == ADDED     ? "A"
+					: one->is == REMOVED ? "D"
+							     : "M",
+					text(one->pair.path)));
+	}
+	comparison_fini(&result);
+	tree_fini(&from);
+	tree_fini(&to);
+	return 0;
+}
+
 int main(int argc, char **argv)
 {
 	struct layers layers = {-1, -1};
 
-	if (argc != 4)
+	if (argc != 4 && argc != 7)
 		return 2;
 	layers.upper = open(argv[1], O_PATH | O_DIRECTORY);
 	layers.lower = open(argv[2], O_PATH | O_DIRECTORY);
+	if (argc == 7)
+		return show_diff(&layers, argv + 4);
 	if (strcmp(argv[3], "runs") == 0)
 		return show_runs(&layers);
 	return show_tree(&layers, strcmp(argv[3], "image") == 0);

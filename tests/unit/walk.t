@@ -216,7 +216,7 @@ def check_runs(overlay):
 
 
 def test_trees():
-    "the tree of changes is what differs from the image: %d random overlays" % SEEDS
+    "the tree of changes is what differs from the image, on random overlays"
     for seed in range(SEEDS):
         overlay = Overlay(random.Random(seed))
         try:
@@ -230,13 +230,59 @@ def test_trees():
 
 
 def test_runs():
-    "what runs change: %d random overlays, six runs on each" % SEEDS
+    "what runs change, six on each of random overlays"
     for seed in range(SEEDS):
         overlay = Overlay(random.Random(1000 + seed))
         try:
             check_runs(overlay)
         except AssertionError as error:
             raise AssertionError("seed %d" % (1000 + seed)) from error
+        finally:
+            overlay.remove()
+
+
+def fork(overlay):
+    "a second overlay over the same image, whose upper layer is a copy"
+    other = object.__new__(Overlay)
+    other.top, other.rng = overlay.top, overlay.rng
+    for name in ("upper2", "work2", "root2"):
+        os.mkdir(overlay.path(name))
+        setattr(other, name[:-1], os.fsencode(overlay.path(name)))
+    subprocess.run(["cp", "-a", overlay.path("upper") + "/.", overlay.path("upper2")], check=True)
+    mount("overlay", overlay.path("root2"), "overlay", "lowerdir=%s,upperdir=%s,workdir=%s"
+          % tuple(map(overlay.path, ("lower", "upper2", "work2"))))
+    return other
+
+
+def check_diff(overlay):
+    for _ in range(20):
+        overlay.step(overlay.root)
+    other = fork(overlay)
+    try:
+        for one in (overlay, other):
+            for _ in range(overlay.rng.choice([0, 3, 20])):
+                one.step(one.root)
+        done = subprocess.run([WALK, overlay.upper, overlay.lower, "diff", other.upper,
+                               overlay.root, other.root], stdout=subprocess.PIPE, check=True)
+        lines = [json.loads(line) for line in done.stdout.splitlines()]
+        got = [(kind, path.encode("latin-1")) for kind, path in lines]
+        before, after = snapshot(overlay.root), snapshot(other.root)
+        want = [("A", path) for path in set(after) - set(before)]
+        want += [("D", path) for path in set(before) - set(after)]
+        want += [("M", path) for path in set(before) & set(after) if before[path] != after[path]]
+        assert got == sorted(want, key=lambda line: line[1].split(b"/")), (got, want)
+    finally:
+        must(libc.umount2(overlay.path("root2").encode(), 2))
+
+
+def test_diffs():
+    "what two forks of one overlay differ in"
+    for seed in range(SEEDS + 20):
+        overlay = Overlay(random.Random(2000 + seed))
+        try:
+            check_diff(overlay)
+        except AssertionError as error:
+            raise AssertionError("seed %d" % (2000 + seed)) from error
         finally:
             overlay.remove()
 
@@ -269,7 +315,7 @@ def test_copy_up():
 
 
 def main():
-    tests = [test_trees, test_runs, test_copy_up]
+    tests = [test_trees, test_runs, test_diffs, test_copy_up]
     if os.geteuid() != 0 or libc.unshare(CLONE_NEWNS) < 0:
         print("1..0 # SKIP mounts need root")
         sys.exit(os.environ.get("PFFS_MUST_WORK") == "1")

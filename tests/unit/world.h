@@ -69,7 +69,8 @@ static void say(uint32_t vm, uint32_t stream, enum agent_type type, const void *
 	buf_fini(&out);
 }
 
-static void say_exit(uint32_t vm, uint32_t stream, uint8_t signaled, uint8_t value)
+__attribute__((unused)) static void say_exit(uint32_t vm, uint32_t stream, uint8_t signaled,
+					     uint8_t value)
 {
 	say(vm, stream, AGENT_EXIT, (uint8_t[]){signaled, value}, 2);
 }
@@ -101,7 +102,8 @@ static const char *asked_for(void)
 
 /* All agent frames of one type that the core has sent to @vm since the last look; the
  * streams they were for go to @streams. */
-static int heard(uint32_t vm, enum agent_type type, uint32_t streams[8])
+__attribute__((unused)) static int heard(uint32_t vm, enum agent_type type,
+					 uint32_t streams[8])
 {
 	struct buf *agent = &channels[vm];
 	struct agent_frame said;
@@ -181,7 +183,7 @@ static void boot_template(void)
 }
 
 /* A run of Python, which waits for its turn. */
-static struct run *submit(struct sandbox *sb, const char *code)
+__attribute__((unused)) static struct run *submit(struct sandbox *sb, const char *code)
 {
 	struct run *run = sandbox_begin_run(sb, AGENT_PYTHON, NULL);
 

@@ -1,0 +1,405 @@
+/*
+ * What pffs knows of a guest's files: nodes of names, listings that are true until the
+ * guest says otherwise, and calls with one answer each, against a vmctl and a guest that
+ * this test plays.
+ */
+#include "tests/unit/world.h"
+
+#include "pffs/core/files_cache.h"
+#include "pffs/core/files_node.h"
+#include "pffs/core/template.h"
+
+#define VM 5u
+
+static struct sandbox *sb;
+static struct files_node *root;
+
+static struct files_attr attr_of(mode_t mode, uint64_t ino)
+{
+	return (struct files_attr){.mode = mode, .ino = ino, .dev = 1, .nlink = 1};
+}
+
+static enum files_known known(struct files_node *dir, const char *name)
+{
+	struct files_attr attr;
+
+	return files_cache_lookup(dir, name, &attr);
+}
+
+static const char *path_of(const struct files_node *node)
+{
+	static char path[FILES_PATH_MAX + 1];
+
+	return files_node_path(node, NULL, path) < 0 ? "none" : path;
+}
+
+static void make_sandbox(void)
+{
+	struct error err;
+	const char *const names[] = {"demo"};
+	struct fork_order order = {.folder = FOLDER_ROOT, .names = names, .count = 1};
+
+	template_fork(&core, 0, &order, NULL, NULL, &err);
+	boot_template();
+	sb = sandbox_find(&core, FOLDER_ROOT, "demo");
+	ok(sb, "a sandbox is on its way");
+}
+
+static void wake(void)
+{
+	send_control("{\"seq\":4,\"vms\":[{\"vm\":5,\"pid\":2}],\"pause_usec\":1}");
+	say(VM, 0, AGENT_AWAKE, NULL, 0);
+	is_str(sandbox_state_name(sb), "ready", "it has woken");
+}
+
+static void nodes(void)
+{
+	struct files_attr dir = attr_of(S_IFDIR, 2), file = attr_of(S_IFREG, 3);
+	struct files_attr other = attr_of(S_IFREG, 4);
+	struct files_node *a = files_node_get(root, "a", &dir), *b, *c, *d;
+
+	a->lookups = 1;
+	b = files_node_get(a, "b", &file);
+	b->lookups = 2;
+	is_str(path_of(b), "a/b", "a node has a path");
+	is_int(files_node_depth(b), 1, "and a depth");
+	ok(files_node_find(a, "b") == b, "it is found by its name");
+	ok(files_node_at(sb->files, b->number) == b, "and by its number");
+	ok(files_node_get(a, "b", &file) == b, "one name is one node");
+	c = files_node_get(a, "b", &other);
+	c->lookups = 1;
+	ok(c != b, "but not when another inode has the name");
+	is_str(path_of(b), "none", "the old one has no name then");
+	is_str(path_of(c), "a/b", "and the new one has");
+	files_node_forget(b, 1);
+	ok(files_node_at(sb->files, b->number) == b, "it lives while the kernel knows it");
+	files_node_forget(b, 1);
+	dir.ino = 99;
+	ok(files_node_get(root, "a", &dir) == a, "a directory may get another inode");
+	files_node_move(c, root, "moved");
+	is_str(path_of(c), "moved", "a node moves");
+	d = files_node_get(root, "d", &file);
+	d->lookups = 1;
+	files_node_swap(c, d);
+	is_str(path_of(c), "d", "and changes places");
+	is_str(path_of(d), "moved", "with another");
+	files_node_move(d, root, "d");
+	is_str(path_of(c), "none", "what it replaces has no name any more");
+	files_node_forget(c, 1);
+	files_node_forget(d, 1);
+	files_node_forget(a, 7);
+	is_int(sb->files->node_count, 1, "what nobody knows is gone");
+}
+
+static void many_nodes(void)
+{
+	struct files_attr file = attr_of(S_IFREG, 3);
+	struct files_node *node;
+	char name[16];
+	bool good = true;
+
+	for (uint64_t i = 0; i < 5000; i++) {
+		snprintf(name, sizeof(name), "%d", (int)i);
+		file.ino = i;
+		files_node_get(root, name, &file)->lookups = 1;
+	}
+	for (int i = 0; i < 5000; i++) {
+		snprintf(name, sizeof(name), "%d", i);
+		node = files_node_find(root, name);
+		good &= node && node->ino == (uint64_t)i;
+		if (node)
+			files_node_forget(node, 1);
+	}
+	ok(good, "5,000 nodes are found");
+	is_int(sb->files->node_count, 1, "and forgotten");
+}
+
+static void long_paths(void)
+{
+	struct files_attr attr = attr_of(S_IFDIR, 2);
+	struct files_node *node = root;
+	char name[FILES_NAME_MAX + 1], path[FILES_PATH_MAX + 1];
+
+	memset(name, 'n', FILES_NAME_MAX);
+	name[FILES_NAME_MAX] = '\0';
+	for (int i = 0; i < 16; i++)
+		node = files_node_get(node, name, &attr);
+	node->lookups = 1;
+	is_int(files_node_path(node, NULL, path), 0, "a path as long as it may be");
+	is_int((intmax_t)strlen(path), 16 * 256 - 1, "is a path");
+	is_int(files_node_path(node, "x", path), -ENAMETOOLONG,
+	       "one that is longer is not");
+	files_node_forget(node, 1);
+}
+
+static void listings(void)
+{
+	struct files_attr file = attr_of(S_IFREG, 3), dir = attr_of(S_IFDIR, 4), attr;
+	struct files_attr linked = attr_of(S_IFREG, 5);
+
+	linked.nlink = 2;
+	is_int(known(root, "a"), FILES_UNKNOWN, "nothing is known at first");
+	files_cache_learn(root, -1, "a", &file);
+	is_int(known(root, "a"), FILES_UNKNOWN, "and nothing is kept without a watch");
+	files_cache_learn(root, 7, "a", &file);
+	files_cache_learn(root, 7, "no", NULL);
+	files_cache_learn(root, 7, "d", &dir);
+	files_cache_learn(root, 7, "two", &linked);
+	is_int(known(root, "a"), FILES_PRESENT, "with one it is");
+	is_int(known(root, "no"), FILES_ABSENT, "also that a name is not there");
+	is_int(known(root, "d"), FILES_NAMED, "times of directories are not known by it");
+	is_int(known(root, "two"), FILES_NAMED, "nor those of files with two links");
+	is_int(known(root, "other"), FILES_UNKNOWN, "other names are not known");
+	ok(!files_cache_self(root, &attr), "nor the directory itself");
+	files_cache_learn_self(root, 7, &dir);
+	ok(files_cache_self(root, &attr) && attr.ino == 4, "until it is");
+	files_cache_learn(root, 6, "late", &file);
+	is_int(known(root, "late"), FILES_UNKNOWN, "an older watch says nothing new");
+	files_cache_changed(sb->files, 6);
+	is_int(known(root, "a"), FILES_PRESENT, "nor does its end");
+	files_cache_changed(sb->files, 7);
+	is_int(known(root, "a"), FILES_UNKNOWN, "a change ends it all");
+	ok(!files_cache_self(root, &attr), "for the directory, too");
+	is_int((intmax_t)core.listed, 0, "and nothing is kept");
+	files_cache_learn(root, 8, "a", &file);
+	files_cache_changed(sb->files, UINT32_MAX);
+	is_int(known(root, "a"), FILES_UNKNOWN, "so does a change of everything");
+}
+
+static struct files_listing *listing_of(int count)
+{
+	struct files_listing *listing = files_listing_new();
+	struct files_entry entry = {.attr = attr_of(S_IFREG, 3)};
+
+	for (int i = 0; i < count; i++) {
+		snprintf(entry.name, sizeof(entry.name), "name-%d", i);
+		if (files_listing_add(listing, &entry) < 0)
+			break;
+	}
+	return listing;
+}
+
+static void complete_listings(void)
+{
+	struct files_listing *listing = listing_of(2000), *kept;
+	struct files_entry entry;
+	struct cursor c;
+	int count = 0;
+
+	files_cache_install(root, listing, 20);
+	files_listing_unref(listing);
+	is_int(known(root, "name-0"), FILES_PRESENT, "a whole directory: its first");
+	is_int(known(root, "name-1999"), FILES_PRESENT, "and last names are known");
+	is_int(known(root, "name-2000"), FILES_ABSENT, "and that there are no others");
+	kept = files_cache_complete(root);
+	files_cache_changed(sb->files, 20);
+	c = cursor_over(buf_peek(&kept->entries), kept->entries.len);
+	while (files_get_entry(&c, &entry) == 1)
+		count++;
+	is_int(count, 2000, "who reads it goes on when it is not true any more");
+	files_listing_unref(kept);
+	ok(!files_cache_complete(root), "which nobody else gets");
+	listing = listing_of(100000);
+	ok(listing->count < 100000, "there is a limit");
+	files_listing_unref(listing);
+}
+
+static void bounds(void)
+{
+	struct files_attr dir = attr_of(S_IFDIR, 4);
+	struct files_node *nodes[60];
+	struct files_listing *listing;
+	char name[16];
+
+	for (int i = 0; i < 60; i++) {
+		snprintf(name, sizeof(name), "dir-%d", i);
+		nodes[i] = files_node_get(root, name, &dir);
+		nodes[i]->lookups = 1;
+		listing = listing_of(4000);
+		files_cache_install(nodes[i], listing, 100 + i);
+		files_listing_unref(listing);
+	}
+	ok(sb->files->cached <= FILES_CACHE_EACH, "a sandbox has its share of listings");
+	is_int((intmax_t)sb->files->cached, (intmax_t)core.listed,
+	       "which are all there are");
+	is_int(known(nodes[59], "name-0"), FILES_PRESENT, "the newest is kept");
+	is_int(known(nodes[0], "name-0"), FILES_UNKNOWN, "the oldest is not");
+	for (int i = 0; i < 60; i++)
+		files_node_forget(nodes[i], 1);
+	is_int((intmax_t)core.listed, 0, "listings go with their directories");
+}
+
+/* Answers that came. */
+static struct {
+	int count, error;
+	uint32_t handle;
+} got;
+
+static void answer(void *ctx, const struct files_reply *reply)
+{
+	(void)ctx;
+	got.count++;
+	got.error = reply->error;
+	got.handle = reply->handle;
+}
+
+static struct files_call *ask(enum files_op op, uint32_t handle)
+{
+	const struct files_request request = {
+	    .op = (uint8_t)op, .path = "f", .handle = handle};
+	struct files_call *call = NULL;
+
+	got.count = 0;
+	is_int(files_request(sb, &request, answer, NULL, &call), 0, "a request is taken");
+	return call;
+}
+
+/* The streams of all requests that have come. */
+static uint32_t asked_streams[64];
+
+static int hear(void)
+{
+	struct buf *agent = &channels[VM];
+	struct agent_frame frame;
+	int count = 0;
+
+	spin(5);
+	listen_to_core();
+	while (agent_next(agent, &frame, NULL) == 1) {
+		if (frame.type == AGENT_FILES && count < 64)
+			asked_streams[count++] = frame.stream;
+		buf_consume(agent, agent_frame_size(&frame));
+	}
+	return count;
+}
+
+static void reply_to(uint32_t stream, int error, uint32_t handle)
+{
+	const struct files_reply reply = {.error = error, .handle = handle, .watch = -1};
+	struct buf agent = {0};
+	struct agent_frame frame;
+
+	files_put_reply(&agent, epoch, stream, &reply);
+	agent_next(&agent, &frame, NULL);
+	say(VM, stream, AGENT_FILES_REPLY, frame.payload, frame.len);
+	buf_fini(&agent);
+}
+
+static void calls_wait(void)
+{
+	struct files_call *call = ask(FILES_GETATTR, 0);
+
+	is_int(hear(), 0, "before the machine is ready nothing is sent");
+	ok(!files_sent(call), "as it says");
+	files_cancel(ask(FILES_GETATTR, 0));
+	wake();
+	is_int(hear(), 1, "then what is still wanted");
+	reply_to(asked_streams[0] + 100, 0, 0);
+	is_int(got.count, 0, "an answer to nothing is ignored");
+	reply_to(asked_streams[0], ENOENT, 0);
+	is_int(got.count, 1, "a request is answered");
+	is_int(got.error, ENOENT, "as the guest says");
+	reply_to(asked_streams[0], 0, 0);
+	is_int(got.count, 1, "once");
+}
+
+static void errors_are_shown(void)
+{
+	ask(FILES_GETATTR, 0);
+	hear();
+	reply_to(asked_streams[0], 4000, 0);
+	is_int(got.error, EIO, "an error that no program knows is EIO");
+	ask(FILES_GETATTR, 0);
+	hear();
+	reply_to(asked_streams[0], ENOSYS, 0);
+	is_int(got.error, EOPNOTSUPP, "ENOSYS would turn off the operation for all");
+}
+
+static void calls_are_cancelled(void)
+{
+	struct files_call *call = ask(FILES_OPEN, 0);
+
+	hear();
+	files_cancel(call);
+	reply_to(asked_streams[0], 0, 77);
+	is_int(got.count, 0, "who does not wait is not told");
+	is_int(hear(), 1, "but what was opened is closed");
+	reply_to(asked_streams[0], 0, 0);
+}
+
+static void calls_are_bounded(void)
+{
+	int first;
+
+	for (unsigned i = 0; i < FILES_IN_FLIGHT + 10; i++)
+		ask(FILES_GETATTR, 0);
+	first = hear();
+	is_int(first, FILES_IN_FLIGHT, "so many are on their way at most");
+	for (int i = 0; i < first; i++) {
+		uint32_t stream = asked_streams[i];
+
+		reply_to(stream, 0, 0);
+		asked_streams[i] = stream;
+	}
+	is_int(hear(), 10, "then the others");
+	for (int i = 0; i < 10; i++)
+		reply_to(asked_streams[i], 0, 0);
+	is_int(sb->files->in_flight, 0, "and all are answered");
+}
+
+static void epochs_change(void)
+{
+	struct files_attr file = attr_of(S_IFREG, 3);
+
+	files_cache_learn(root, 30, "a", &file);
+	ask(FILES_READ, 5);
+	hear();
+	files_epoch_changed(sb);
+	is_int(got.count, 1, "a handle ends with its epoch");
+	is_int(got.error, EBADF, "as one that nobody knows");
+	is_int(known(root, "a"), FILES_UNKNOWN, "and so does what was known");
+	ask(FILES_GETATTR, 0);
+	hear();
+	files_epoch_changed(sb);
+	is_int(got.count, 0, "what was asked by a path");
+	files_next(sb);
+	is_int(hear(), 1, "is asked again");
+	reply_to(asked_streams[0], 0, 0);
+	is_int(got.count, 1, "and answered");
+}
+
+static void the_end(void)
+{
+	const struct files_request request = {.op = FILES_GETATTR, .path = "f"};
+
+	ask(FILES_GETATTR, 0);
+	hear();
+	say(VM, 1, AGENT_FILES_REPLY, "x", 1);
+	is_str(sandbox_state_name(sb), "dead", "a reply that is none ends the machine");
+	is_int(got.count, 1, "who waits is told");
+	is_int(got.error, EIO, "that it failed");
+	is_int(files_request(sb, &request, answer, NULL, NULL), -EIO,
+	       "nothing is asked then");
+}
+
+int main(void)
+{
+	begin_world();
+	make_sandbox();
+	root = files_root(sb);
+	ok(root && root->number == 0, "the root is number 0");
+	nodes();
+	many_nodes();
+	long_paths();
+	listings();
+	complete_listings();
+	bounds();
+	calls_wait();
+	errors_are_shown();
+	calls_are_cancelled();
+	calls_are_bounded();
+	epochs_change();
+	the_end();
+	end_world();
+	return done_testing();
+}
