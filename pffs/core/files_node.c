@@ -153,7 +153,8 @@ bool files_node_is(const struct files_node *node, const struct files_attr *attr)
 {
 	if (node->type != (attr->mode & S_IFMT))
 		return false;
-	return node->type == S_IFDIR || (node->dev == attr->dev && node->ino == attr->ino);
+	return node->type == S_IFDIR || node->epoch != node->files->epoch ||
+	       (node->dev == attr->dev && node->ino == attr->ino);
 }
 
 void files_node_learn(struct files_node *node, const struct files_attr *attr)
@@ -162,6 +163,7 @@ void files_node_learn(struct files_node *node, const struct files_attr *attr)
 		return;
 	node->dev = attr->dev;
 	node->ino = attr->ino;
+	node->epoch = node->files->epoch;
 }
 
 struct files_node *files_node_get(struct files_node *dir, const char *name,
@@ -169,16 +171,17 @@ struct files_node *files_node_get(struct files_node *dir, const char *name,
 {
 	struct files_node *node = files_node_find(dir, name);
 
-	if (node && files_node_is(node, attr))
+	if (node && files_node_is(node, attr)) {
+		files_node_learn(node, attr);
 		return node;
+	}
 	if (node)
 		files_node_unlink(node);
 	node = node_new(dir->files, dir, name);
 	if (!node)
 		return NULL;
 	node->type = attr->mode & S_IFMT;
-	node->dev = attr->dev;
-	node->ino = attr->ino;
+	files_node_learn(node, attr);
 	return node;
 }
 

@@ -8,8 +8,9 @@
  *
  * Names come and go in the guest without asking. A name that stands for another file now
  * (another inode, or another type) is another node, and the old one has no name any
- * more. Directories are told apart by their names alone, since overlayfs may give one a
- * new inode number at any time.
+ * more. In another epoch, which may be another machine, the file of that name is the
+ * same file whatever its inode is. Directories are told apart by their names alone, since
+ * overlayfs may give one a new inode number at any time.
  */
 #pragma once
 
@@ -36,6 +37,7 @@ struct files_node {
 	unsigned refs;
 	mode_t type; /* S_IFMT bits */
 	uint64_t dev, ino;
+	uint64_t epoch; /* in which these were true: files->epoch */
 
 	/* files_cache.c: of a directory */
 	struct files_listing *listing;

@@ -71,23 +71,26 @@ static void answer_full(struct files_node *node)
 	}
 }
 
+/* It is done with, well or not. The caller holds the node. */
+static void drop(struct writing *w, int error)
+{
+	if (error && !w->file->error)
+		w->file->error = error;
+	list_del(&w->link);
+	w->file->node->unwritten -= w->data.len;
+	buf_fini(&w->data);
+	guest_file_unref(w->file);
+	free(w);
+}
+
 static void pump(struct files_node *node);
 
-/* It is done with, well or not. */
 static void finish(struct writing *w, int error)
 {
 	struct files_node *node = files_node_ref(w->file->node);
 
-	if (error && !w->file->error)
-		w->file->error = error;
-	list_del(&w->link);
-	node->unwritten -= w->data.len;
-	buf_fini(&w->data);
-	guest_file_unref(w->file);
-	free(w);
+	drop(w, error);
 	pump(node);
-	answer_full(node);
-	ask_settled(node);
 	files_node_unref(node);
 }
 
@@ -205,19 +208,21 @@ static struct writing *next_to_send(const struct files_node *node)
 	return NULL;
 }
 
-/* An error at once ends the write, which pumps again. */
+/* Send what can go, and answer who waited for what has gone. */
 static void pump(struct files_node *node)
 {
 	struct writing *w;
 	int r;
 
+	files_node_ref(node);
 	while ((w = next_to_send(node))) {
 		r = send(w);
-		if (r < 0) {
-			finish(w, -r);
-			return;
-		}
+		if (r < 0)
+			drop(w, -r);
 	}
+	answer_full(node);
+	ask_settled(node);
+	files_node_unref(node);
 }
 
 void guest_write_hurry(struct files_node *node)

@@ -125,7 +125,9 @@ void fs_getlk(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi,
 		return;
 	}
 	other = find_conflict(fuse_req_userdata(req), &wanted);
-	flock->l_type = !other ? F_UNLCK : other->exclusive ? F_WRLCK : F_RDLCK;
+	flock->l_type = F_UNLCK;
+	if (other)
+		flock->l_type = other->exclusive ? F_WRLCK : F_RDLCK;
 	fuse_reply_lock(req, flock);
 }
 

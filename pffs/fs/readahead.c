@@ -32,12 +32,14 @@ static bool find_device(const char *dir, char device[32])
 void fs_read_ahead(const char *mountpoint, unsigned kib)
 {
 	char device[32], path[128];
-	cleanup_fclose FILE *f = NULL;
+	FILE *f;
 
 	if (!find_device(mountpoint, device))
 		return;
 	snprintf(path, sizeof(path), "/sys/class/bdi/%s/read_ahead_kb", device);
 	f = fopen(path, "we");
-	if (f)
-		fprintf(f, "%u\n", kib);
+	if (!f)
+		return;
+	fprintf(f, "%u\n", kib);
+	fclose(f);
 }

@@ -30,7 +30,7 @@ alternations() {
 	local i
 	for ((i = 0; i < 100; i += 2)); do
 		echo "$i" > demo/fs/root/ping
-		[ "$(echo "n=\$(cat /root/ping); echo \$((n + 1)) > /root/pong; echo \$n" > demo/bash; cat demo/stdout)" = $i ] ||
+		[ "$(echo "n=\$(cat /root/ping); echo \$((n + 1)) > /root/pong; echo \$n" > demo/bash; cat demo/stdout)" = "$i" ] ||
 			{ diag "the guest does not see $i"; return 1; }
 		[ "$(command cat demo/fs/root/pong)" = $((i + 1)) ] ||
 			{ diag "the host does not see $((i + 1)): $(command cat demo/fs/root/pong)"; return 1; }
@@ -69,6 +69,17 @@ not_ok "no device is made" mknod demo/fs/root/dev c 1 3 2> "$scratch/ignored"
 is "$(cat demo/fs/proc/* demo/fs/sys/* 2> "$scratch/ignored" | wc -c)" 0 "what the guest's kernel mounts is not shown"
 fails_with EACCES "a device of the image is none" read demo/fs/dev/zero
 fails_with EXDEV "files do not move between a guest and the rest" rename demo/fs/root/ping demo/ping
+
+exec {reading}< demo/fs/root/ping {adding}>> demo/fs/root/log
+echo before >&"$adding"
+ok "a fork" within 60 mkdir demo/forks/a
+echo 'rm /root/ping; echo fork > /root/ping; echo fork > /root/log' > demo/forks/a/bash
+is "$(cat demo/forks/a/exit)" 0 "changes files that its parent has open on the host"
+ok "and is merged" within 60 bash -c 'echo a > demo/merge'
+is "$(cat <&"$reading")" fork "which leaves descriptors valid: they are of the new machine's files"
+echo after >&"$adding"
+exec {adding}>&- {reading}<&-
+is "$(cat demo/fs/root/log)" $'fork\nafter' "also for writing"
 
 ok "its machine is killed" vmctl kill "$(value demo/status vm)" 9
 ok "and ends" wait_for 30 state_is demo dead
