@@ -49,6 +49,9 @@ class Request:
         at = struct.calcsize("<BIIIIIIQQQQqq")
         size = struct.unpack_from("<I", payload, at)[0]
         self.path = payload[at + 4:at + 4 + size]
+        at += 4 + size
+        at += 4 + struct.unpack_from("<I", payload, at)[0]
+        self.length = struct.unpack_from("<I", payload, at)[0]
 
 
 def honest(request):
@@ -64,7 +67,7 @@ def honest(request):
     if request.op == READ:
         return reply(data=TEXT[request.offset:request.offset + request.size])
     if request.op == WRITE:
-        return reply(value=request.size, attr=attr())
+        return reply(value=request.length, attr=attr())
     return reply(ENOENT if request.op == LOOKUP else 0)
 
 
