@@ -235,9 +235,11 @@ static void try_locks(struct loop_timer *timer)
 	files_next(files->sb);
 }
 
+/* The machine of a template answers nobody any more; a fork point may. */
 static int check(const struct sandbox *sb)
 {
-	if (sb->state == SANDBOX_DEAD || sb->gone)
+	if (sb->state == SANDBOX_DEAD || sb->gone ||
+	    (sb->folder == FOLDER_HIDDEN && !sb->twin))
 		return -EIO;
 	return 0;
 }
@@ -383,6 +385,24 @@ void files_epoch_changed(struct sandbox *sb)
 	/* An answer may make calls; these are of the new epoch, and have no handles yet. */
 	while ((call = find_of_old_epoch(files)))
 		fail(call, EBADF);
+}
+
+static bool is_awaited(const struct link *calls)
+{
+	const struct files_call *call;
+
+	list_for_each (call, calls, struct files_call, link)
+		if (call->done)
+			return true;
+	return false;
+}
+
+bool files_busy(const struct sandbox *sb)
+{
+	const struct files *files = sb->files;
+
+	return files && (is_awaited(&files->waiting) || is_awaited(&files->flying) ||
+			 is_awaited(&files->locking));
 }
 
 void files_end(struct sandbox *sb)

@@ -94,6 +94,9 @@ int files_frame(struct sandbox *sb, const struct agent_frame *frame, struct erro
 /** files_epoch_changed() - the machine will be told who it is: a new epoch begins. */
 void files_epoch_changed(struct sandbox *sb);
 
+/** files_busy() - somebody waits for an answer. */
+bool files_busy(const struct sandbox *sb);
+
 /** files_end() - the machine has ended: every call is answered EIO. */
 void files_end(struct sandbox *sb);
 
