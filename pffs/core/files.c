@@ -3,6 +3,7 @@
 #include "pffs/core/files_cache.h"
 #include "pffs/core/files_node.h"
 #include "pffs/core/fork.h"
+#include "pffs/core/merge.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -145,7 +146,7 @@ static bool may_send(const struct sandbox *sb)
 	const struct files *files = sb->files;
 
 	return sb->state == SANDBOX_READY && sb->channel.vmm && !fork_waits(sb) &&
-	       files->in_flight < FILES_IN_FLIGHT &&
+	       !merge_holds_files(sb) && files->in_flight < FILES_IN_FLIGHT &&
 	       files->bytes_in_flight < FILES_BYTES_IN_FLIGHT;
 }
 
@@ -321,6 +322,7 @@ static int take_reply(struct sandbox *sb, const struct agent_frame *frame,
 		try_later(call);
 	else
 		finish(call, &reply);
+	merge_files_rest(sb);
 	files_next(sb);
 	return 0;
 }
@@ -403,6 +405,18 @@ bool files_busy(const struct sandbox *sb)
 
 	return files && (is_awaited(&files->waiting) || is_awaited(&files->flying) ||
 			 is_awaited(&files->locking));
+}
+
+bool files_at_work(const struct sandbox *sb)
+{
+	const struct files_call *call;
+
+	if (!sb->files)
+		return false;
+	list_for_each (call, &sb->files->flying, struct files_call, link)
+		if (call->done && (!call->waits || call->tries))
+			return true;
+	return false;
 }
 
 void files_end(struct sandbox *sb)

@@ -97,6 +97,9 @@ void files_epoch_changed(struct sandbox *sb);
 /** files_busy() - somebody waits for an answer. */
 bool files_busy(const struct sandbox *sb);
 
+/** files_at_work() - the guest does what somebody asked for; waiting for locks is none. */
+bool files_at_work(const struct sandbox *sb);
+
 /** files_end() - the machine has ended: every call is answered EIO. */
 void files_end(struct sandbox *sb);
 
