@@ -26,7 +26,8 @@
  * AGENT_FILES_CHANGED names the watch: its own attributes, its names (also that there is
  * none), and their attributes, with these exceptions, which inotify does not tell of:
  * attributes of the directories in it (each has a watch of its own), of files with
- * several links, and the times of files that are written through a shared mapping.
+ * several links, also of one that gets a second link elsewhere, and the times of files
+ * that are written through a shared mapping.
  * AGENT_FILES_CHANGED comes before any output, any exit of a run and any reply that
  * was written after the change; when it had to come before the reply that has the watch's
  * number, it comes again behind it. Numbers of watches are the guest kernel's; they are

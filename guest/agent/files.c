@@ -4,7 +4,8 @@
  * The server is started before the machine is first forked, so that forks have one. When
  * it dies, which `kill -9 -1` in a run is enough for, what it had to answer is answered
  * with EIO, the host is told that everything may have changed, and the next request
- * starts another.
+ * starts another. One that was stopped by a signal is made to go on after a while: runs
+ * would wait for it as well.
  *
  * The host sends FILES_IN_FLIGHT requests at most before it has replies, so `out` is
  * bounded; replies are taken from the socket while the port has room, a piece of one at
@@ -30,13 +31,16 @@
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
+#include <sys/wait.h>
 
-#define PIECE	    (64u << 10) /* bytes taken from the server at a time */
-#define IN_ROOM	    (AGENT_HEADER + AGENT_PAYLOAD_MAX + PIECE)
-#define SOCKET_ROOM (512 << 10)
-#define KEPT	    5  /* descriptors that the server is given */
-#define FREE_FD	    16 /* above those that the server is given */
-#define ALL_CHANGED UINT32_MAX
+#define PIECE	      (64u << 10) /* bytes taken from the server at a time */
+#define IN_ROOM	      (AGENT_HEADER + AGENT_PAYLOAD_MAX + PIECE)
+#define SOCKET_ROOM   (512 << 10)
+#define KEPT	      5	 /* descriptors that the server is given */
+#define FREE_FD	      16 /* above those that the server is given */
+#define ALL_CHANGED   UINT32_MAX
+#define STOPPED_MSECS 5000
 
 static void files_event(struct loop_source *source, uint32_t revents);
 
@@ -228,13 +232,22 @@ static bool read_replies(struct files *files)
 	return n > 0 && take_replies(files) == 0;
 }
 
+static int flush(struct files *files)
+{
+	int r = buf_flush(&files->out, files->fd);
+
+	if (!files->out.len)
+		buf_fini(&files->out); /* it may have been large */
+	return r;
+}
+
 static void files_event(struct loop_source *source, uint32_t revents)
 {
 	struct files *files = container_of(source, struct files, source);
 	bool good = true;
 
 	if (revents & EPOLLOUT)
-		good = buf_flush(&files->out, files->fd) == 0;
+		good = flush(files) == 0;
 	if (good && revents & (EPOLLIN | EPOLLHUP | EPOLLERR) &&
 	    port_has_room(port_of(files)))
 		good = read_replies(files);
@@ -300,16 +313,39 @@ static int start_server(struct files *files)
 	return 0;
 }
 
-/* Pass a frame on, in this machine's epoch. Return: 0 or -errno. */
+/* Write @frame, in this machine's epoch; what the socket does not take goes to `out`.
+ * Return: 0 or -errno. */
+static int write_frame(struct files *files, const struct agent_frame *frame)
+{
+	uint8_t header[AGENT_HEADER];
+	const struct iovec iov[2] = {
+	    {header, sizeof(header)},
+	    {(void *)(uintptr_t)frame->payload, frame->len},
+	};
+	ssize_t n;
+	int r;
+
+	agent_put_header(header, port_of(files)->epoch, frame->stream, frame->type,
+			 frame->len);
+	n = files->out.len ? 0 : writev(files->fd, iov, 2);
+	if (n < 0 && errno != EAGAIN && errno != EINTR)
+		return -errno;
+	for (size_t i = 0, done = n > 0 ? (size_t)n : 0; i < 2; i++) {
+		size_t part = done < iov[i].iov_len ? done : iov[i].iov_len;
+
+		r = buf_append(&files->out, (const uint8_t *)iov[i].iov_base + part,
+			       iov[i].iov_len - part);
+		if (r < 0)
+			return r;
+		done -= part;
+	}
+	return 0;
+}
+
 static int pass(struct files *files, const struct agent_frame *frame)
 {
-	int r = agent_put(&files->out, port_of(files)->epoch, frame->stream, frame->type,
-			  frame->payload, frame->len);
+	int r = write_frame(files, frame);
 
-	if (r == 0)
-		r = buf_flush(&files->out, files->fd);
-	if (r == 0 && !files->out.len)
-		buf_fini(&files->out); /* it may have been large */
 	watch_socket(files);
 	return r;
 }
@@ -340,9 +376,7 @@ static void request(struct files *files, const struct agent_frame *frame)
 		return;
 	}
 	*pending = (struct files_pending){frame->stream, files->reports};
-	files->used = true;
-	if (pass(files, frame) < 0)
-		server_lost(files);
+	files_pass(files, frame);
 }
 
 void files_frame(struct files *files, const struct agent_frame *frame)
@@ -364,6 +398,24 @@ void files_wake(struct files *files)
 	if (files->used && files->fd >= 0 && pass(files, &wake) < 0)
 		server_lost(files);
 	files->used = false;
+}
+
+static void let_go_on(struct loop_timer *timer)
+{
+	struct files *files = container_of(timer, struct files, stopped);
+
+	if (files->pid > 0)
+		kill(files->pid, SIGCONT);
+}
+
+void files_look(struct files *files)
+{
+	siginfo_t info = {0};
+
+	if (files->pid > 0 &&
+	    waitid(P_PID, (id_t)files->pid, &info, WSTOPPED | WNOHANG) == 0 &&
+	    info.si_pid == files->pid)
+		loop_timer_set(&files->agent->loop, &files->stopped, STOPPED_MSECS);
 }
 
 bool files_reaped(struct files *files, pid_t pid)
@@ -406,6 +458,7 @@ void files_init(struct files *files, struct agent *agent, int root,
 
 	*files = (struct files){.agent = agent, .root = root, .layers = *layers, .fd = -1};
 	files->source = files->inotify = LOOP_SOURCE_NONE;
+	loop_timer_init(&files->stopped, let_go_on);
 	r = root < 0 ? 0 : prepare(files);
 	if (r < 0) {
 		log_say("there is no file service: %s", strerror(-r));

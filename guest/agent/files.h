@@ -32,6 +32,7 @@ struct files {
 	int fd;			   /* the socket to it; -1: none */
 	struct loop_source source; /* the same, while the port has room for replies */
 	struct buf in, out;	   /* from it, to it */
+	struct loop_timer stopped; /* since it was stopped by a signal */
 	struct changes_queue changes;
 	struct loop_source inotify;
 	struct files_shared *shared;
@@ -66,6 +67,9 @@ void files_resume(struct files *files);
 
 /** files_changes() - tell the host of all changes so far. */
 void files_changes(struct files *files);
+
+/** files_look() - a child has stopped, perhaps: if it is the server, it will go on. */
+void files_look(struct files *files);
 
 /** files_reaped() - a child has ended. Return: whether it was the server. */
 bool files_reaped(struct files *files, pid_t pid);

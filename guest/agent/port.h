@@ -18,8 +18,8 @@ struct port {
 	struct loop_timer retry;
 	struct buf in, out;
 	int fd;
-	int pipe[2];  /* on the way to fd: see port.c */
-	size_t piped; /* bytes in it */
+	int pipe[2];	/* on the way to fd: see port.c */
+	size_t piped;	/* bytes in it */
 	uint16_t epoch; /* of every frame sent */
 	bool full;	/* someone waits for on_room */
 	bool may_end;	/* the end of the stream ends the agent (in tests) */

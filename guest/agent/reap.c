@@ -26,6 +26,7 @@ static void reap(struct loop_source *source, uint32_t revents)
 		if (!repl_reaped(&agent->repl, pid, status) &&
 		    !files_reaped(&agent->files, pid))
 			runs_reaped(agent, pid, status);
+	files_look(&agent->files);
 	groups_sweep();
 }
 

@@ -213,6 +213,14 @@ def a_server_that_was_killed_is_replaced(agent):
 
 
 @test
+def a_server_that_was_stopped_goes_on(agent):
+    pid = server_pid(agent)
+    stop(pid)
+    same(ask(agent, LOOKUP, "made").error, 0)
+    same(server_pid(agent), pid)
+
+
+@test
 def a_wake_ends_handles_and_what_was_asked(agent):
     handle = ask(agent, OPEN, "made", O_READ).handle
     pid = server_pid(agent)
