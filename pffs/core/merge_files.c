@@ -76,7 +76,8 @@ static void print_change(FILE *out, const struct change *change)
 		prefix = "A ";
 	else if (!change->after.mode)
 		prefix = "D ";
-	quote_path(out, prefix, change->path);
+	fputs(prefix, out);
+	quote_path(out, "", change->path);
 	fputc('\n', out);
 }
 
@@ -87,7 +88,8 @@ static void print_conflicts(FILE *out, const struct merge_files *merge)
 
 		if (item->verdict != MERGE3_CONFLICT)
 			continue;
-		quote_path(out, "C ", item->path);
+		fputs("C ", out);
+		quote_path(out, "", item->path);
 		fprintf(out, ": %s\n", item->conflict);
 	}
 }
