@@ -67,7 +67,7 @@ static void answer_vms(unsigned first, unsigned count)
 	json_decref(reply);
 }
 
-static void answer_error(int code)
+__attribute__((unused)) static void answer_error(int code)
 {
 	char text[96];
 
