@@ -21,14 +21,26 @@ sys.dont_write_bytecode = True
 import mount as bench  # noqa: E402
 
 SFTP_SERVER = "/usr/lib/openssh/sftp-server"
+WAIT = 1800  # seconds that any one step may take
 PIECE = 1 << 20
 FILE_BYTES = 2000  # of a small file, about
-PYTHON = "usr/lib/python3"
+
+
+@contextlib.contextmanager
+def limit(what):
+    """As bench.limit(), for what takes minutes where machines are emulated."""
+    signal.alarm(WAIT)
+    try:
+        yield
+    except bench.TooLong:
+        sys.exit("bench: %s took more than %d s" % (what, WAIT))
+    finally:
+        signal.alarm(0)
 
 
 def shell(command, *paths):
     """Run a pipeline of the shell, in which "$1" is the first path."""
-    with bench.limit(command):
+    with limit(command):
         subprocess.run(["bash", "-o", "pipefail", "-c", command, "bash", *paths], check=True)
 
 
@@ -40,7 +52,7 @@ def seconds(what, *arguments):
 
 def write_file(path, size):
     piece = os.urandom(PIECE)
-    with bench.limit("writing a large file"):
+    with limit("writing a large file"):
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
         for _ in range(size // PIECE):
             os.write(fd, piece)
@@ -48,7 +60,7 @@ def write_file(path, size):
 
 
 def read_file(path):
-    with bench.limit("reading a large file"):
+    with limit("reading a large file"):
         fd = os.open(path, os.O_RDONLY)
         while os.read(fd, PIECE):
             pass
@@ -115,58 +127,62 @@ class Side:
     def __truediv__(self, name):
         return os.path.join(self.root, "root", self.name, name)
 
-    def python(self):
-        return os.path.join(self.root, PYTHON)
+    def of_guest(self, tree):
+        return os.path.join(self.root, tree)
 
 
 def rows(archive, options):
-    """What is measured: a name, what makes ready, what is timed; both of a side."""
+    """What is measured: a name, how often, what makes ready, what is timed."""
     nothing = lambda side: None
-    size = options.mib << 20
-    grep = 'grep -r "import os" "$1" | cat > /dev/null'
+    size, rounds, tree = options.mib << 20, options.rounds, options.tree
+    grep = '{ grep -Ir "import os" "$1" || [ $? = 1 ]; } | cat > /dev/null'
     return [
-        ("write %d MiB" % options.mib, nothing,
+        ("write %d MiB" % options.mib, rounds, nothing,
          lambda side: write_file(side / "large", size)),
-        ("read %d MiB" % options.mib, lambda side: drop_cache(side / "large"),
+        ("read %d MiB" % options.mib, rounds, lambda side: drop_cache(side / "large"),
          lambda side: read_file(side / "large")),
-        ("read it again", nothing, lambda side: read_file(side / "large")),
-        ("tar of %d files in" % options.files,
-         lambda side: (shutil.rmtree(side / "small", ignore_errors=True),
-                       os.mkdir(side / "small")),
+        ("read it again", rounds, nothing, lambda side: read_file(side / "large")),
+        ("tar of %d files in" % options.files, rounds,
+         lambda side: shell('rm -rf "$1" && mkdir "$1"', side / "small"),
          lambda side: shell('tar -C "$1" -xf "$2"', side / "small", archive)),
-        ("tar of them out", nothing,
+        ("tar of them out", rounds, nothing,
          lambda side: shell('tar -C "$1" -cf - . | cat > /dev/null', side / "small")),
-        ("find /%s" % PYTHON, nothing,
-         lambda side: shell('find "$1" -type f -size +0 | cat > /dev/null', side.python())),
-        ("grep -r in it, first", nothing, lambda side: shell(grep, side.python())),
-        ("grep -r in it, again", nothing, lambda side: shell(grep, side.python())),
-        ("rm -r of %d files" % options.files, nothing,
-         lambda side: shell('rm -r "$1"; mkdir "$1"', side / "small")),
+        ("rm -r of them", 1, nothing, lambda side: shell('rm -r "$1"', side / "small")),
+        ("find /%s, first" % tree, 1, nothing,
+         lambda side: shell('find "$1" -type f -size +0 | cat > /dev/null', side.of_guest(tree))),
+        ("find, again", rounds, nothing,
+         lambda side: shell('find "$1" -type f -size +0 | cat > /dev/null', side.of_guest(tree))),
+        ("grep -r in it, first", 1, nothing, lambda side: shell(grep, side.of_guest(tree))),
+        ("grep -r, again", rounds, nothing, lambda side: shell(grep, side.of_guest(tree))),
     ]
 
 
+def measure_row(sides, rounds, prepare, run):
+    """Take turns, so that both meet the same machine. Return: the medians."""
+    taken = [[] for _ in sides]
+    for _ in range(rounds):
+        for side, times in zip(sides, taken):
+            prepare(side)
+            times.append(seconds(run, side))
+    return [statistics.median(times) for times in taken]
+
+
 def measure(box, work, options):
-    """Alternate between the two, so that both meet the same machine. Print the table."""
     archive = os.path.join(work, "small.tar")
     make_archive(archive, options.files)
     shutil.copy(options.sftp_server, os.path.join(box, "fs/root/sftp-server"))
+    # Neither is to be the one for which the guest reads its disk.
+    bench.write("find /%s -type f -exec cat {} + > /dev/null" % options.tree, box, "bash")
+    bench.read(box, "exit")
     print("\n%-28s %3s %10s %10s  %s" % ("seconds, medians", "n", "fs/", "sshfs", "sshfs / fs/"))
     with Sshfs(box, work) as sshfs:
         sides = [Side("fs", os.path.join(box, "fs")), Side("sshfs", sshfs.path)]
-        taken = {}
         for side in sides:
             os.mkdir(side / "")
-        for _ in range(options.rounds):
-            for name, prepare, run in rows(archive, options):
-                for side in sides:
-                    with bench.limit(name):
-                        prepare(side)
-                    taken.setdefault(name, {}).setdefault(side.name, []).append(
-                        seconds(run, side))
-        for name, by_side in taken.items():
-            ours, theirs = (statistics.median(by_side[side.name]) for side in sides)
-            print("%-28s %3d %10.3f %10.3f %10.2f" % (name, options.rounds, ours, theirs,
-                                                      theirs / ours), flush=True)
+        for name, rounds, prepare, run in rows(archive, options):
+            ours, theirs = measure_row(sides, rounds, prepare, run)
+            print("%-28s %3d %10.3f %10.3f %10.2f" % (name, rounds, ours, theirs, theirs / ours),
+                  flush=True)
 
 
 def parse():
@@ -175,6 +191,8 @@ def parse():
                         help="how often each thing is done (3)")
     parser.add_argument("--mib", type=int, default=256, help="size of the large file (256)")
     parser.add_argument("--files", type=int, default=5000, help="how many small ones (5000)")
+    parser.add_argument("--tree", default="usr/lib/python3", metavar="PATH",
+                        help="of the guest, for find and grep (usr/lib/python3)")
     parser.add_argument("--sftp-server", default=SFTP_SERVER, metavar="PROGRAM",
                         help="what is copied into the guest (%s)" % SFTP_SERVER)
     return parser.parse_args()

@@ -12,7 +12,7 @@
 struct fork {
 	struct request *request;
 	struct link children; /* struct vmproc, by its sibling, in order of @names */
-	json_t *names; /* the twin's is the last */
+	json_t *names;	      /* the twin's is the last */
 	bool twin;
 	int *fds;	       /* VMPROC_FDS per name; -1 when the process has them */
 	unsigned count;	       /* of names */

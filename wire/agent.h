@@ -108,7 +108,7 @@ struct agent_wake {
 	uint8_t entropy[AGENT_ENTROPY]; /* for the guest kernel's generator */
 	char hostname[AGENT_NAME_MAX + 1];
 	char id[AGENT_ID_MAX + 1]; /* "sbx_" and 32 hex digits */
-	uint8_t frozen; /* 1: stop all processes, and become nobody else */
+	uint8_t frozen;		   /* 1: stop all processes, and become nobody else */
 };
 
 struct agent_run {

@@ -39,8 +39,8 @@ void changes_begin(struct changes *changes, uint32_t stream);
  *
  * The last that is emitted, by itself, says that it was all.
  */
-void changes_end(struct changes *changes, uint32_t stream, bool quiet,
-		 changes_emit_fn *fn, void *ctx);
+void changes_end(struct changes *changes, uint32_t stream, bool quiet, changes_emit_fn *fn,
+		 void *ctx);
 
 /** changes_fini() - forget all runs. */
 void changes_fini(struct changes *changes);

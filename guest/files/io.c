@@ -94,6 +94,11 @@ int op_open(struct call *call)
 		close(fd);
 		return r;
 	}
+	/* overlayfs does not pass RWF_APPEND on, but it does pass on this. */
+	if (call->req.flags & FILES_O_APPEND && fcntl(fd, F_SETFL, O_APPEND) < 0) {
+		close(fd);
+		return -EIO;
+	}
 	return handle_add(call, fd, call->req.flags & FILES_O_WRITE);
 }
 

@@ -11,6 +11,10 @@
 
 #define BINARY_LOOK 8000 /* bytes in which git looks for a NUL */
 
+/* What libgit2 is given at once, on each side: its time grows faster than linearly. */
+#define TEXT_BYTES_MAX (4u << 20)
+#define TEXT_LINES_MAX 20000u
+
 enum relation { SAME, DIFFERENT, UNKNOWN };
 
 static uint32_t type(const struct tree_state *state)
@@ -128,13 +132,32 @@ static bool is_text(const struct buf *b)
 	return !len || !memchr(buf_peek(b), '\0', len);
 }
 
-static bool are_text(const struct merge3_item *item)
+static bool is_large(const struct buf *b)
 {
-	for (int side = 0; side < MERGE3_SIDES; side++)
-		if (type(&item->state[side]) &&
-		    (!(item->have & 1u << side) || !is_text(&item->content[side])))
-			return false;
-	return true;
+	const uint8_t *at = buf_peek(b), *end = at + b->len;
+	unsigned lines = 0;
+
+	if (b->len > TEXT_BYTES_MAX)
+		return true;
+	while (at < end && (at = memchr(at, '\n', (size_t)(end - at)))) {
+		at++;
+		lines++;
+	}
+	return lines > TEXT_LINES_MAX;
+}
+
+/* Return: what is in the way of merging it by lines, or NULL. */
+static const char *why_no_text(const struct merge3_item *item)
+{
+	for (int side = 0; side < MERGE3_SIDES; side++) {
+		if (!type(&item->state[side]))
+			continue;
+		if (!(item->have & 1u << side) || is_large(&item->content[side]))
+			return "both changed it, and it is too large to merge by lines";
+		if (!is_text(&item->content[side]))
+			return "both changed it, and it is no text";
+	}
+	return NULL;
 }
 
 static git_merge_file_input input_of(const struct buf *b)
@@ -183,15 +206,14 @@ static void have_merged(struct merge3_item *item)
 /* Content of which both sides made something else. */
 static int merge_content(struct merge3_item *item, enum merge3_favour favour)
 {
-	int r = type(&item->result) == S_IFREG && are_text(item) ? merge_text(item, favour)
-								 : -EINVAL;
+	const char *why =
+	    type(&item->result) == S_IFREG ? why_no_text(item) : "both changed it";
+	int r = why ? 0 : merge_text(item, favour);
 
-	if (r == -ENOMEM)
+	if (r < 0)
 		return r;
 	if (r == 0)
-		clash(item, favour, "both changed the same lines");
-	else if (r < 0)
-		clash(item, favour, "both changed it, and it is no text");
+		clash(item, favour, why ? why : "both changed the same lines");
 	else if (compare_bytes(&item->merged, &item->content[MERGE3_OURS]) == SAME)
 		keep(item);
 	else
@@ -304,6 +326,23 @@ static struct tree_state state_at(const struct tree *tree, const char *path,
 	return entry ? entry->now : *below;
 }
 
+static int append(struct merge3 *merge, const struct merge3_item *item)
+{
+	struct merge3_item *grown = merge->items;
+
+	if (merge->count == merge->room) {
+		merge->room = merge->room ? 2 * merge->room : 64;
+		grown = reallocarray(grown, merge->room, sizeof(*grown));
+	}
+	if (!grown) {
+		merge->room = merge->count;
+		return -ENOMEM;
+	}
+	merge->items = grown;
+	merge->items[merge->count++] = *item;
+	return 0;
+}
+
 static int add_item(struct merge3 *merge, const struct tree_pair *pair,
 		    const struct tree_state *below, const struct tree *ours)
 {
@@ -317,8 +356,7 @@ static int add_item(struct merge3 *merge, const struct tree_pair *pair,
 	if (relate(&item, MERGE3_THEIRS, MERGE3_BASE) == SAME)
 		return 0;
 	r = decide(&item, merge->favour);
-	merge->items[merge->count++] = item;
-	return r;
+	return r < 0 ? r : append(merge, &item);
 }
 
 static const struct tree_state *below_of(const struct tree *tree, const char *path)
@@ -337,10 +375,7 @@ int merge3_begin(struct merge3 *merge, const struct tree *base, const struct tre
 	int r = 0;
 
 	git_libgit2_init();
-	*merge = (struct merge3){.favour = favour, .ours = ours};
-	merge->items = calloc(base->count + theirs->count + 1, sizeof(*merge->items));
-	if (!merge->items)
-		return -ENOMEM;
+	*merge = (struct merge3){.favour = favour, .ours = ours, .theirs = theirs};
 	while (r == 0 && tree_pair_next(&pairs, &pair)) {
 		below = below_of(base, pair.path);
 		if (!below)
@@ -360,7 +395,7 @@ static struct merge3_item *find_item(const struct merge3 *merge, const char *pat
 {
 	const struct merge3_item key = {.path = path};
 
-	return bsearch(&key, merge->items, merge->count, sizeof(key), compare_items);
+	return bsearch(&key, merge->items, merge->sorted, sizeof(key), compare_items);
 }
 
 static bool is_inside(const char *path, const char *dir)
@@ -370,33 +405,10 @@ static bool is_inside(const char *path, const char *dir)
 	return strncmp(path, dir, len) == 0 && path[len] == '/';
 }
 
-/* What will be at an entry of ours, with what is merged into it. */
-static bool stays(const struct merge3 *merge, const struct tree_entry *entry)
-{
-	const struct merge3_item *item = find_item(merge, entry->path);
-
-	return item ? item->result.mode : entry->now.mode;
-}
-
-static bool something_stays_inside(const struct merge3 *merge, const char *dir)
-{
-	for (size_t i = 0; i < merge->ours->count; i++)
-		if (is_inside(merge->ours->entries[i].path, dir) &&
-		    stays(merge, &merge->ours->entries[i]))
-			return true;
-	for (size_t i = 0; i < merge->count; i++)
-		if (is_inside(merge->items[i].path, dir) && merge->items[i].result.mode)
-			return true;
-	return false;
-}
-
 /* A directory that is to go stays as long as something does in it. */
-static void check_directory(const struct merge3 *merge, struct merge3_item *item)
+static void something_stays(const struct merge3 *merge, struct merge3_item *item)
 {
-	if (type(&item->state[MERGE3_OURS]) != S_IFDIR || type(&item->result) == S_IFDIR ||
-	    !something_stays_inside(merge, item->path))
-		return;
-	if (!item->result.mode) {
+	if (!item->result.mode || merge->favour == MERGE3_FAVOUR_OURS) {
 		keep(item);
 		return;
 	}
@@ -404,43 +416,136 @@ static void check_directory(const struct merge3 *merge, struct merge3_item *item
 	item->conflict = "it is no directory any more, but something new is in it";
 }
 
-/* Mode of what will be at @path: 0 for nothing; a directory of the image has no entry. */
-static uint32_t mode_at(const struct merge3 *merge, const char *path)
+/* What is in a directory follows it at once: the next that stays is in it, or none is. */
+static void check_directories(struct merge3 *merge)
 {
-	const struct merge3_item *item = find_item(merge, path);
-	const struct tree_entry *entry = tree_find(merge->ours, path);
+	size_t i = merge->count, j = merge->ours->count;
+	const char *stays = "";
 
-	if (item)
-		return item->result.mode;
-	return entry ? entry->now.mode : S_IFDIR;
-}
+	while (i || j) {
+		struct merge3_item *item = i ? &merge->items[i - 1] : NULL;
+		const struct tree_entry *entry = j ? &merge->ours->entries[j - 1] : NULL;
+		int order = !item    ? -1
+			    : !entry ? 1
+				     : tree_path_compare(item->path, entry->path);
 
-static void check_parents(const struct merge3 *merge, struct merge3_item *item)
-{
-	char parent[FILES_PATH_MAX + 1], *slash;
-	uint32_t mode;
-
-	snprintf(parent, sizeof(parent), "%s", item->path);
-	while (item->result.mode && (slash = strrchr(parent, '/'))) {
-		*slash = '\0';
-		mode = mode_at(merge, parent);
-		if (!mode || (mode & S_IFMT) == S_IFDIR)
+		i -= order >= 0;
+		j -= order <= 0;
+		if (order < 0) {
+			stays = entry->now.mode ? entry->path : stays;
 			continue;
-		item->verdict = MERGE3_CONFLICT;
-		item->conflict = "what it is in is no directory any more";
-		return;
+		}
+		if (item->verdict == MERGE3_TAKE &&
+		    type(&item->state[MERGE3_OURS]) == S_IFDIR &&
+		    type(&item->result) != S_IFDIR && is_inside(stays, item->path))
+			something_stays(merge, item);
+		stays = item->result.mode ? item->path : stays;
 	}
 }
 
-void merge3_check(struct merge3 *merge)
+static bool comes(const struct merge3_item *item)
 {
-	for (size_t i = 0; i < merge->count; i++)
-		if (merge->items[i].verdict != MERGE3_KEEP &&
-		    merge->items[i].verdict != MERGE3_CONFLICT)
-			check_parents(merge, &merge->items[i]);
-	for (size_t i = 0; i < merge->count; i++)
-		if (merge->items[i].verdict == MERGE3_TAKE)
-			check_directory(merge, &merge->items[i]);
+	return item->verdict != MERGE3_KEEP && item->verdict != MERGE3_CONFLICT &&
+	       item->result.mode;
+}
+
+/* A directory that something comes into. A path without an entry is as the image has it;
+ * where no side has one, the image has a directory, since theirs has something in it. */
+static int need_directory(struct merge3 *merge, const char *path)
+{
+	static const struct tree_state image = {.mode = S_IFDIR};
+	const struct tree_entry *theirs = tree_find(merge->theirs, path);
+	const struct tree_entry *ours = tree_find(merge->ours, path);
+	const struct tree_entry *any = theirs ? theirs : ours;
+	const struct tree_state *below = any ? &any->below : &image;
+	struct merge3_item added = {
+	    .state = {[MERGE3_OURS] = ours ? ours->now : *below,
+		      [MERGE3_THEIRS] = theirs ? theirs->now : *below}};
+	struct merge3_item *item = find_item(merge, path);
+	uint32_t is = type(item ? &item->result : &added.state[MERGE3_OURS]);
+
+	if (is == S_IFDIR)
+		return 0;
+	if (type(item ? &item->state[MERGE3_THEIRS] : &added.state[MERGE3_THEIRS]) !=
+		S_IFDIR ||
+	    (is && merge->favour != MERGE3_FAVOUR_THEIRS))
+		return -ENOTDIR;
+	if (item) {
+		if (item->verdict != MERGE3_CONFLICT)
+			take(item);
+		return 0;
+	}
+	added.path = any->path;
+	added.state[MERGE3_BASE] = added.state[MERGE3_THEIRS];
+	take(&added);
+	return append(merge, &added);
+}
+
+/* How much of @path are directories that the path @before is in, too. */
+static size_t common_directories(const char *path, const char *before)
+{
+	size_t common = 0;
+
+	for (size_t i = 0; path[i] && path[i] == before[i]; i++)
+		if (path[i] == '/')
+			common = i + 1;
+	return common;
+}
+
+static int need_directories(struct merge3 *merge, const char *path, size_t known)
+{
+	char parent[FILES_PATH_MAX + 1];
+	int r = 0;
+
+	for (const char *slash = strchr(path + known, '/'); slash && r == 0;
+	     slash = strchr(slash + 1, '/')) {
+		snprintf(parent, sizeof(parent), "%.*s", (int)(slash - path), path);
+		r = need_directory(merge, parent);
+	}
+	return r;
+}
+
+static void no_directory(const struct merge3 *merge, struct merge3_item *item)
+{
+	if (merge->favour == MERGE3_FAVOUR_OURS) {
+		keep(item);
+		return;
+	}
+	item->verdict = MERGE3_CONFLICT;
+	item->conflict = "what it is in is no directory any more";
+}
+
+/* What comes needs the directories that it is in. Those that are added stand behind the
+ * others at first, and nobody looks for them: what is in one directory stands together. */
+static int check_parents(struct merge3 *merge)
+{
+	size_t count = merge->sorted = merge->count;
+	const char *before = "";
+	int r = 0;
+
+	for (size_t i = 0; i < count && r != -ENOMEM; i++) {
+		if (!comes(&merge->items[i]))
+			continue;
+		r = need_directories(merge, merge->items[i].path,
+				     common_directories(merge->items[i].path, before));
+		if (r == -ENOTDIR)
+			no_directory(merge, &merge->items[i]);
+		else
+			before = merge->items[i].path;
+	}
+	if (merge->count > count)
+		qsort(merge->items, merge->count, sizeof(*merge->items), compare_items);
+	merge->sorted = merge->count;
+	return r == -ENOMEM ? r : 0;
+}
+
+int merge3_check(struct merge3 *merge)
+{
+	int r = check_parents(merge);
+
+	if (r == 0)
+		check_directories(merge);
+	return r;
 }
 
 size_t merge3_conflicts(const struct merge3 *merge)

@@ -40,9 +40,10 @@ struct merge3_item {
 
 struct merge3 {
 	enum merge3_favour favour;
-	const struct tree *ours;
+	const struct tree *ours, *theirs;
 	struct merge3_item *items; /* in the order of paths of a tree */
-	size_t count;
+	size_t count, room;
+	size_t sorted; /* of @items, while some are added */
 };
 
 /**
@@ -59,8 +60,12 @@ int merge3_begin(struct merge3 *merge, const struct tree *base, const struct tre
  */
 int merge3_decide(const struct merge3 *merge, struct merge3_item *item);
 
-/** merge3_check() - when all are settled: find what cannot be in one tree together. */
-void merge3_check(struct merge3 *merge);
+/**
+ * merge3_check() - when all are settled: find what cannot be in one tree together, and
+ * add directories that we removed and theirs has something for.
+ * Return: 0 or -ENOMEM.
+ */
+int merge3_check(struct merge3 *merge);
 
 /** merge3_conflicts() - Return: how many items conflict. */
 size_t merge3_conflicts(const struct merge3 *merge);

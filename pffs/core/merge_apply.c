@@ -33,131 +33,10 @@ struct apply {
 	struct error err;
 	uint32_t from, to; /* handles of a copy */
 	uint64_t copied;
+	size_t sent; /* of which the guest is to say how much it has written */
 	apply_fn *done;
 	void *ctx;
 };
-
-struct change *changes_find(const struct changes *changes, const char *path)
-{
-	for (size_t low = 0, high = changes->count; low < high;) {
-		size_t mid = low + (high - low) / 2;
-		int order = tree_path_compare(path, changes->list[mid].path);
-
-		if (order == 0)
-			return &changes->list[mid];
-		if (order < 0)
-			high = mid;
-		else
-			low = mid + 1;
-	}
-	return NULL;
-}
-
-static void change_fini(struct change *change)
-{
-	free(change->path);
-	free((char *)change->after.target);
-	free((char *)change->before.target);
-	sandbox_unref(change->source);
-	buf_fini(&change->bytes);
-}
-
-void changes_fini(struct changes *changes)
-{
-	for (size_t i = 0; i < changes->count; i++)
-		change_fini(&changes->list[i]);
-	free(changes->list);
-	*changes = (struct changes){0};
-}
-
-static int copy_state(struct tree_state *to, const struct tree_state *from)
-{
-	*to = *from;
-	if (!from->target)
-		return 0;
-	to->target = strdup(from->target);
-	return to->target ? 0 : -ENOMEM;
-}
-
-static int compare_changes(const void *a, const void *b)
-{
-	return tree_path_compare(((const struct change *)a)->path,
-				 ((const struct change *)b)->path);
-}
-
-/* Where the content of @change is; of what was merged before, where it was. */
-static void set_content(struct change *change, const struct merge3_item *item,
-			struct sandbox *source)
-{
-	if (item->verdict == MERGE3_ATTR)
-		return;
-	buf_fini(&change->bytes);
-	sandbox_unref(change->source);
-	change->source = NULL;
-	change->content = item->result.mode;
-	if (item->verdict == MERGE3_MERGED)
-		buf_append(&change->bytes, buf_peek(&item->merged), item->merged.len);
-	else
-		change->source = sandbox_ref(source);
-}
-
-static int replace_change(struct change *change, const struct merge3_item *item,
-			  struct sandbox *source)
-{
-	free((char *)change->after.target);
-	set_content(change, item, source);
-	return copy_state(&change->after, &item->result);
-}
-
-int changes_add(struct changes *changes, const struct merge3_item *item,
-		struct sandbox *source)
-{
-	struct change *change = changes_find(changes, item->path), *grown;
-	int r;
-
-	if (change)
-		return replace_change(change, item, source);
-	grown = realloc(changes->list, (changes->count + 1) * sizeof(*grown));
-	if (!grown)
-		return -ENOMEM;
-	changes->list = grown;
-	change = &grown[changes->count];
-	*change = (struct change){.path = strdup(item->path)};
-	if (!change->path)
-		return -ENOMEM;
-	changes->count++;
-	set_content(change, item, source);
-	r = copy_state(&change->before, &item->state[MERGE3_OURS]);
-	if (r == 0)
-		r = copy_state(&change->after, &item->result);
-	qsort(changes->list, changes->count, sizeof(*changes->list), compare_changes);
-	return r;
-}
-
-int changes_tree(const struct changes *changes, const struct tree *tree, struct tree *to,
-		 struct error *err)
-{
-	struct buf bytes = {0};
-	int r = 0;
-
-	for (size_t i = 0; i < tree->count && r == 0; i++)
-		if (!changes_find(changes, tree->entries[i].path))
-			r = tree_put(&bytes, &tree->entries[i]);
-	for (size_t i = 0; i < changes->count && r == 0; i++) {
-		const struct change *change = &changes->list[i];
-		const struct tree_entry *entry = tree_find(tree, change->path);
-		struct tree_entry now = {.path = change->path,
-					 .now = change->after,
-					 .below = entry ? entry->below : change->before};
-
-		if (now.now.mode || now.below.mode)
-			r = tree_put(&bytes, &now);
-	}
-	if (r == 0)
-		return tree_parse(to, &bytes, err);
-	buf_fini(&bytes);
-	return error_set(err, ENOMEM, "cannot merge");
-}
 
 static void apply_free(struct apply *apply)
 {
@@ -226,7 +105,7 @@ static void add_attributes(struct apply *apply, const struct tree_state *state,
 		add_step(apply, &mode, path, NULL);
 }
 
-/* Make in the staging directory what is no directory. */
+/* Make in the staging directory what is no directory. What was merged is new today. */
 static void stage(struct apply *apply, const struct change *change)
 {
 	const struct tree_state *after = &change->after;
@@ -245,7 +124,8 @@ static void stage(struct apply *apply, const struct change *change)
 		step.op = FILES_MKNOD;
 		add_step(apply, &step, path, NULL);
 	}
-	add_attributes(apply, after, path, S_ISREG(after->mode) ? FILES_SET_MTIME : 0);
+	add_attributes(apply, after, path,
+		       change->source && S_ISREG(after->mode) ? FILES_SET_MTIME : 0);
 }
 
 static bool is_dir(const struct tree_state *state)
@@ -260,21 +140,6 @@ static bool goes_first(const struct change *change)
 	       (!change->after.mode || is_dir(&change->before) != is_dir(&change->after));
 }
 
-/* Directories that @path is in and that we have removed. */
-static void add_parents(struct apply *apply, const char *path)
-{
-	const struct step step = {.op = FILES_MKDIR, .mode = 0755, .may_fail = EEXIST};
-	const struct tree_entry *entry;
-	char parent[FILES_PATH_MAX + 1];
-
-	for (const char *slash = strchr(path, '/'); slash; slash = strchr(slash + 1, '/')) {
-		snprintf(parent, sizeof(parent), "%.*s", (int)(slash - path), path);
-		entry = tree_find(apply->ours, parent);
-		if (entry && !entry->now.mode && !changes_find(apply->changes, parent))
-			add_step(apply, &step, parent, NULL);
-	}
-}
-
 static void place(struct apply *apply, const struct change *change)
 {
 	const struct step make = {.op = FILES_MKDIR, .mode = change->after.mode & 07777};
@@ -283,7 +148,6 @@ static void place(struct apply *apply, const struct change *change)
 
 	if (!change->after.mode)
 		return;
-	add_parents(apply, change->path);
 	if (is_dir(&change->after)) {
 		if (!is_dir(&change->before))
 			add_step(apply, &make, change->path, NULL);
@@ -436,7 +300,7 @@ static void written(void *ctx, const struct files_reply *reply)
 {
 	struct apply *apply = ctx;
 
-	if (reply->error || !reply->value) {
+	if (reply->error || !reply->value || reply->value > apply->sent) {
 		end_copy(apply, reply->error ? reply->error : EIO);
 		return;
 	}
@@ -452,18 +316,23 @@ static void write_piece(struct apply *apply, const uint8_t *data, size_t len)
 					      .data = data,
 					      .data_len = (uint32_t)len};
 
+	apply->sent = len;
 	if (len)
 		copy_request(apply, apply->sb, &request, written);
 	else
 		end_copy(apply, 0);
 }
 
+/* It may be more than what was asked for: the guest is hostile. */
 static void have_read(void *ctx, const struct files_reply *reply)
 {
 	struct apply *apply = ctx;
+	const struct change *change = apply->steps[apply->at].change;
 
 	if (reply->error)
 		end_copy(apply, reply->error);
+	else if (reply->data_len > change->after.size - apply->copied)
+		end_copy(apply, EIO);
 	else
 		write_piece(apply, reply->data, reply->data_len);
 }
@@ -471,19 +340,17 @@ static void have_read(void *ctx, const struct files_reply *reply)
 static void copy_on(struct apply *apply)
 {
 	const struct change *change = apply->steps[apply->at].change;
-	const struct files_request request = {.op = FILES_READ,
-					      .handle = apply->from,
-					      .offset = apply->copied,
-					      .size = FILES_IO_MAX};
-	size_t left;
+	uint64_t left = change->after.size - apply->copied;
+	size_t len = left < FILES_IO_MAX ? left : FILES_IO_MAX;
+	const struct files_request request = {
+	    .op = FILES_READ, .handle = apply->from, .offset = apply->copied, .size = len};
 
-	if (change->source) {
+	if (!len)
+		end_copy(apply, 0);
+	else if (change->source)
 		copy_request(apply, change->source, &request, have_read);
-		return;
-	}
-	left = change->bytes.len - apply->copied;
-	write_piece(apply, buf_peek(&change->bytes) + apply->copied,
-		    left < FILES_IO_MAX ? left : FILES_IO_MAX);
+	else
+		write_piece(apply, buf_peek(&change->bytes) + apply->copied, len);
 }
 
 static void target_opened(void *ctx, const struct files_reply *reply)

@@ -12,6 +12,7 @@
 #include <sys/stat.h>
 
 #define CONTENT_MAX (32u << 20) /* a larger file is merged as a whole */
+#define MERGED_MAX  (64u << 20) /* bytes of texts that are merged by lines, in all */
 
 struct merge_files {
 	struct sandbox *sb;	/* reference */
@@ -29,6 +30,8 @@ struct merge_files {
 	struct loop_timer next; /* takes the next step */
 	void (*step)(struct merge_files *merge);
 	bool cancelled, applying;
+	bool conflict;	 /* that is why it failed */
+	uint64_t merged; /* bytes of texts that were */
 	merge_done_fn *done;
 	void *ctx;
 };
@@ -65,11 +68,16 @@ static void print_change(FILE *out, const struct change *change)
 
 	if (!change->before.mode && !change->after.mode)
 		return;
+	if (S_ISDIR(change->before.mode) && change->before.mode == change->after.mode &&
+	    change->before.uid == change->after.uid &&
+	    change->before.gid == change->after.gid)
+		return; /* one fork removed it, another one needs it */
 	if (!change->before.mode)
 		prefix = "A ";
 	else if (!change->after.mode)
 		prefix = "D ";
-	quote_path(out, prefix, change->path);
+	fputs(prefix, out);
+	quote_path(out, "", change->path);
 	fputc('\n', out);
 }
 
@@ -80,7 +88,8 @@ static void print_conflicts(FILE *out, const struct merge_files *merge)
 
 		if (item->verdict != MERGE3_CONFLICT)
 			continue;
-		quote_path(out, "C ", item->path);
+		fputs("C ", out);
+		quote_path(out, "", item->path);
 		fprintf(out, ": %s\n", item->conflict);
 	}
 }
@@ -97,7 +106,7 @@ static void print_report(FILE *out, const struct merge_files *merge,
 			print_change(out, &merge->changes.list[i]);
 		return;
 	}
-	fprintf(out, "\nresult %s\nerror %s\n", err->code == -EBUSY ? "conflict" : "failed",
+	fprintf(out, "\nresult %s\nerror %s\n", merge->conflict ? "conflict" : "failed",
 		err->text);
 	print_conflicts(out, merge);
 }
@@ -174,21 +183,11 @@ static void apply_all(struct merge_files *merge)
 
 static void begin_fork(struct merge_files *merge);
 
-static int keep_results(struct merge_files *merge)
-{
-	int r = 0;
-
-	for (size_t i = 0; i < merge->merge3.count && r == 0; i++)
-		if (merge->merge3.items[i].verdict != MERGE3_KEEP)
-			r = changes_add(&merge->changes, &merge->merge3.items[i],
-					fork_of(merge));
-	return r;
-}
-
 static void refuse_conflicts(struct merge_files *merge, size_t conflicts)
 {
 	struct error err;
 
+	merge->conflict = true;
 	error_say(&err, EBUSY,
 		  "%zu conflicts between %s and %s: read %s/merge; `files --ours` and "
 		  "`files --theirs` decide",
@@ -201,13 +200,16 @@ static void end_fork(struct merge_files *merge)
 {
 	size_t conflicts;
 
-	merge3_check(&merge->merge3);
+	if (merge3_check(&merge->merge3) < 0) {
+		fail(merge, ENOMEM, "no memory to merge files");
+		return;
+	}
 	conflicts = merge3_conflicts(&merge->merge3);
 	if (conflicts) {
 		refuse_conflicts(merge, conflicts);
 		return;
 	}
-	if (keep_results(merge) < 0) {
+	if (changes_add(&merge->changes, &merge->merge3, fork_of(merge)) < 0) {
 		fail(merge, ENOMEM, "no memory to merge files");
 		return;
 	}
@@ -277,6 +279,21 @@ static void fetch_side(struct merge_files *merge)
 			   CONTENT_MAX, have_content, merge);
 }
 
+/* Return: false when the merge has ended. */
+static bool decide(struct merge_files *merge, struct merge3_item *item)
+{
+	if (item->verdict == MERGE3_WANTS && merge3_decide(&merge->merge3, item) < 0) {
+		fail(merge, ENOMEM, "no memory to merge files");
+		return false;
+	}
+	merge->merged += item->merged.len;
+	if (merge->merged > MERGED_MAX) {
+		fail(merge, EFBIG, "both sides changed more than 64 MiB of text");
+		return false;
+	}
+	return true;
+}
+
 /* Read what the next item wants; decide it when that is there. */
 static void look_for_content(struct merge_files *merge)
 {
@@ -291,11 +308,8 @@ static void look_for_content(struct merge_files *merge)
 			}
 			merge->side++;
 		}
-		if (item->verdict == MERGE3_WANTS &&
-		    merge3_decide(&merge->merge3, item) < 0) {
-			fail(merge, ENOMEM, "no memory to merge files");
+		if (!decide(merge, item))
 			return;
-		}
 		merge->item++;
 		merge->side = MERGE3_BASE;
 	}

@@ -29,9 +29,9 @@ struct waiter {
 
 static void ask(struct twin *twin, const char *op, vmm_reply_fn *fn, void *ctx)
 {
-	vmm_request(
-	    &twin->point->core->vmm,
-	    json_pack("{s:s, s:I}", "op", op, "vm", (json_int_t)twin->point->vm), fn, ctx);
+	vmm_request(&twin->point->core->vmm,
+		    json_pack("{s:s, s:I}", "op", op, "vm", (json_int_t)twin->point->vm),
+		    fn, ctx);
 }
 
 static void free_if_unused(struct twin *twin)
@@ -226,7 +226,8 @@ void twin_use(struct sandbox *sb, twin_fn *ready, void *ctx)
 	struct waiter *waiter;
 
 	if (!twin || twin->point->state == SANDBOX_DEAD) {
-		refuse(ready, ctx, EIO, twin ? twin->point->reason : "there is no fork point");
+		refuse(ready, ctx, EIO,
+		       twin ? twin->point->reason : "there is no fork point");
 		return;
 	}
 	waiter = malloc(sizeof(*waiter));

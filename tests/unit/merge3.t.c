@@ -58,7 +58,8 @@ static void settle(struct merge3 *merge, const struct side sides[MERGE3_SIDES])
 		}
 		merge3_decide(merge, item);
 	}
-	merge3_check(merge);
+	if (merge3_check(merge) < 0)
+		exit(1);
 }
 
 struct trees {
@@ -207,8 +208,8 @@ static void add(struct trees *trees, const char *const lists[MERGE3_SIDES])
 }
 
 /* @want: verdicts of the items in order. */
-static void directories(const char *name, const char *base, const char *ours,
-			const char *theirs, const char *want)
+static void favoured(enum merge3_favour favour, const char *name, const char *base,
+		     const char *ours, const char *theirs, const char *want)
 {
 	const char *const lists[] = {base, ours, theirs};
 	struct trees trees = {0};
@@ -216,8 +217,8 @@ static void directories(const char *name, const char *base, const char *ours,
 	char got[256] = "";
 
 	add(&trees, lists);
-	begin(&merge, &trees, MERGE3_FAVOUR_NONE);
-	merge3_check(&merge);
+	begin(&merge, &trees, favour);
+	is_int(merge3_check(&merge), 0, "%s", name);
 	for (size_t i = 0; i < merge.count; i++) {
 		strcat(got, i ? " " : "");
 		strcat(got, verdict_of(&merge, i));
@@ -227,17 +228,73 @@ static void directories(const char *name, const char *base, const char *ours,
 	trees_fini(&trees);
 }
 
+static void directories(const char *name, const char *base, const char *ours,
+			const char *theirs, const char *want)
+{
+	favoured(MERGE3_FAVOUR_NONE, name, base, ours, theirs, want);
+}
+
 static void what_is_in_what(void)
 {
 	directories("a directory goes with what is in it", "d/ d/a", "d/ d/a", "",
 		    "take take");
 	directories("but stays for what we put there", "d/ d/a", "d/ d/a d/b", "",
 		    "keep take");
-	directories("what comes needs its directory", "d/", "", "d/ d/a", "take");
+	directories("what comes needs its directory", "d/", "", "d/ d/a", "take take");
+	directories("and those that this is in", "d/ d/e/", "", "d/ d/e/ d/e/a d/e/b/",
+		    "take take take take");
+	directories("once for all that comes", "d/ d.x d/e/", "d.x",
+		    "d/ d.x d/a d/b d/e/ d/e/c", "take take take take take");
+	directories("and no other one", "c/ d/ e/", "", "c/ d/ d/a e/", "take take");
 	directories("and not a file", "d/", "d", "d/ d/a", "conflict");
 	directories("a file in place of a directory", "d/ d/a", "d/ d/a", "d", "take take");
 	directories("not when something new is in it", "d/ d/a", "d/ d/a d/b", "d",
 		    "conflict take");
+	favoured(MERGE3_FAVOUR_OURS, "--ours leaves the directory", "d/ d/a", "d/ d/a d/b",
+		 "d", "keep take");
+	favoured(MERGE3_FAVOUR_OURS, "or the file", "d/", "d", "d/ d/a", "keep");
+	favoured(MERGE3_FAVOUR_THEIRS, "--theirs takes the directory", "d/", "d", "d/ d/a",
+		 "take take");
+}
+
+/* What the time for it would grow with, faster than linearly. */
+static void large_texts(void)
+{
+	static const struct {
+		size_t lines, len;
+		const char *want, *name;
+	} rows[] = {{1000, 10, "merged", "a text is merged by lines"},
+		    {30000, 10, "conflict", "not one of too many lines"},
+		    {1, 5u << 20, "conflict", "or bytes"}};
+
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		size_t size = rows[i].lines * rows[i].len;
+		struct side sides[MERGE3_SIDES];
+		struct trees trees = {0};
+		struct merge3 merge;
+
+		for (int side = 0; side < MERGE3_SIDES; side++) {
+			char *text = malloc(size + 1);
+			struct buf bytes = {0};
+
+			memset(text, 'x', size);
+			for (size_t at = rows[i].len; at <= size; at += rows[i].len)
+				text[at - 1] = '\n';
+			text[size] = '\0';
+			if (side != MERGE3_BASE)
+				text[side == MERGE3_OURS ? 0 : size - 2] = 'y';
+			sides[side] = (struct side){REG, text};
+			put(&bytes, "path", &sides[side]);
+			parse(&trees.tree[side], &bytes);
+		}
+		begin(&merge, &trees, MERGE3_FAVOUR_NONE);
+		settle(&merge, sides);
+		is_str(verdict_of(&merge, 0), rows[i].want, "%s", rows[i].name);
+		merge3_fini(&merge);
+		trees_fini(&trees);
+		for (int side = 0; side < MERGE3_SIDES; side++)
+			free((char *)(uintptr_t)sides[side].content);
+	}
 }
 
 static unsigned next_random(unsigned *state)
@@ -387,6 +444,7 @@ int main(void)
 {
 	each_case();
 	what_is_in_what();
+	large_texts();
 	texts_are_merged_as_git_does();
 	return done_testing();
 }

@@ -109,7 +109,8 @@ static void it_may_die(struct sandbox *demo)
 	say_exit(PARENT, run->number, 0, 0);
 	ready_count = 0;
 	use(x);
-	snprintf(text, sizeof(text), "{\"event\":\"dead\",\"vm\":%u,\"reason\":\"it broke\"}",
+	snprintf(text, sizeof(text),
+		 "{\"event\":\"dead\",\"vm\":%u,\"reason\":\"it broke\"}",
 		 FIRST_TWIN + twins - 1);
 	send_control(text);
 	is_int(ready_count, 1, "who waits for one that dies");

@@ -1,0 +1,218 @@
+/*
+ * Merges of files, against a vmctl and guests that this test plays: what becomes of the
+ * parent's files, and that a merge that fails leaves them as they were.
+ */
+#include "tests/unit/forks.h"
+#include "tests/unit/guest_files.h"
+
+#include "pffs/core/merge_files.h"
+#include "pffs/core/twin.h"
+
+static struct guest_fs demo_fs = {.vm = PARENT}, a_fs = {.vm = 6}, b_fs = {.vm = 7};
+static struct guest_fs points[2]; /* fork points of both */
+static struct guest_fs *const all[] = {&demo_fs, &a_fs, &b_fs, &points[0], &points[1]};
+static struct merge_files *handle;
+static int done_count, done_code;
+static json_int_t resumed; /* the newest request that was answered */
+
+static void done(void *ctx, const struct error *err)
+{
+	(void)ctx;
+	done_count++;
+	done_code = err ? err->code : 0;
+	if (err)
+		diag("%s", err->text);
+}
+
+/* Fork points are woken as they are asked for. */
+static void work(void)
+{
+	char text[64];
+
+	guests_work(all, 5);
+	while (asked && strcmp(asked_for(), "resume") == 0 &&
+	       json_integer_value(json_object_get(asked, "seq")) != resumed) {
+		resumed = json_integer_value(json_object_get(asked, "seq"));
+		snprintf(text, sizeof(text), "{\"seq\":%d}", (int)resumed);
+		send_control(text);
+		awake((unsigned)json_integer_value(json_object_get(asked, "vm")), 2);
+		guests_work(all, 5);
+	}
+}
+
+static int begin(struct sandbox *demo, enum merge3_favour favour, const char *a,
+		 const char *b)
+{
+	char *const names[] = {(char *)(uintptr_t)a, (char *)(uintptr_t)b};
+	struct error err;
+
+	done_count = 0;
+	return merge_files_begin(demo, names, b ? 2 : 1, favour, done, NULL, &handle, &err);
+}
+
+static void merge(struct sandbox *demo, const char *a, const char *b, int code,
+		  const char *name)
+{
+	is_int(begin(demo, MERGE3_FAVOUR_NONE, a, b), 0, "%s", name);
+	work();
+	is_int(done_count, 1, "it ends");
+	is_int(done_code, code, "as it should");
+}
+
+/* All begin with the same files; those of forks have the parent's identity. */
+static void all_have(const struct guest_fs *from)
+{
+	for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++) {
+		memcpy(all[i]->files, from->files, sizeof(from->files));
+		all[i]->meddle = NULL;
+	}
+}
+
+static int compare_lines(const void *a, const void *b)
+{
+	return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+/* "path=text" of files and "path/" of directories, in order. */
+static const char *listing(const struct guest_fs *fs)
+{
+	static char out[GUEST_FILES * GUEST_TEXT];
+	static char lines[GUEST_FILES][GUEST_TEXT * 2];
+	char *order[GUEST_FILES];
+	int count = 0;
+
+	for (int i = 0; i < GUEST_FILES; i++) {
+		const struct guest_file *file = &fs->files[i];
+
+		if (!*file->path)
+			continue;
+		snprintf(lines[count], sizeof(lines[0]), "%s%s%s", file->path,
+			 S_ISDIR(file->mode) ? "/" : "=", file->text);
+		order[count] = lines[count];
+		count++;
+	}
+	qsort(order, (size_t)count, sizeof(order[0]), compare_lines);
+	out[0] = '\0';
+	for (int i = 0; i < count; i++) {
+		strcat(out, i ? " " : "");
+		strcat(out, order[i]);
+	}
+	return out;
+}
+
+static void begin_files(void)
+{
+	struct guest_fs from = {0};
+
+	guest_dir(&from, "d");
+	guest_text(&from, "d/x", "x");
+	guest_text(&from, "text", "1 2 3 4 5 ");
+	for (char *c = guest_find(&from, "text")->text; *c; c++)
+		*c = *c == ' ' ? '\n' : *c;
+	all_have(&from);
+}
+
+static void directories_come_back(struct sandbox *demo)
+{
+	begin_files();
+	guest_remove(&demo_fs, "d/x", false);
+	guest_remove(&demo_fs, "d", true);
+	guest_text(&a_fs, "d/new", "n");
+	guest_find(&a_fs, "d")->mode = S_IFDIR | 0700;
+	guest_find(&points[0], "d")->mode = S_IFDIR | 0700;
+	guest_text(&demo_fs, "text", "");
+	guest_text(&a_fs, "text", "");
+	merge(demo, "a", NULL, 0, "a fork has something for a directory that went");
+	is_str(listing(&demo_fs), "d/ d/new=n text=", "which is there again");
+	is_int(guest_find(&demo_fs, "d")->mode, S_IFDIR | 0700, "with its mode");
+	ok(strstr(demo->merge_report, "A d\nA d/new\n"), "and the report has it");
+
+	begin_files();
+	guest_remove(&a_fs, "d/x", false);
+	guest_remove(&a_fs, "d", true);
+	guest_text(&b_fs, "d/new", "n");
+	merge(demo, "a", "b", 0, "one fork removes what another one needs");
+	ok(guest_find(&demo_fs, "d/new") && !guest_find(&demo_fs, "d/x"), "it stays");
+	ok(strstr(demo->merge_report, "result merged\nA d/new\nD d/x\n"),
+	   "and the report says no more");
+}
+
+static bool lie(struct guest_fs *fs, const struct files_request *request,
+		struct files_reply *reply)
+{
+	(void)fs;
+	reply->value = 1u << 20;
+	return request->op == FILES_WRITE;
+}
+
+static bool refuse_rmdir(struct guest_fs *fs, const struct files_request *request,
+			 struct files_reply *reply)
+{
+	(void)fs;
+	reply->error = EBUSY;
+	return request->op == FILES_RMDIR && strcmp(request->path, "d") == 0;
+}
+
+static void both_change_a_text(void)
+{
+	begin_files();
+	guest_text(&demo_fs, "text", "one\n2\n3\n4\n5\n");
+	guest_text(&a_fs, "text", "1\n2\n3\n4\nfive\n");
+}
+
+static void texts_are_merged(struct sandbox *demo)
+{
+	int64_t before;
+
+	both_change_a_text();
+	before = guest_find(&a_fs, "text")->mtime_ns;
+	merge(demo, "a", NULL, 0, "both changed a text");
+	is_str(guest_find(&demo_fs, "text")->text, "one\n2\n3\n4\nfive\n",
+	       "it has the lines of both");
+	ok(guest_find(&demo_fs, "text")->mtime_ns > before, "and is new");
+}
+
+static void guests_may_lie(struct sandbox *demo)
+{
+	both_change_a_text();
+	demo_fs.meddle = lie;
+	merge(demo, "a", NULL, -EIO, "a guest has written more than it was given");
+	is_str(listing(&demo_fs), "d/ d/x=x text=one\n2\n3\n4\n5\n", "nothing is changed");
+
+	begin_files();
+	guest_remove(&a_fs, "d/x", false);
+	guest_remove(&a_fs, "d", true);
+	demo_fs.meddle = refuse_rmdir;
+	merge(demo, "a", NULL, -EBUSY, "a directory cannot go");
+	ok(strstr(demo->merge_report, "result failed"), "which is no conflict");
+}
+
+static struct sandbox *make_fork(struct sandbox *parent, const char *name, unsigned vm)
+{
+	const char *const names[] = {name};
+
+	is_int(order(parent, names, 1), 0, "a fork is ordered");
+	listen_to_core();
+	answer_vms(vm, 1);
+	awake(vm, 2);
+	return child(parent, name);
+}
+
+int main(void)
+{
+	struct sandbox *demo;
+
+	begin_world();
+	demo = make_parent();
+	for (unsigned i = 0; i < 2; i++) {
+		make_fork(demo, i ? "b" : "a", 6 + i);
+		points[i].vm = FIRST_TWIN + twins - 1;
+	}
+	directories_come_back(demo);
+	texts_are_merged(demo);
+	guests_may_lie(demo);
+	for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++)
+		buf_fini(&all[i]->tree);
+	end_world();
+	return done_testing();
+}
