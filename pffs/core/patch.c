@@ -215,14 +215,36 @@ bool patch_is_too_large(const struct tree_pair *pair)
 	return is_large(pair->from) || is_large(pair->to);
 }
 
+/* Both programs want ids, and git that they are those of the files. These never are, so
+ * that it refuses the patch rather than leave the file as it is. */
+static void print_other_index(FILE *out, const struct tree_pair *pair)
+{
+	const struct tree_state *const sides[] = {pair->from, pair->to};
+	uint64_t facts[2][4];
+	struct patch_content contents[2];
+
+	for (int i = 0; i < 2; i++) {
+		memcpy(facts[i],
+		       (uint64_t[]){sides[i]->ino, sides[i]->size,
+				    (uint64_t)sides[i]->mtime_ns,
+				    (uint64_t)sides[i]->ctime_ns},
+		       sizeof(facts[i]));
+		contents[i] = (struct patch_content){facts[i], sizeof(facts[i])};
+	}
+	print_index(out, mode_of(pair->from), mode_of(pair->to), &contents[0],
+		    &contents[1]);
+}
+
 void patch_print_too_large(FILE *out, const struct tree_pair *pair)
 {
 	unsigned int from_mode = mode_of(pair->from), to_mode = mode_of(pair->to);
 
+	git_libgit2_init(); /* counts; it is never shut down */
 	fprintf(out, "# too large for a patch, which takes files of %u MiB at most:\n",
 		PATCH_FILE_MAX >> 20);
 	print_git(out, pair->path);
 	print_modes(out, from_mode, to_mode);
+	print_other_index(out, pair);
 	fputs("Binary files ", out);
 	print_side(out, "a/", pair->path, from_mode);
 	fputs(" and ", out);

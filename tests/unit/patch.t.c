@@ -243,6 +243,19 @@ static size_t patch_of_lines(unsigned int lines, struct patch_budget *budget)
 	return len;
 }
 
+/* What a program says to a patch that a large file is in. */
+static int program_says(const char *text, const char *program)
+{
+	FILE *out;
+
+	shell("echo 1 >f; echo 1 >g");
+	out = fopen("p", "w");
+	fprintf(out,
+		"%sdiff --git a/g b/g\n--- a/g\n+++ b/g\n@@ -1 +1 @@\n-1\n+2\n", text);
+	fclose(out);
+	return system(program); /* NOLINT(cert-env33-c) */
+}
+
 static void test_limits(void)
 {
 	const struct tree_state small = {.mode = S_IFREG | 0644, .size = 1},
@@ -265,6 +278,12 @@ static void test_limits(void)
 	patch_print_too_large(out, &pair);
 	fclose(out);
 	ok(strstr(text, "\nBinary files a/f and b/f differ\n"), "and is named as such");
+	ok(program_says(text, "git apply p 2>log") != 0,
+	   "which git refuses");
+	is_int(program_says(text, "git apply --exclude=f p && grep -q 2 g"), 0,
+	       "unless it is left out");
+	is_int(program_says(text, "patch -s -p1 <p >log && grep -q 2 g && grep -q 1 f"), 0,
+	       "and patch(1) leaves it alone");
 	free(text);
 }
 
@@ -273,9 +292,9 @@ int main(void)
 	char work[] = "/tmp/patch.XXXXXX";
 	int by_patch = 0, by_git = 0, odd = 0;
 
-	test_limits();
 	if (!mkdtemp(work) || chdir(work) < 0)
 		return 1;
+	test_limits();
 	umask(022);
 	for (unsigned int seed = 0; seed < SEEDS; seed++) {
 		seed_now = seed;
