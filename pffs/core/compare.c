@@ -57,8 +57,7 @@ static int64_t newest_in_common(const struct tree *from, const struct tree *to)
 	int64_t newest = INT64_MIN;
 
 	while (tree_pair_next(&pairs, &pair))
-		if (is_own_file(&pair) && is_untouched(&pair) &&
-		    pair.to->ctime_ns > newest)
+		if (is_own_file(&pair) && is_untouched(&pair) && pair.to->ctime_ns > newest)
 			newest = pair.to->ctime_ns;
 	return newest;
 }

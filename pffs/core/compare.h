@@ -48,8 +48,8 @@ void comparison_list(const struct comparison *result, FILE *out);
 /** comparison_json() - print {"added": [...], "removed": [...], "modified": [...]}. */
 void comparison_json(const struct comparison *result, FILE *out);
 
-/** comparison_patch() - print the pieces, which are gone then. Files that go come first, so that a file can
- * come where a directory was. */
+/** comparison_patch() - print the pieces, which are gone then. Files that go come first, so
+ * that a file can come where a directory was. */
 void comparison_patch(struct comparison *result, FILE *out);
 
 void comparison_fini(struct comparison *result);

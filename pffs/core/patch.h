@@ -36,7 +36,8 @@ bool patch_needs(const struct tree_state *state);
 /** patch_is_too_large() - is there a file that has no place in a patch? */
 bool patch_is_too_large(const struct tree_pair *pair);
 
-/** patch_print_too_large() - print that it differs, as for binary files without contents. */
+/** patch_print_too_large() - print that it differs, as for binary files without contents.
+ */
 void patch_print_too_large(FILE *out, const struct tree_pair *pair);
 
 /**

@@ -127,6 +127,18 @@ static void what_nobody_wants_is_cancelled(struct sandbox *demo, struct sandbox 
 	is_int(heard(PARENT, AGENT_FILES_CANCEL, streams), 1, "and of the other is not");
 }
 
+static void a_template_shows_its_files(struct sandbox *demo)
+{
+	compare(demo, DIFF_FORK_POINT, demo);
+	is_str(asked_for(), "fork", "a template's files are those of a fork of it");
+	answer_vms(8, 1);
+	awake(8, 1);
+	answer_trees(8, 1);
+	answer_trees(PARENT, 1);
+	is_int(ended.count, 1, "that answers");
+	is_str(ended.text, "", "and has not changed any");
+}
+
 static void boot_again(void)
 {
 	char text[64];
@@ -144,20 +156,19 @@ static void boot_again(void)
 static void an_image_is_built_again(struct sandbox *demo)
 {
 	static const struct timeval then[2] = {{1000000000, 0}, {1000000000, 0}};
-	struct fork_order order = {.folder = FOLDER_ROOT,
-				   .names = (const char *const[]){"new"},
-				   .count = 1};
+	struct fork_order order = {
+	    .folder = FOLDER_ROOT, .names = (const char *const[]){"new"}, .count = 1};
 	uint32_t streams[8];
 	char path[128];
-	struct sandbox *new;
+	struct sandbox *later;
 
 	is_int((int)demo->image, 1, "it has the first image");
 	snprintf(path, sizeof(path), "%s/templates/default.erofs", images);
 	utimes(path, then);
 	template_fork(&core, 0, &order, remember, NULL, NULL);
 	spin(20);
-	new = sandbox_find(&core, FOLDER_ROOT, "new");
-	ok(new && new->image == 2 && demo->image == 1, "who comes later has the next");
+	later = sandbox_find(&core, FOLDER_ROOT, "new");
+	ok(later && later->image == 2 && demo->image == 1, "who comes later has the next");
 	compare(demo, DIFF_FORK_POINT, demo);
 	boot_again();
 	answer_vms(21, 1);
@@ -167,7 +178,7 @@ static void an_image_is_built_again(struct sandbox *demo)
 	awake(22, 1);
 	is_int(ended.code, -ENOENT, "and is not the template any more: ENOENT");
 	heard(PARENT, AGENT_FILES, streams);
-	compare(new, DIFF_NOW, demo);
+	compare(later, DIFF_NOW, demo);
 	is_int(heard(21, AGENT_FILES, streams), 2, "of two images all files are needed");
 	is_int(heard(PARENT, AGENT_FILES, streams), 2, "of each");
 }
@@ -183,6 +194,7 @@ int main(void)
 	a_fork_that_goes_lets_go(x);
 	x = fork_one(demo, "2", 7);
 	what_nobody_wants_is_cancelled(demo, x);
+	a_template_shows_its_files(demo);
 	an_image_is_built_again(demo);
 	end_world();
 	return done_testing();

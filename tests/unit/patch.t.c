@@ -250,8 +250,7 @@ static int program_says(const char *text, const char *program)
 
 	shell("echo 1 >f; echo 1 >g");
 	out = fopen("p", "w");
-	fprintf(out,
-		"%sdiff --git a/g b/g\n--- a/g\n+++ b/g\n@@ -1 +1 @@\n-1\n+2\n", text);
+	fprintf(out, "%sdiff --git a/g b/g\n--- a/g\n+++ b/g\n@@ -1 +1 @@\n-1\n+2\n", text);
 	fclose(out);
 	return system(program); /* NOLINT(cert-env33-c) */
 }
@@ -278,8 +277,7 @@ static void test_limits(void)
 	patch_print_too_large(out, &pair);
 	fclose(out);
 	ok(strstr(text, "\nBinary files a/f and b/f differ\n"), "and is named as such");
-	ok(program_says(text, "git apply p 2>log") != 0,
-	   "which git refuses");
+	ok(program_says(text, "git apply p 2>log") != 0, "which git refuses");
 	is_int(program_says(text, "git apply --exclude=f p && grep -q 2 g"), 0,
 	       "unless it is left out");
 	is_int(program_says(text, "patch -s -p1 <p >log && grep -q 2 g && grep -q 1 f"), 0,
