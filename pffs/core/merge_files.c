@@ -256,9 +256,11 @@ static void refuse_conflicts(struct merge_files *merge, size_t conflicts)
 static void end_fork(struct merge_files *merge)
 {
 	size_t conflicts;
+	int r;
 
-	if (merge3_check(&merge->merge3) < 0) {
-		fail(merge, ENOMEM, "no memory to merge files");
+	r = merge3_check(&merge->merge3);
+	if (r < 0) {
+		fail(merge, -r, "there are too many files to merge");
 		return;
 	}
 	conflicts = merge3_conflicts(&merge->merge3);
