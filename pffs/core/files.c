@@ -3,6 +3,7 @@
 #include "pffs/core/files_cache.h"
 #include "pffs/core/files_node.h"
 #include "pffs/core/fork.h"
+#include "pffs/core/merge.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -10,8 +11,11 @@
 #include <string.h>
 #include <sys/file.h>
 
+#define LOCKS_AT_ONCE 32u /* that are tried again, so often: */
+#define LOCKS_MS      50u
+
 struct files_call {
-	struct link link; /* on files->waiting or files->flying */
+	struct link link; /* on files->waiting, files->flying or files->locking */
 	struct files *files;
 	files_done_fn *done; /* NULL: nobody waits */
 	void *ctx;
@@ -19,12 +23,16 @@ struct files_call {
 	uint32_t stream; /* 0 until it was sent */
 	bool has_handle; /* it names one */
 	bool opens;	 /* its reply has one */
+	bool waits;	 /* for a lock, in the guest */
+	bool tries;	 /* was sent to take it or not, but not to wait */
 	struct lock_call {
 		uint8_t op; /* FILES_SETLK, FILES_FLOCK, or 0 */
-		uint32_t handle;
+		uint32_t handle, mode;
 		uint64_t owner, offset, size;
 	} lock;
 };
+
+static void try_locks(struct loop_timer *timer);
 
 struct files *files_of(struct sandbox *sb)
 {
@@ -39,16 +47,26 @@ struct files *files_of(struct sandbox *sb)
 	files->epoch = 1;
 	list_init(&files->waiting);
 	list_init(&files->flying);
+	list_init(&files->locking);
+	loop_timer_init(&files->lock_timer, try_locks);
 	sb->files = files;
 	return files;
 }
 
+/* It is not in flight any more. */
+static void land(struct files_call *call)
+{
+	if (!call->stream)
+		return;
+	call->files->in_flight--;
+	call->files->bytes_in_flight -= call->frame.len;
+	call->files->waits -= call->waits && !call->tries;
+	call->stream = 0;
+}
+
 static void call_free(struct files_call *call)
 {
-	if (call->stream) {
-		call->files->in_flight--;
-		call->files->bytes_in_flight -= call->frame.len;
-	}
+	land(call);
 	list_del(&call->link);
 	buf_fini(&call->frame);
 	free(call);
@@ -61,17 +79,24 @@ static void close_handle(struct sandbox *sb, uint32_t handle)
 	files_request(sb, &request, NULL, NULL, NULL);
 }
 
-static void unlock(struct sandbox *sb, const struct lock_call *lock)
+/* Without waiting. */
+static struct files_request lock_request(const struct lock_call *lock)
 {
-	const struct files_request request = {
+	return (struct files_request){
 	    .op = lock->op,
 	    .handle = lock->handle,
-	    .mode = lock->op == FILES_FLOCK ? LOCK_UN : F_UNLCK,
+	    .mode = lock->mode,
 	    .owner = lock->owner,
 	    .offset = lock->offset,
 	    .size = lock->size,
 	};
+}
 
+static void unlock(struct sandbox *sb, const struct lock_call *lock)
+{
+	struct files_request request = lock_request(lock);
+
+	request.mode = lock->op == FILES_FLOCK ? LOCK_UN : F_UNLCK;
 	files_request(sb, &request, NULL, NULL, NULL);
 }
 
@@ -121,7 +146,7 @@ static bool may_send(const struct sandbox *sb)
 	const struct files *files = sb->files;
 
 	return sb->state == SANDBOX_READY && sb->channel.vmm && !fork_waits(sb) &&
-	       files->in_flight < FILES_IN_FLIGHT &&
+	       !merge_holds_files(sb) && files->in_flight < FILES_IN_FLIGHT &&
 	       files->bytes_in_flight < FILES_BYTES_IN_FLIGHT;
 }
 
@@ -134,18 +159,31 @@ static uint32_t next_stream(struct core *core)
 	return core->files_stream;
 }
 
+static int put_call(struct files_call *call, uint32_t stream)
+{
+	struct sandbox *sb = call->files->sb;
+	struct files_request request;
+
+	if (!call->tries)
+		return agent_put(&sb->channel.out, sb->epoch, stream, AGENT_FILES,
+				 buf_peek(&call->frame) + AGENT_HEADER,
+				 call->frame.len - AGENT_HEADER);
+	request = lock_request(&call->lock);
+	return files_put_request(&sb->channel.out, sb->epoch, stream, &request);
+}
+
 static int send_call(struct files_call *call)
 {
 	struct files *files = call->files;
-	struct sandbox *sb = files->sb;
-	uint32_t stream = next_stream(sb->core);
-	int r = agent_put(&sb->channel.out, sb->epoch, stream, AGENT_FILES,
-			  buf_peek(&call->frame) + AGENT_HEADER,
-			  call->frame.len - AGENT_HEADER);
+	uint32_t stream = next_stream(files->sb->core);
+	int r;
 
+	call->tries = call->waits && files->waits >= FILES_WAITS;
+	r = put_call(call, stream);
 	if (r < 0)
 		return r;
 	call->stream = stream;
+	files->waits += call->waits && !call->tries;
 	files->in_flight++;
 	files->bytes_in_flight += call->frame.len;
 	list_del(&call->link);
@@ -170,9 +208,39 @@ void files_next(struct sandbox *sb)
 		vmm_flush(&sb->channel);
 }
 
+/* It was tried, and another holds the lock. */
+static void try_later(struct files_call *call)
+{
+	struct files *files = call->files;
+
+	land(call);
+	list_del(&call->link);
+	if (list_empty(&files->locking))
+		loop_timer_set(files->sb->core->loop, &files->lock_timer, LOCKS_MS);
+	list_add_before(&files->locking, &call->link);
+}
+
+/* In turn, so that each is tried again and again. */
+static void try_locks(struct loop_timer *timer)
+{
+	struct files *files = container_of(timer, struct files, lock_timer);
+	struct link *first;
+
+	for (unsigned i = 0; i < LOCKS_AT_ONCE && !list_empty(&files->locking); i++) {
+		first = files->locking.next;
+		list_del(first);
+		list_add_before(&files->waiting, first);
+	}
+	if (!list_empty(&files->locking))
+		loop_timer_set(files->sb->core->loop, timer, LOCKS_MS);
+	files_next(files->sb);
+}
+
+/* The machine of a template answers nobody any more; a fork point may. */
 static int check(const struct sandbox *sb)
 {
-	if (sb->state == SANDBOX_DEAD || sb->gone)
+	if (sb->state == SANDBOX_DEAD || sb->gone ||
+	    (sb->folder == FOLDER_HIDDEN && !sb->twin))
 		return -EIO;
 	return 0;
 }
@@ -193,11 +261,12 @@ int files_request(struct sandbox *sb, const struct files_request *request,
 	    .has_handle = request->handle || request->handle2,
 	    .opens = request->op == FILES_OPEN || request->op == FILES_TREE ||
 		     request->flags & FILES_KEEP,
+	    .waits = done && request->flags & FILES_WAIT,
 	};
 	if (done && (request->op == FILES_SETLK || request->op == FILES_FLOCK))
 		call->lock =
-		    (struct lock_call){request->op, request->handle, request->owner,
-				       request->offset, request->size};
+		    (struct lock_call){request->op,    request->handle, request->mode,
+				       request->owner, request->offset, request->size};
 	list_add_before(&files->waiting, &call->link);
 	r = files_put_request(&call->frame, 0, 0, request);
 	if (r < 0) {
@@ -249,7 +318,11 @@ static int take_reply(struct sandbox *sb, const struct agent_frame *frame,
 
 	if (r < 0 || !call)
 		return r;
-	finish(call, &reply);
+	if (call->tries && call->done && reply.error == EAGAIN)
+		try_later(call);
+	else
+		finish(call, &reply);
+	merge_files_rest(sb);
 	files_next(sb);
 	return 0;
 }
@@ -281,11 +354,13 @@ static void send_again(struct files *files)
 	struct files_call *call;
 
 	list_for_each (call, &files->flying, struct files_call, link) {
-		files->in_flight--;
-		files->bytes_in_flight -= call->frame.len;
-		call->stream = 0;
+		land(call);
 		list_del(&call->link);
 		list_add_before(front, &call->link);
+	}
+	list_for_each (call, &files->locking, struct files_call, link) {
+		list_del(&call->link);
+		list_add_before(&files->waiting, &call->link);
 	}
 }
 
@@ -314,6 +389,36 @@ void files_epoch_changed(struct sandbox *sb)
 		fail(call, EBADF);
 }
 
+static bool is_awaited(const struct link *calls)
+{
+	const struct files_call *call;
+
+	list_for_each (call, calls, struct files_call, link)
+		if (call->done)
+			return true;
+	return false;
+}
+
+bool files_busy(const struct sandbox *sb)
+{
+	const struct files *files = sb->files;
+
+	return files && (is_awaited(&files->waiting) || is_awaited(&files->flying) ||
+			 is_awaited(&files->locking));
+}
+
+bool files_at_work(const struct sandbox *sb)
+{
+	const struct files_call *call;
+
+	if (!sb->files)
+		return false;
+	list_for_each (call, &sb->files->flying, struct files_call, link)
+		if (call->done && (!call->waits || call->tries))
+			return true;
+	return false;
+}
+
 void files_end(struct sandbox *sb)
 {
 	struct files *files = sb->files;
@@ -334,6 +439,7 @@ void files_free(struct sandbox *sb)
 		return;
 	files_end(sb);
 	files_cache_clear(files);
+	loop_timer_cancel(&files->lock_timer);
 	files_nodes_free(files);
 	free(files->watches);
 	free(files);

@@ -7,6 +7,10 @@
  * than FILES_IN_FLIGHT and FILES_BYTES_IN_FLIGHT allow. Its frame is kept until the
  * reply has come.
  *
+ * Who waits for a lock may wait for ever, for one whose unlocking must get through: so
+ * FILES_WAITS wait in the guest at most. Those beyond try again now and then, each of
+ * them, for what they wait for may be had while others still wait.
+ *
  * Handles, watches and what is known by them belong to an epoch, which begins when the
  * machine is told who it is (guest_wake()), be it the machine that the sandbox had or
  * another one. Calls that have no answer then are sent again, but for those that name a
@@ -20,6 +24,7 @@
 #include "wire/files.h"
 
 #define FILES_BYTES_IN_FLIGHT (4u << 20) /* requests' frames; what follows waits */
+#define FILES_WAITS	      32u	 /* of FILES_IN_FLIGHT: for locks */
 
 struct files_call;
 struct files_node;
@@ -30,7 +35,9 @@ struct files {
 	struct sandbox *sb;
 	struct link waiting; /* calls that were not sent yet, in order */
 	struct link flying;  /* calls without a reply, in the order of sending */
-	unsigned in_flight;
+	struct link locking; /* calls that did not get their lock, and try again */
+	struct loop_timer lock_timer;
+	unsigned in_flight, waits;
 	size_t bytes_in_flight;
 	uint64_t epoch; /* counts from 1; never what it was before */
 
@@ -86,6 +93,12 @@ int files_frame(struct sandbox *sb, const struct agent_frame *frame, struct erro
 
 /** files_epoch_changed() - the machine will be told who it is: a new epoch begins. */
 void files_epoch_changed(struct sandbox *sb);
+
+/** files_busy() - somebody waits for an answer. */
+bool files_busy(const struct sandbox *sb);
+
+/** files_at_work() - the guest does what somebody asked for; waiting for locks is none. */
+bool files_at_work(const struct sandbox *sb);
 
 /** files_end() - the machine has ended: every call is answered EIO. */
 void files_end(struct sandbox *sb);

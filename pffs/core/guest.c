@@ -224,8 +224,8 @@ static void send_wake(struct sandbox *sb, const struct sandbox *who, bool frozen
 	snprintf(wake.hostname, sizeof(wake.hostname), "%s", who->name);
 	snprintf(wake.id, sizeof(wake.id), "%s", who->id);
 	sb->epoch = wake.epoch;
-	files_epoch_changed(sb);
 	agent_put_wake(&sb->channel.out, &wake);
+	files_epoch_changed(sb); /* what is asked again comes behind it */
 	vmm_flush(&sb->channel);
 }
 

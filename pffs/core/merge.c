@@ -1,5 +1,6 @@
 #include "pffs/core/merge.h"
 
+#include "pffs/core/files.h"
 #include "pffs/core/guest.h"
 
 #include <errno.h>
@@ -14,7 +15,7 @@
 struct merge {
 	struct sandbox *sb, *winner; /* references */
 	struct loop_timer timer; /* until the guest has woken; then: the change of hands */
-	bool awake;
+	bool told, awake;	 /* the winner's guest who it is; and it has said so */
 	merge_done_fn *done;
 	void *ctx;
 };
@@ -52,11 +53,29 @@ static void finish(struct merge *merge, const struct error *err)
 static void fail(struct merge *merge, const struct error *err)
 {
 	struct sandbox *winner = sandbox_ref(merge->winner);
+	bool told = merge->told;
 
 	finish(merge, err);
-	if (winner->state != SANDBOX_DEAD)
+	if (told && winner->state != SANDBOX_DEAD)
 		guest_wake(winner);
+	files_next(winner);
 	sandbox_unref(winner);
+}
+
+bool merge_holds_files(const struct sandbox *sb)
+{
+	return sb->merge && sb->merge->winner == sb;
+}
+
+/* What it does for its files now it is to do once, and not again when it is awake. */
+void merge_files_rest(struct sandbox *sb)
+{
+	struct merge *merge = sb->merge;
+
+	if (!merge_holds_files(sb) || merge->told || files_at_work(sb))
+		return;
+	merge->told = true;
+	guest_wake_as(sb, merge->sb);
 }
 
 /* Return: the first fork of the winner whose name a fork of @sb has, or NULL. */
@@ -273,6 +292,6 @@ int merge_begin(struct sandbox *sb, const char *name, merge_done_fn *done, void 
 	loop_timer_init(&merge->timer, timer_fires);
 	loop_timer_set(sb->core->loop, &merge->timer, WAKE_MS);
 	*handle = merge;
-	guest_wake_as(winner, sb);
+	merge_files_rest(winner);
 	return 0;
 }

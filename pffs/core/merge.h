@@ -46,5 +46,11 @@ void merge_cancel(struct merge *merge);
 /** merge_awake() - the machine of @winner has become what it was told to be. */
 void merge_awake(struct sandbox *winner);
 
+/** merge_holds_files() - @sb is about to be another one: its calls wait. */
+bool merge_holds_files(const struct sandbox *sb);
+
+/** merge_files_rest() - calls of @sb were answered, perhaps all that a merge waits for. */
+void merge_files_rest(struct sandbox *sb);
+
 /** merge_ended() - @sb has died or gone: it merges no more. */
 void merge_ended(struct sandbox *sb);

@@ -413,6 +413,7 @@ void sandbox_hide(struct sandbox *sb)
 	twin_drop(sb);
 	sb->last_number = 0;
 	sb->folder = FOLDER_HIDDEN;
+	files_end(sb); /* what an answer asks for next is refused */
 	sb->core->sandbox_count--;
 }
 

@@ -1,5 +1,6 @@
 #include "pffs/core/template.h"
 
+#include "pffs/core/files.h"
 #include "pffs/core/guest.h"
 
 #include <errno.h>
@@ -189,7 +190,7 @@ static void go_on(struct sandbox *sb)
 		    json_pack("{s:s, s:I}", "op", "resume", "vm", (json_int_t)sb->vm), NULL,
 		    NULL);
 	sb->state = SANDBOX_READY;
-	guest_next(sb);
+	guest_resume(sb);
 	fork_next(sb);
 }
 
@@ -201,7 +202,7 @@ static int finish(struct sandbox *sb, const char *name, const struct error *fail
 
 	if (sb->state != SANDBOX_FROZEN)
 		return error_say(err, EIO, "%s is dead: %s", sb->name, sb->reason);
-	if (!r && sandbox_is_busy(sb))
+	if (!r && (sandbox_is_busy(sb) || files_busy(sb)))
 		r = error_say(err, EBUSY, "%s was used meanwhile", sb->name);
 	if (!r && template_find(sb->core, name) >= 0)
 		r = error_say(err, EEXIST, "there is a template %s by now", name);
@@ -242,6 +243,9 @@ static int check_freeze(struct sandbox *sb, const char *name, struct error *err)
 		    "%s has runs that have not ended, or forks: wait for the runs, "
 		    "or kill them, and move the forks away",
 		    sb->name);
+	if (files_busy(sb))
+		return error_say(err, EBUSY, "files of %s are being used: try again",
+				 sb->name);
 	return 0;
 }
 

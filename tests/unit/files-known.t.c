@@ -9,6 +9,8 @@
 #include "pffs/core/files_node.h"
 #include "pffs/core/template.h"
 
+#include <fcntl.h>
+
 #define VM 5u
 
 static struct sandbox *sb;
@@ -256,6 +258,7 @@ static struct files_call *ask(enum files_op op, uint32_t handle)
 
 /* The streams of all requests that have come. */
 static uint32_t asked_streams[64];
+static struct files_request requests[64]; /* without what it points to */
 
 static int hear(void)
 {
@@ -266,8 +269,10 @@ static int hear(void)
 	spin(5);
 	listen_to_core();
 	while (agent_next(agent, &frame, NULL) == 1) {
-		if (frame.type == AGENT_FILES && count < 64)
+		if (frame.type == AGENT_FILES && count < 64) {
+			files_get_request(&frame, &requests[count], NULL);
 			asked_streams[count++] = frame.stream;
+		}
 		buf_consume(agent, agent_frame_size(&frame));
 	}
 	return count;
@@ -347,6 +352,71 @@ static void calls_are_bounded(void)
 	is_int(sb->files->in_flight, 0, "and all are answered");
 }
 
+static struct files_call *ask_lock(uint32_t mode)
+{
+	const struct files_request request = {.op = FILES_SETLK,
+					      .handle = 9,
+					      .mode = mode,
+					      .flags = mode == F_UNLCK ? 0 : FILES_WAIT};
+	struct files_call *call = NULL;
+
+	files_request(sb, &request, answer, NULL, &call);
+	return call;
+}
+
+/* A guest in which another holds the lock. Return: how many asked to have it, of those
+ * how many to wait for it, and whether one unlocked it. */
+static int hold_lock(uint32_t waits[FILES_IN_FLIGHT], int *waiting, bool *unlocked)
+{
+	int count = hear();
+
+	for (int i = 0; i < count; i++)
+		if (requests[i].flags & FILES_WAIT)
+			waits[(*waiting)++] = asked_streams[i];
+		else if (requests[i].mode == F_UNLCK)
+			*unlocked = true;
+		else
+			reply_to(asked_streams[i], EAGAIN, 0);
+	return count;
+}
+
+static void locks_leave_room(void)
+{
+	uint32_t waits[FILES_IN_FLIGHT];
+	struct files_call *last = NULL;
+	bool unlocked = false;
+	int waiting = 0, tries = 0;
+
+	got.count = 0;
+	for (int i = 0; i < 100; i++)
+		last = ask_lock(F_WRLCK);
+	is_int(hold_lock(waits, &waiting, &unlocked), FILES_IN_FLIGHT,
+	       "a hundred locks are asked for");
+	is_int(waiting, FILES_WAITS, "some may wait in the guest");
+	for (int i = 0; i < 4; i++)
+		tries += hold_lock(waits, &waiting, &unlocked);
+	ok(tries > 70, "the others try again and again");
+	is_int(waiting, FILES_WAITS, "but do not wait there");
+	is_int(got.count, 0, "and are not told that they failed");
+	ask_lock(F_UNLCK);
+	for (int i = 0; i < 20 && !unlocked; i++)
+		hold_lock(waits, &waiting, &unlocked);
+	ok(unlocked, "who has the lock can unlock it");
+	reply_to(waits[0], 0, 0);
+	is_int(got.count, 1, "one gets it");
+	for (int i = 0; i < 20 && waiting == FILES_WAITS; i++)
+		hold_lock(waits, &waiting, &unlocked);
+	is_int(waiting, FILES_WAITS + 1, "and another one waits in its place");
+	files_cancel(last);
+	files_epoch_changed(sb);
+	is_int(got.count, 100, "a new epoch ends it for all that were not cancelled");
+	is_int(sb->files->in_flight, 0, "and none is left");
+	is_int(sb->files->waits, 0, "to wait");
+	hear();
+	spin(100);
+	is_int(hear(), 0, "or to try");
+}
+
 static void epochs_change(void)
 {
 	struct files_attr file = attr_of(S_IFREG, 3);
@@ -398,6 +468,7 @@ int main(void)
 	errors_are_shown();
 	calls_are_cancelled();
 	calls_are_bounded();
+	locks_leave_room();
 	epochs_change();
 	the_end();
 	end_world();

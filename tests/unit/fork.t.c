@@ -4,6 +4,8 @@
  */
 #include "tests/unit/forks.h"
 
+#include "pffs/core/files.h"
+
 static int done_code;
 
 static void done(void *ctx, const struct error *err)
@@ -134,6 +136,58 @@ static void one_that_woke_and_died_is_no_fork(struct sandbox *parent)
 	ok(!sandbox_is_busy(parent), "and nothing stays");
 }
 
+static int answers;
+
+static void have_answer(void *ctx, const struct files_reply *reply)
+{
+	(void)ctx;
+	(void)reply;
+	answers++;
+}
+
+static int look_at_files(struct sandbox *sb)
+{
+	static const struct files_request request = {.op = FILES_GETATTR, .path = "f"};
+
+	return files_request(sb, &request, have_answer, NULL, NULL);
+}
+
+/* Answer the request about files that the guest of @vm has got. */
+static void answer_files(unsigned vm)
+{
+	static const struct files_reply reply = {.watch = -1};
+	struct agent_frame frame;
+	struct buf agent = {0};
+	uint32_t streams[8];
+
+	is_int(heard(vm, AGENT_FILES, streams), 1, "the guest is asked");
+	files_put_reply(&agent, 2, streams[0], &reply);
+	agent_next(&agent, &frame, NULL);
+	epoch = 2;
+	say(vm, streams[0], AGENT_FILES_REPLY, frame.payload, frame.len);
+	epoch = 1;
+	buf_fini(&agent);
+}
+
+/* Who uses its files would wait for ever. */
+static void files_are_let_go_of(struct sandbox *sb, unsigned vm)
+{
+	struct error err;
+
+	answers = 0;
+	is_int(look_at_files(sb), 0, "somebody asks about its files");
+	is_int(template_freeze(sb, "mine", done, NULL, &err), -EBUSY,
+	       "and has to have an answer before: EBUSY");
+	answer_files(vm);
+	is_int(template_freeze(sb, "mine", done, NULL, &err), 0, "then it may be one");
+	is_str(asked_for(), "park", "its machine is parked");
+	is_int(look_at_files(sb), 0, "somebody asks meanwhile");
+	answer_vms(0, 0);
+	is_int(done_code, -EBUSY, "and it is none: EBUSY");
+	answer_files(vm);
+	is_int(answers, 2, "so that all are answered");
+}
+
 static void a_template_is_no_sandbox(struct sandbox *parent)
 {
 	const struct fork_order order = {.folder = FOLDER_ROOT, .count = 1};
@@ -148,6 +202,7 @@ static void a_template_is_no_sandbox(struct sandbox *parent)
 	frozen = sandbox_ref(sandbox_find(&core, FOLDER_ROOT, told.first->name));
 	is_int(template_freeze(frozen, "default", done, NULL, &err), -EEXIST,
 	       "no template by a name that is taken: EEXIST");
+	files_are_let_go_of(frozen, 12);
 	is_int(template_freeze(frozen, "mine", done, NULL, &err), 0, "but by another");
 	is_str(asked_for(), "park", "its machine is parked");
 	answer_vms(0, 0);
@@ -155,6 +210,7 @@ static void a_template_is_no_sandbox(struct sandbox *parent)
 	ok(!sandbox_begin_run(frozen, AGENT_PYTHON, &err) && err.code == -EIO,
 	   "in which nothing runs: EIO");
 	is_int(guest_ctl(frozen, "reset", &err), -EBUSY, "nothing is reset: EBUSY");
+	is_int(look_at_files(frozen), -EIO, "and no files are to be had: EIO");
 	index = template_find(&core, "mine");
 	send_control("{\"event\":\"dead\",\"vm\":12,\"reason\":\"killed\"}");
 	ok(!template_machine(&core, (size_t)index, &err) && err.code == -EIO,

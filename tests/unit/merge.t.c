@@ -5,6 +5,7 @@
  */
 #include "tests/unit/forks.h"
 
+#include "pffs/core/files.h"
 #include "pffs/core/merge.h"
 
 static struct merge *handle;
@@ -130,6 +131,84 @@ static void what_cannot_be_merged(struct sandbox *demo)
 	is_int(demo->vm, 6, "nothing changed");
 }
 
+static int answers;
+
+static void have_answer(void *ctx, const struct files_reply *reply)
+{
+	(void)ctx;
+	answers += !reply->error;
+}
+
+static void ask_files(struct sandbox *sb, enum files_op op)
+{
+	const struct files_request request = {.op = (uint8_t)op, .path = "f"};
+
+	files_request(sb, &request, have_answer, NULL, NULL);
+}
+
+static void answer_files(unsigned vm, uint16_t of_epoch, uint32_t stream)
+{
+	static const struct files_reply reply = {.watch = -1};
+	struct agent_frame frame;
+	struct buf agent = {0};
+
+	files_put_reply(&agent, of_epoch, stream, &reply);
+	agent_next(&agent, &frame, NULL);
+	epoch = of_epoch;
+	say(vm, stream, AGENT_FILES_REPLY, frame.payload, frame.len);
+	epoch = 1;
+	buf_fini(&agent);
+}
+
+/* The types of all frames that a guest has got: W for WAKE, F for files; the stream of
+ * the last one is in @stream. */
+static const char *frames_of(unsigned vm, uint32_t *stream)
+{
+	static char types[64];
+	struct agent_frame frame;
+	size_t count = 0;
+
+	listen_to_core();
+	while (agent_next(&channels[vm], &frame, NULL) == 1 && count < 63) {
+		types[count++] = frame.type == AGENT_WAKE    ? 'W'
+				 : frame.type == AGENT_FILES ? 'F'
+							     : '?';
+		*stream = frame.stream;
+		buf_consume(&channels[vm], agent_frame_size(&frame));
+	}
+	types[count] = '\0';
+	return types;
+}
+
+/* Its machine is asked for each thing once, and is itself when it is asked. */
+static void the_winners_files(struct sandbox *demo)
+{
+	struct sandbox *b = child(demo, "b");
+	uint32_t stream;
+
+	frames_of(7, &stream);
+	ask_files(b, FILES_MKDIR);
+	is_str(frames_of(7, &stream), "F", "a fork is asked for something");
+	is_int(begin(demo, "b"), 0, "and to be merged");
+	ask_files(b, FILES_GETATTR);
+	is_str(frames_of(7, &stream), "", "which has to wait, as has what comes later");
+	answer_files(7, b->epoch, stream);
+	is_int(answers, 1, "when the answer is there");
+	is_str(frames_of(7, &stream), "W", "it is to be another one");
+	merge_cancel(handle);
+	is_str(frames_of(7, &stream), "WF", "when that fails, itself, and goes on");
+	answer_files(7, b->epoch, stream);
+	is_int(answers, 2, "with answers");
+	ask_files(b, FILES_MKDIR);
+	frames_of(7, &stream);
+	is_int(begin(demo, "b"), 0, "a merge begins");
+	merge_cancel(handle);
+	is_str(frames_of(7, &stream), "", "one that is interrupted at once");
+	is_int(answers, 2, "leaves it as it is");
+	answer_files(7, b->epoch, stream);
+	is_int(answers, 3, "also what it does");
+}
+
 static void one_that_fails_changes_nothing(struct sandbox *demo)
 {
 	struct sandbox *b = child(demo, "b");
@@ -146,10 +225,11 @@ static void one_that_fails_changes_nothing(struct sandbox *demo)
 	awake(7, 4);
 	is_str(sandbox_state_name(b), "ready", "and go on");
 
+	the_winners_files(demo);
 	is_int(begin(demo, "b"), 0, "another one begins");
 	make_fork(b->merge ? child(demo, "x") : b, "z", 11, 4);
 	sandbox_rename(child(child(demo, "x"), "z"), FOLDER_FORKS(b->serial), "x", &err);
-	awake(7, 5);
+	awake(7, b->epoch);
 	is_int(done_code, -EEXIST, "a name is taken meanwhile: EEXIST");
 	sandbox_destroy(child(b, "x"));
 
