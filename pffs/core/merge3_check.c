@@ -54,16 +54,13 @@ static void check_directories(struct merge3 *merge)
 	const char *stays = "";
 
 	while (i || j) {
-		struct merge3_item *item = i ? &merge->items[i - 1] : NULL;
-		const struct tree_entry *entry = j ? &merge->ours->entries[j - 1] : NULL;
-		int order = !item    ? -1
-			    : !entry ? 1
-				     : tree_path_compare(item->path, entry->path);
+		struct merge3_item *item = &merge->items[i ? i - 1 : 0];
+		const struct tree_entry *entry = &merge->ours->entries[j ? j - 1 : 0];
+		int order = i && j ? tree_path_compare(item->path, entry->path) : 0;
 
-		i -= order >= 0;
-		j -= order <= 0;
-		if (order < 0) {
+		if (!i || order < 0) {
 			stays = entry->now.mode ? entry->path : stays;
+			j--;
 			continue;
 		}
 		if (item->verdict == MERGE3_TAKE &&
@@ -71,6 +68,8 @@ static void check_directories(struct merge3 *merge)
 		    is_inside(stays, item->path))
 			something_stays(merge, item);
 		stays = item->result.mode ? item->path : stays;
+		i--;
+		j -= j && order == 0;
 	}
 }
 

@@ -106,9 +106,7 @@ static void begin_files(void)
 
 	guest_dir(&from, "d");
 	guest_text(&from, "d/x", "x");
-	guest_text(&from, "text", "1 2 3 4 5 ");
-	for (char *c = guest_find(&from, "text")->text; *c; c++)
-		*c = *c == ' ' ? '\n' : *c;
+	guest_text(&from, "text", "1\n2\n3\n4\n5\n");
 	all_have(&from);
 }
 
