@@ -47,7 +47,7 @@ struct ask_part {
 
 struct ask {
 	struct fs *fs;
-	fuse_req_t req;
+	fuse_req_t req;		  /* NULL: answered, but what it asks for goes on */
 	struct sandbox *sb;	  /* reference */
 	struct files_node *node;  /* reference, or NULL: the path, up to @name */
 	struct files_node *to;	  /* reference, or NULL: the second path, up to @to_name */
@@ -60,6 +60,7 @@ struct ask {
 	struct loop_timer patience; /* since an interrupt */
 	ask_fn *answer;
 	bool locks;		      /* it may rightly take for ever */
+	bool unlocks;		      /* it goes on when its program does not wait */
 	bool reopened;		      /* its files were opened again once */
 	struct guest_file *reopening; /* the one that is being opened now */
 	int error;		      /* of a part: a positive errno */
@@ -147,6 +148,9 @@ bool guest_file_live(const struct guest_file *file);
 int guest_file_reopen(struct guest_file *file, files_done_fn *done, void *ctx,
 		      struct files_call **call);
 
+/** guest_file_lost() - the guest does not know @handle, which the file may have had. */
+void guest_file_lost(struct guest_file *file, uint32_t handle);
+
 /** guest_file_reopened() - take the reply to that. Return: 0 or a positive errno. */
 int guest_file_reopened(struct guest_file *file, const struct files_reply *reply);
 
@@ -157,8 +161,11 @@ static inline struct guest_file *guest_file(const struct fuse_file_info *fi)
 
 /* guest_lock.c */
 
-/** guest_lock_forget() - close(2) unlocks all of the owner's. */
-void guest_lock_forget(struct guest_file *file, uint64_t owner);
+/** guest_lock_has() - the owner may have POSIX locks on the file. */
+bool guest_lock_has(const struct files_node *node, uint64_t owner);
+
+/** guest_lock_forget() - all of the owner's are unlocked. */
+void guest_lock_forget(struct files_node *node, uint64_t owner);
 
 /** guest_lock_release() - the file is closed for good, and all that it locked unlocked. */
 void guest_lock_release(struct guest_file *file);

@@ -36,18 +36,37 @@ static void ask_free(struct ask *ask)
 	free(ask->data);
 	free((void *)(uintptr_t)ask->request.data);
 	free(ask);
-	fs_settle(fs);
+	if (fs)
+		fs_settle(fs);
 }
 
 void ask_fail(struct ask *ask, int error)
 {
-	fuse_reply_err(ask->req, error);
+	if (ask->req)
+		fuse_reply_err(ask->req, error);
 	ask_free(ask);
+}
+
+/* Its program does not wait any more. Return: whether it goes on nevertheless. */
+static bool leave(struct ask *ask)
+{
+	struct fs *fs = ask->fs;
+
+	if (!ask->unlocks) {
+		ask_fail(ask, EINTR);
+		return false;
+	}
+	loop_timer_cancel(&ask->patience);
+	fuse_reply_err(ask->req, EINTR);
+	ask->req = NULL;
+	ask->fs = NULL;
+	fs_settle(fs);
+	return true;
 }
 
 static void patience_ends(struct loop_timer *timer)
 {
-	ask_fail(container_of(timer, struct ask, patience), EINTR);
+	leave(container_of(timer, struct ask, patience));
 }
 
 struct ask *ask_new(fuse_req_t req, const struct node *node, int op)
@@ -120,7 +139,8 @@ void ask_whose(struct ask *ask)
 
 void ask_done(struct ask *ask, const struct files_reply *reply)
 {
-	fuse_reply_err(ask->req, reply->error);
+	if (ask->req)
+		fuse_reply_err(ask->req, reply->error);
 }
 
 static void send_ask(struct ask *ask);
@@ -221,9 +241,9 @@ static bool again(struct ask *ask, int error)
 		return false;
 	ask->reopened = true;
 	ask->error = 0;
-	ask->file->handle = 0;
+	guest_file_lost(ask->file, ask->request.handle);
 	if (ask->file2)
-		ask->file2->handle = 0;
+		guest_file_lost(ask->file2, ask->request.handle2);
 	send_ask(ask);
 	return true;
 }
@@ -271,7 +291,7 @@ static void interrupted(fuse_req_t req, void *data)
 	for (unsigned i = 0; i < ASK_PARTS; i++)
 		sent |= ask->parts[i].call && files_sent(ask->parts[i].call);
 	if (ask->locks || (!sent && list_empty(&ask->wait)))
-		ask_fail(ask, EINTR);
+		leave(ask);
 	else
 		loop_timer_set(ask->sb->core->loop, &ask->patience, PATIENCE_MS);
 }
@@ -280,11 +300,10 @@ void ask_go(struct ask *ask, ask_fn *answer)
 {
 	ask->answer = answer;
 	/* Asked first: libfuse would call back at once, inside its own lock. */
-	if (fuse_req_interrupted(ask->req)) {
-		ask_fail(ask, EINTR);
+	if (fuse_req_interrupted(ask->req) && !leave(ask))
 		return;
-	}
-	fuse_req_interrupt_func(ask->req, interrupted, ask);
+	if (ask->req)
+		fuse_req_interrupt_func(ask->req, interrupted, ask);
 	if (ask->about && !list_empty(&ask->about->writes)) {
 		ask->after = ask->about->written;
 		list_add_before(&ask->about->settle, &ask->wait);

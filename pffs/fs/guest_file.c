@@ -66,19 +66,41 @@ int guest_file_reopen(struct guest_file *file, files_done_fn *done, void *ctx,
 	return r < 0 ? r : files_request(file->sb, &request, done, ctx, call);
 }
 
-/* Somebody else may have been faster; one handle is enough. */
+void guest_file_lost(struct guest_file *file, uint32_t handle)
+{
+	if (file->handle == handle)
+		file->handle = 0;
+}
+
+/* In the same machine it is to be the same file: another program of the guest may have
+ * put another one in its place. */
+static int check_reopened(const struct guest_file *file, const struct files_reply *reply)
+{
+	const struct files_attr *attr = guest_attr(reply);
+
+	if (!attr || !S_ISREG(attr->mode))
+		return EIO;
+	return files_node_is(file->node, attr) ? 0 : ESTALE;
+}
+
+/* Somebody else may have been faster: that handle is in use, and this one is not. */
 int guest_file_reopened(struct guest_file *file, const struct files_reply *reply)
 {
-	struct files_request request = {.op = FILES_CLOSE, .handle = file->handle};
+	struct files_request close = {.op = FILES_CLOSE, .handle = reply->handle};
+	int error = reply->error;
 
-	if (reply->error)
-		return reply->error;
+	if (error)
+		return error;
 	if (!reply->handle)
 		return EIO;
-	if (guest_file_live(file))
-		files_request(file->sb, &request, NULL, NULL, NULL);
+	error = check_reopened(file, reply);
+	if (error || guest_file_live(file)) {
+		files_request(file->sb, &close, NULL, NULL, NULL);
+		return error;
+	}
 	file->handle = reply->handle;
 	file->epoch = file->sb->files->epoch;
+	files_node_learn(file->node, &reply->attr);
 	return 0;
 }
 
@@ -286,11 +308,19 @@ void guest_read(fuse_req_t req, size_t size, off_t offset, struct fuse_file_info
 }
 
 /* The error of a write that was answered before is told by what comes next. */
-static void flushed(struct ask *ask, const struct files_reply *reply)
+static void synced(struct ask *ask, const struct files_reply *reply)
 {
 	int error = guest_write_error(ask->file);
 
 	fuse_reply_err(ask->req, error ? error : reply->error);
+}
+
+static void flushed(struct ask *ask, const struct files_reply *reply)
+{
+	if (ask->request.op == FILES_SETLK && !reply->error)
+		guest_lock_forget(ask->file->node, ask->request.owner);
+	if (ask->req)
+		synced(ask, reply);
 }
 
 /* close(2) waits for the writes, so that it can say what became of them, and lets go of
@@ -298,18 +328,19 @@ static void flushed(struct ask *ask, const struct files_reply *reply)
 void guest_flush(fuse_req_t req, struct fuse_file_info *fi)
 {
 	struct guest_file *file = guest_file(fi);
+	bool locks = guest_lock_has(file->node, fi->lock_owner);
 	struct ask *ask;
 
-	if (list_empty(&file->node->writes) && !file->node->locked) {
+	if (list_empty(&file->node->writes) && !locks) {
 		fuse_reply_err(req, guest_write_error(file));
 		return;
 	}
-	ask = ask_file(req, fi, file->node->locked ? FILES_SETLK : ASK_NOTHING);
+	ask = ask_file(req, fi, locks ? FILES_SETLK : ASK_NOTHING);
 	if (!ask)
 		return;
 	ask->request.owner = fi->lock_owner;
 	ask->request.mode = F_UNLCK;
-	guest_lock_forget(file, fi->lock_owner);
+	ask->unlocks = locks;
 	ask_go(ask, flushed);
 }
 
@@ -320,7 +351,7 @@ void guest_fsync(fuse_req_t req, int datasync, struct fuse_file_info *fi)
 	if (!ask)
 		return;
 	ask->request.flags = datasync ? FILES_DATA_ONLY : 0;
-	ask_go(ask, flushed);
+	ask_go(ask, synced);
 }
 
 static void release(struct guest_file *file)

@@ -34,16 +34,59 @@ static uint64_t *owners(const struct guest_file *file)
 	return (uint64_t *)(void *)(uintptr_t)buf_peek(&file->lockers);
 }
 
-void guest_lock_forget(struct guest_file *file, uint64_t owner)
+static uint64_t *find_owner(const struct guest_file *file, uint64_t owner)
 {
-	size_t count = owner_count(file);
+	for (size_t i = 0; i < owner_count(file); i++)
+		if (owners(file)[i] == owner)
+			return &owners(file)[i];
+	return NULL;
+}
 
-	for (size_t i = 0; i < count; i++)
-		if (owners(file)[i] == owner) {
-			owners(file)[i] = owners(file)[count - 1];
-			file->lockers.len -= sizeof(owner);
-			return;
-		}
+bool guest_lock_has(const struct files_node *node, uint64_t owner)
+{
+	const struct guest_file *file;
+
+	if (!node->locked)
+		return false;
+	list_for_each (file, &node->opens, struct guest_file, link)
+		if (find_owner(file, owner))
+			return true;
+	return false;
+}
+
+static void forget(struct guest_file *file, uint64_t owner)
+{
+	uint64_t *at = find_owner(file, owner);
+
+	if (!at)
+		return;
+	*at = owners(file)[owner_count(file) - 1];
+	file->lockers.len -= sizeof(owner);
+}
+
+static void look_for_owners(struct files_node *node)
+{
+	const struct guest_file *file;
+
+	node->locked = false;
+	list_for_each (file, &node->opens, struct guest_file, link)
+		node->locked |= owner_count(file) != 0;
+}
+
+void guest_lock_forget(struct files_node *node, uint64_t owner)
+{
+	struct guest_file *file;
+
+	list_for_each (file, &node->opens, struct guest_file, link)
+		forget(file, owner);
+	look_for_owners(node);
+}
+
+static int remember(struct guest_file *file, uint64_t owner)
+{
+	file->node->locked = true;
+	return find_owner(file, owner) ? 0
+				       : buf_append(&file->lockers, &owner, sizeof(owner));
 }
 
 static void unlocked(void *ctx, const struct files_reply *reply)
@@ -65,6 +108,8 @@ void guest_lock_release(struct guest_file *file)
 				  NULL) < 0)
 			guest_file_unref(file);
 	}
+	file->lockers.len = 0;
+	look_for_owners(file->node);
 }
 
 /* Whose lock it is means nothing here: it may be a program's of the guest. */
@@ -100,13 +145,11 @@ void guest_setlk(fuse_req_t req, struct fuse_file_info *fi, const struct flock *
 		return;
 	ask->locks = wait && lock->l_type != F_UNLCK;
 	ask->request.flags = ask->locks ? FILES_WAIT : 0;
-	if (lock->l_type != F_UNLCK) {
-		guest_file(fi)->node->locked = true;
-		guest_lock_forget(guest_file(fi), fi->lock_owner);
-		buf_append(&guest_file(fi)->lockers, &fi->lock_owner,
-			   sizeof(fi->lock_owner));
-	}
-	ask_go(ask, ask_done);
+	ask->unlocks = lock->l_type == F_UNLCK;
+	if (!ask->unlocks && remember(guest_file(fi), fi->lock_owner) < 0)
+		ask_fail(ask, ENOLCK);
+	else
+		ask_go(ask, ask_done);
 }
 
 void guest_flock(fuse_req_t req, struct fuse_file_info *fi, int op)

@@ -33,6 +33,7 @@ struct writing {
 	struct link link;	 /* on node->writes */
 	struct guest_file *file; /* reference */
 	struct files_call *call; /* in flight, or NULL */
+	uint32_t handle;	 /* by which it went */
 	uint64_t number;
 	uint64_t offset;
 	struct buf data;
@@ -157,7 +158,7 @@ static void written(void *ctx, const struct files_reply *reply)
 	w->file->node->flying--;
 	if (reply->error == EBADF && !w->reopened) {
 		w->reopened = true;
-		w->file->handle = 0;
+		guest_file_lost(w->file, w->handle);
 		pump(w->file->node);
 	} else if (reply->error) {
 		finish(w, reply->error == EBADF ? EIO : reply->error);
@@ -192,6 +193,7 @@ static int send(struct writing *w)
 
 	if (!guest_file_live(w->file))
 		return guest_file_reopen(w->file, reopened, w, &w->call);
+	w->handle = w->file->handle;
 	return files_request(w->file->sb, &request, written, w, &w->call);
 }
 

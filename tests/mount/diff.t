@@ -56,7 +56,8 @@ within 60 mkdir templates/python-datasci/forks/other 2> /dev/null && {
 	mv templates/python-datasci/forks/other other
 	sandboxes+=(other)
 	bash_in other 'echo B > /root/plan.txt'
-	lines=$(cat demo/diff/other)
+	# It looks at all files of two images, which is slow in an emulated guest.
+	lines=$(wait_limit=400; cat demo/diff/other)
 	like "$lines" 'A usr/lib/python3/dist-packages/pandas' "of another template, all that it has more"
 	is "$(grep -c ' root/plan.txt$' <<< "$lines")" 1 "and its own files"
 	rmdir other

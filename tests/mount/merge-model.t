@@ -50,5 +50,5 @@ is "$(sort "$scratch/found" | diff <(sort "$scratch/expected") -)" "" "those tha
 ok "without them it is merged" within "$wait_limit" bash -c 'echo files settled > demo/merge'
 mkdir "$scratch/merged" && tar -C "$scratch/merged" -xpf "$scratch/r.merged.tar"
 is "$({ echo 'cd /root'; command cat "$scratch/digest"; } > demo/bash; cat demo/stdout)" \
-	"$(cd "$scratch/merged" && . "$scratch/digest")" "into what git makes of it"
+	"$(cd "$scratch/merged" && bash "$scratch/digest")" "into what git makes of it"
 done_testing

@@ -18,7 +18,7 @@ from broker_kit import CONTROL, CREDIT, DATA, HELLO, PATIENCE, WINDOW
 HERE = os.path.dirname(os.path.abspath(__file__))
 PFFS = os.environ.get("PFFS", os.path.join(HERE, "../../pffs/pffs"))
 (LOOKUP, GETATTR, SETATTR, LIST, READLINK, OPEN, CLOSE, READ, WRITE, FSYNC) = range(1, 11)
-STATFS, GETXATTR, LISTXATTR = 21, 22, 24
+STATFS, GETXATTR, LISTXATTR, SETLK = 21, 22, 24, 27
 WAKE, FILES, READY, AWAKE, REPLY, CHANGED = 1, 8, 64, 71, 72, 73
 ENOENT, EIO = 2, 5
 TEXT = b"what is in the file\n"
@@ -44,14 +44,14 @@ def entry(name, cookie, attr=attr()):
 
 class Request:
     def __init__(self, payload):
-        (self.op, self.flags, self.handle, _, _, _, _, self.offset, _, self.size, _, _,
+        (self.op, self.flags, self.handle, _, self.mode, _, _, self.offset, _, self.size, _, _,
          _) = struct.unpack_from("<BIIIIIIQQQQqq", payload)
         at = struct.calcsize("<BIIIIIIQQQQqq")
         size = struct.unpack_from("<I", payload, at)[0]
         self.path = payload[at + 4:at + 4 + size]
         at += 4 + size
         at += 4 + struct.unpack_from("<I", payload, at)[0]
-        self.length = struct.unpack_from("<I", payload, at)[0]
+        self.data = payload[at + 4:]
 
 
 def honest(request):
@@ -67,7 +67,7 @@ def honest(request):
     if request.op == READ:
         return reply(data=TEXT[request.offset:request.offset + request.size])
     if request.op == WRITE:
-        return reply(value=request.length, attr=attr())
+        return reply(value=len(request.data), attr=attr())
     return reply(ENOENT if request.op == LOOKUP else 0)
 
 
@@ -113,6 +113,7 @@ class Guest:
         self.send(AWAKE)
 
     def ask(self, stream, request):
+        request.stream = stream
         answer = self.server.lies.get(self.name, honest)(request)
         if answer is not None:
             self.send(REPLY, answer, stream)
