@@ -16,6 +16,7 @@
 struct prefetch {
 	struct sandbox *sb;	/* reference */
 	struct files_node *dir; /* reference */
+	uint64_t asked;		/* as of an ask */
 };
 
 static void prefetched(void *ctx, const struct files_reply *reply)
@@ -30,7 +31,8 @@ static void prefetched(void *ctx, const struct files_reply *reply)
 		if (files_listing_add(listing, &entry) < 0)
 			r = -ENOMEM;
 	prefetch->dir->large = !reply->error && reply->value != 1;
-	if (r == 0 && !prefetch->dir->large)
+	if (r == 0 && !prefetch->dir->large &&
+	    prefetch->asked == prefetch->dir->files->replacements)
 		files_cache_install(prefetch->dir, listing, reply->watch);
 	files_listing_unref(listing);
 	files_node_unref(prefetch->dir);
@@ -53,7 +55,8 @@ void guest_missed(struct files_node *dir)
 	if (!prefetch)
 		return;
 	*prefetch = (struct prefetch){.sb = sandbox_ref(dir->files->sb),
-				      .dir = files_node_ref(dir)};
+				      .dir = files_node_ref(dir),
+				      .asked = dir->files->replacements};
 	if (files_request(prefetch->sb, &request, prefetched, prefetch, NULL) == 0)
 		return;
 	files_node_unref(dir);
@@ -67,7 +70,7 @@ static void looked_up(struct ask *ask, const struct files_reply *reply)
 	struct files_node *node;
 
 	if (attr || reply->error == ENOENT)
-		files_cache_learn(ask->node, reply->watch, ask->name, attr);
+		files_cache_learn(ask->node, ask_watch(ask, reply), ask->name, attr);
 	if (attr) {
 		guest_reply_entry(ask->req, ask->node, ask->name, attr);
 		return;
@@ -171,6 +174,8 @@ static void linked(struct ask *ask, const struct files_reply *reply)
 {
 	if (ask->node->parent)
 		files_cache_drop(ask->node->parent);
+	if (guest_attr(reply))
+		files_node_learn(ask->node, &reply->attr);
 	made(ask, reply);
 }
 

@@ -290,6 +290,38 @@ def test_changes(mount):
     others_live(mount)
 
 
+def test_replaced_directory(mount):
+    "what is known of a directory ends when one above it is replaced, and nobody says so"
+    new, watch = [False], {b"": 1, b"a": 2, b"a/b": 3}
+
+    def answer(request):
+        inodes = {b"": 1, b"a": 12, b"a/b": 13} if new[0] else {b"": 1, b"a": 2, b"a/b": 3}
+        name = b"new" if new[0] else b"old"
+        number = watch.get(request.path, -1)
+        if new[0] and number > 0:
+            number += 10
+        if request.op in (LOOKUP, GETATTR) and request.path in inodes:
+            above = os.path.dirname(request.path) if request.op == LOOKUP else request.path
+            return reply(attr=directory(inodes[request.path]), watch=watch[above] + 10 * new[0])
+        if request.op == LIST:
+            inside = {b"": (b"a", directory(inodes[b"a"])), b"a": (b"b", directory(inodes[b"a/b"])),
+                      b"a/b": (name, attr())}[request.path]
+            return reply(value=1, watch=number, attr=directory(inodes[request.path]),
+                         data=entry(inside[0], 1, inside[1]))
+        if request.op in (LOOKUP, GETATTR) and request.path == b"a/b/" + name:
+            return reply(attr=attr(), watch=watch[b"a/b"] + 10 * new[0])
+        return reply(errno.ENOENT)
+    fs = mount.sandbox("demo", answer)
+    for path, names in (fs, ["a"]), (fs + "/a", ["b"]), (fs + "/a/b", ["old"]):
+        assert os.listdir(path) == names
+    os.stat(fs + "/a/b/old")
+    new[0] = True
+    mount.guests_by_name["demo"].send(CHANGED, struct.pack("<2I", 1, 2))
+    os.stat(fs + "/a/b/new")
+    assert os.listdir(fs + "/a/b") == ["new"]
+    assert error_of(os.stat, fs + "/a/b/old") == errno.ENOENT
+
+
 def test_no_frames(mount):
     "a reply that is none ends the guest's machine, and that alone"
     for number, bad in enumerate((b"", b"\0" * 10, reply()[:-1], reply() + b"\0", reply(5000),
