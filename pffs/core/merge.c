@@ -249,15 +249,14 @@ struct sandbox *merge_find_fork(struct sandbox *sb, const char *name, struct err
 	return NULL;
 }
 
-/* It has a machine that nobody is about to copy, park or give away. */
-static int check_idle(const struct sandbox *sb, struct error *err)
+int merge_check_idle(const struct sandbox *sb, struct error *err)
 {
 	const struct sandbox *fork;
 
 	if (sb->state == SANDBOX_STARTING || sb->state == SANDBOX_FROZEN)
 		return error_say(err, EAGAIN, "%s is %s: try again", sb->name,
 				 sandbox_state_name(sb));
-	if (sb->merge)
+	if (sb->merge || sb->merge_files)
 		return error_say(err, EAGAIN, "%s is being merged: try again", sb->name);
 	list_for_each (fork, &sb->core->sandboxes, struct sandbox, link)
 		if (fork->folder == FOLDER_FORKS(sb->serial) && fork->making)
@@ -277,9 +276,9 @@ int merge_begin(struct sandbox *sb, const char *name, merge_done_fn *done, void 
 		return err->code;
 	if (winner->state == SANDBOX_DEAD)
 		return error_say(err, EIO, "%s is dead: %s", winner->name, winner->reason);
-	r = check_idle(winner, err);
+	r = merge_check_idle(winner, err);
 	if (r == 0)
-		r = check_idle(sb, err);
+		r = merge_check_idle(sb, err);
 	if (r == 0)
 		r = check_forks(sb, winner, err);
 	if (r < 0)

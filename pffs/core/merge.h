@@ -36,6 +36,10 @@ int merge_begin(struct sandbox *sb, const char *name, merge_done_fn *done, void 
  */
 struct sandbox *merge_find_fork(struct sandbox *sb, const char *name, struct error *err);
 
+/** merge_check_idle() - nobody is about to copy, park, merge or give away its machine.
+ * Return: 0, or -EAGAIN with @err filled. */
+int merge_check_idle(const struct sandbox *sb, struct error *err);
+
 /** merge_cancel() - nobody waits for it any more: it fails with EINTR. */
 void merge_cancel(struct merge *merge);
 

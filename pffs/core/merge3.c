@@ -77,13 +77,13 @@ static enum relation relate(const struct merge3_item *item, enum merge3_side x,
 	return relate_content(item, x, y);
 }
 
-static void keep(struct merge3_item *item)
+void merge3_keep(struct merge3_item *item)
 {
 	item->verdict = MERGE3_KEEP;
 	item->result = item->state[MERGE3_OURS];
 }
 
-static void take(struct merge3_item *item)
+void merge3_take(struct merge3_item *item)
 {
 	item->verdict = MERGE3_TAKE;
 	item->result = item->state[MERGE3_THEIRS];
@@ -93,9 +93,9 @@ static void take(struct merge3_item *item)
 static void clash(struct merge3_item *item, enum merge3_favour favour, const char *why)
 {
 	if (favour == MERGE3_FAVOUR_OURS) {
-		keep(item);
+		merge3_keep(item);
 	} else if (favour == MERGE3_FAVOUR_THEIRS) {
-		take(item);
+		merge3_take(item);
 	} else {
 		item->verdict = MERGE3_CONFLICT;
 		item->result = item->state[MERGE3_OURS];
@@ -215,7 +215,7 @@ static int merge_content(struct merge3_item *item, enum merge3_favour favour)
 	if (r == 0)
 		clash(item, favour, why ? why : "both changed the same lines");
 	else if (compare_bytes(&item->merged, &item->content[MERGE3_OURS]) == SAME)
-		keep(item);
+		merge3_keep(item);
 	else
 		have_merged(item);
 	return 0;
@@ -288,9 +288,9 @@ static int decide_unlike(struct merge3_item *item, enum merge3_favour favour)
 	if ((tb == UNKNOWN || ob == UNKNOWN || ot == UNKNOWN) && want_contents(item))
 		return 0;
 	if (tb == SAME || ot == SAME)
-		keep(item);
+		merge3_keep(item);
 	else if (ob == SAME)
-		take(item);
+		merge3_take(item);
 	else
 		clash(item, favour, why_unlike(item));
 	return 0;
@@ -326,7 +326,7 @@ static struct tree_state state_at(const struct tree *tree, const char *path,
 	return entry ? entry->now : *below;
 }
 
-static int append(struct merge3 *merge, const struct merge3_item *item)
+int merge3_append(struct merge3 *merge, const struct merge3_item *item)
 {
 	struct merge3_item *grown = merge->items;
 
@@ -356,7 +356,7 @@ static int add_item(struct merge3 *merge, const struct tree_pair *pair,
 	if (relate(&item, MERGE3_THEIRS, MERGE3_BASE) == SAME)
 		return 0;
 	r = decide(&item, merge->favour);
-	return r < 0 ? r : append(merge, &item);
+	return r < 0 ? r : merge3_append(merge, &item);
 }
 
 static const struct tree_state *below_of(const struct tree *tree, const char *path)
@@ -383,178 +383,6 @@ int merge3_begin(struct merge3 *merge, const struct tree *base, const struct tre
 		r = add_item(merge, &pair, below, ours);
 	}
 	return r;
-}
-
-static int compare_items(const void *a, const void *b)
-{
-	return tree_path_compare(((const struct merge3_item *)a)->path,
-				 ((const struct merge3_item *)b)->path);
-}
-
-static struct merge3_item *find_item(const struct merge3 *merge, const char *path)
-{
-	const struct merge3_item key = {.path = path};
-
-	return bsearch(&key, merge->items, merge->sorted, sizeof(key), compare_items);
-}
-
-static bool is_inside(const char *path, const char *dir)
-{
-	size_t len = strlen(dir);
-
-	return strncmp(path, dir, len) == 0 && path[len] == '/';
-}
-
-/* A directory that is to go stays as long as something does in it. */
-static void something_stays(const struct merge3 *merge, struct merge3_item *item)
-{
-	if (!item->result.mode || merge->favour == MERGE3_FAVOUR_OURS) {
-		keep(item);
-		return;
-	}
-	item->verdict = MERGE3_CONFLICT;
-	item->conflict = "it is no directory any more, but something new is in it";
-}
-
-/* What is in a directory follows it at once: the next that stays is in it, or none is. */
-static void check_directories(struct merge3 *merge)
-{
-	size_t i = merge->count, j = merge->ours->count;
-	const char *stays = "";
-
-	while (i || j) {
-		struct merge3_item *item = i ? &merge->items[i - 1] : NULL;
-		const struct tree_entry *entry = j ? &merge->ours->entries[j - 1] : NULL;
-		int order = !item    ? -1
-			    : !entry ? 1
-				     : tree_path_compare(item->path, entry->path);
-
-		i -= order >= 0;
-		j -= order <= 0;
-		if (order < 0) {
-			stays = entry->now.mode ? entry->path : stays;
-			continue;
-		}
-		if (item->verdict == MERGE3_TAKE &&
-		    type(&item->state[MERGE3_OURS]) == S_IFDIR &&
-		    type(&item->result) != S_IFDIR && is_inside(stays, item->path))
-			something_stays(merge, item);
-		stays = item->result.mode ? item->path : stays;
-	}
-}
-
-static bool comes(const struct merge3_item *item)
-{
-	return item->verdict != MERGE3_KEEP && item->verdict != MERGE3_CONFLICT &&
-	       item->result.mode;
-}
-
-/* A directory that something comes into. A path without an entry is as the image has it;
- * where no side has one, the image has a directory, since theirs has something in it. */
-static int need_directory(struct merge3 *merge, const char *path)
-{
-	static const struct tree_state image = {.mode = S_IFDIR};
-	const struct tree_entry *theirs = tree_find(merge->theirs, path);
-	const struct tree_entry *ours = tree_find(merge->ours, path);
-	const struct tree_entry *any = theirs ? theirs : ours;
-	const struct tree_state *below = any ? &any->below : &image;
-	struct merge3_item added = {
-	    .state = {[MERGE3_OURS] = ours ? ours->now : *below,
-		      [MERGE3_THEIRS] = theirs ? theirs->now : *below}};
-	struct merge3_item *item = find_item(merge, path);
-	uint32_t is = type(item ? &item->result : &added.state[MERGE3_OURS]);
-
-	if (is == S_IFDIR)
-		return 0;
-	if (type(item ? &item->state[MERGE3_THEIRS] : &added.state[MERGE3_THEIRS]) !=
-		S_IFDIR ||
-	    (is && merge->favour != MERGE3_FAVOUR_THEIRS))
-		return -ENOTDIR;
-	if (item) {
-		if (item->verdict != MERGE3_CONFLICT)
-			take(item);
-		return 0;
-	}
-	added.path = any->path;
-	added.state[MERGE3_BASE] = added.state[MERGE3_THEIRS];
-	take(&added);
-	return append(merge, &added);
-}
-
-/* How much of @path are directories that the path @before is in, too. */
-static size_t common_directories(const char *path, const char *before)
-{
-	size_t common = 0;
-
-	for (size_t i = 0; path[i] && path[i] == before[i]; i++)
-		if (path[i] == '/')
-			common = i + 1;
-	return common;
-}
-
-static int need_directories(struct merge3 *merge, const char *path, size_t known)
-{
-	char parent[FILES_PATH_MAX + 1];
-	int r = 0;
-
-	for (const char *slash = strchr(path + known, '/'); slash && r == 0;
-	     slash = strchr(slash + 1, '/')) {
-		snprintf(parent, sizeof(parent), "%.*s", (int)(slash - path), path);
-		r = need_directory(merge, parent);
-	}
-	return r;
-}
-
-static void no_directory(const struct merge3 *merge, struct merge3_item *item)
-{
-	if (merge->favour == MERGE3_FAVOUR_OURS) {
-		keep(item);
-		return;
-	}
-	item->verdict = MERGE3_CONFLICT;
-	item->conflict = "what it is in is no directory any more";
-}
-
-/* What comes needs the directories that it is in. Those that are added stand behind the
- * others at first, and nobody looks for them: what is in one directory stands together. */
-static int check_parents(struct merge3 *merge)
-{
-	size_t count = merge->sorted = merge->count;
-	const char *before = "";
-	int r = 0;
-
-	for (size_t i = 0; i < count && r != -ENOMEM; i++) {
-		if (!comes(&merge->items[i]))
-			continue;
-		r = need_directories(merge, merge->items[i].path,
-				     common_directories(merge->items[i].path, before));
-		if (r == -ENOTDIR)
-			no_directory(merge, &merge->items[i]);
-		else
-			before = merge->items[i].path;
-	}
-	if (merge->count > count)
-		qsort(merge->items, merge->count, sizeof(*merge->items), compare_items);
-	merge->sorted = merge->count;
-	return r == -ENOMEM ? r : 0;
-}
-
-int merge3_check(struct merge3 *merge)
-{
-	int r = check_parents(merge);
-
-	if (r == 0)
-		check_directories(merge);
-	return r;
-}
-
-size_t merge3_conflicts(const struct merge3 *merge)
-{
-	size_t count = 0;
-
-	for (size_t i = 0; i < merge->count; i++)
-		count += merge->items[i].verdict == MERGE3_CONFLICT;
-	return count;
 }
 
 void merge3_fini(struct merge3 *merge)

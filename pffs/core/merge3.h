@@ -44,6 +44,7 @@ struct merge3 {
 	struct merge3_item *items; /* in the order of paths of a tree */
 	size_t count, room;
 	size_t sorted; /* of @items, while some are added */
+	size_t looks;  /* for directories */
 };
 
 /**
@@ -63,9 +64,16 @@ int merge3_decide(const struct merge3 *merge, struct merge3_item *item);
 /**
  * merge3_check() - when all are settled: find what cannot be in one tree together, and
  * add directories that we removed and theirs has something for.
- * Return: 0 or -ENOMEM.
+ * Return: 0, -ENOMEM, or -EFBIG: paths are too deep.
  */
 int merge3_check(struct merge3 *merge);
+
+/** merge3_keep(), merge3_take() - decide an item for one side, as it is there. */
+void merge3_keep(struct merge3_item *item);
+void merge3_take(struct merge3_item *item);
+
+/** merge3_append() - one more item, behind the others. Return: 0 or -ENOMEM. */
+int merge3_append(struct merge3 *merge, const struct merge3_item *item);
 
 /** merge3_conflicts() - Return: how many items conflict. */
 size_t merge3_conflicts(const struct merge3 *merge);

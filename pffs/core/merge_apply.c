@@ -2,6 +2,7 @@
 
 #include "pffs/core/fetch.h"
 #include "pffs/core/files.h"
+#include "pffs/core/merge_plan.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -9,177 +10,54 @@
 #include <sys/random.h>
 #include <sys/stat.h>
 
-enum step_kind { STEP_ASK, STEP_COPY, STEP_LOOK };
-
-struct step {
-	enum step_kind kind;
-	uint8_t op; /* of STEP_ASK */
-	uint32_t flags, mode, uid, gid;
-	int64_t mtime_ns;
-	char *path, *path2;
-	const struct change *change; /* of STEP_COPY */
-	int may_fail;		     /* errno that means nothing */
-};
+#define REPLY_MS 60000u /* for one request of a merge */
 
 struct apply {
 	struct sandbox *sb; /* reference */
-	const struct changes *changes;
+	struct changes *changes;
 	const struct tree *ours;
-	char staging[64];
-	struct step *steps;
-	size_t count, room, at;
+	struct plan plan;
+	size_t at;		/* the step that is being taken */
 	struct loop_timer next; /* takes the step that is next */
+	struct loop_timer limit;
+	struct files_call *call; /* that has no reply yet */
 	bool failed;
+	bool part;     /* something has gone, and that is not taken back */
+	bool broken;   /* what was to be taken back was not */
+	size_t ending; /* where the steps begin that end it early; or the end */
 	struct error err;
-	uint32_t from, to; /* handles of a copy */
+	struct sandbox *source; /* of a copy: reference, or NULL */
+	uint32_t from, to;	/* handles of a copy */
 	uint64_t copied;
-	size_t sent; /* of which the guest is to say how much it has written */
-	apply_fn *done;
+	size_t sent;	/* of which the guest is to say how much it has written */
+	apply_fn *done; /* NULL: who waited was told */
 	void *ctx;
 };
 
 static void apply_free(struct apply *apply)
 {
-	for (size_t i = 0; i < apply->count; i++) {
-		free(apply->steps[i].path);
-		free(apply->steps[i].path2);
-	}
 	loop_timer_cancel(&apply->next);
-	free(apply->steps);
+	loop_timer_cancel(&apply->limit);
+	plan_fini(&apply->plan);
 	sandbox_unref(apply->sb);
 	free(apply);
 }
 
 static void finish(struct apply *apply)
 {
-	apply->done(apply->ctx, apply->failed ? &apply->err : NULL);
+	struct error err = apply->err;
+
+	if (apply->broken)
+		error_say(&err, -apply->err.code, "%s; not all of it could be taken back",
+			  apply->err.text);
+	if (apply->done)
+		apply->done(apply->ctx, apply->failed ? &err : NULL, apply->part);
 	apply_free(apply);
 }
 
-static void add_step(struct apply *apply, const struct step *step, const char *path,
-		     const char *path2)
+static const struct step *current(const struct apply *apply)
 {
-	struct step *grown = apply->steps;
-
-	if (apply->count == apply->room) {
-		apply->room = apply->room ? 2 * apply->room : 64;
-		grown = realloc(apply->steps, apply->room * sizeof(*grown));
-	}
-	if (!grown) {
-		apply->failed = true;
-		apply->room = apply->count;
-		error_set(&apply->err, ENOMEM, "cannot merge");
-		return;
-	}
-	apply->steps = grown;
-	grown[apply->count] = *step;
-	grown[apply->count].path = path ? strdup(path) : NULL;
-	grown[apply->count].path2 = path2 ? strdup(path2) : NULL;
-	apply->count++;
-}
-
-static void staged_path(const struct apply *apply, const struct change *change,
-			char path[128])
-{
-	snprintf(path, 128, "%s/%zu", apply->staging,
-		 (size_t)(change - apply->changes->list));
-}
-
-#define SET_ATTRIBUTES (FILES_SET_MODE | FILES_SET_UID | FILES_SET_GID)
-
-/* Owner first: a change of it takes setuid bits away. */
-static void add_attributes(struct apply *apply, const struct tree_state *state,
-			   const char *path, uint32_t more)
-{
-	const struct step owner = {.op = FILES_SETATTR,
-				   .flags = FILES_SET_UID | FILES_SET_GID,
-				   .uid = state->uid,
-				   .gid = state->gid};
-	const struct step mode = {.op = FILES_SETATTR,
-				  .flags = FILES_SET_MODE | more,
-				  .mode = state->mode & 07777,
-				  .mtime_ns = state->mtime_ns};
-
-	add_step(apply, &owner, path, NULL);
-	if (!S_ISLNK(state->mode))
-		add_step(apply, &mode, path, NULL);
-}
-
-/* Make in the staging directory what is no directory. What was merged is new today. */
-static void stage(struct apply *apply, const struct change *change)
-{
-	const struct tree_state *after = &change->after;
-	struct step step = {.mode = after->mode, .uid = after->uid, .gid = after->gid};
-	char path[128];
-
-	staged_path(apply, change, path);
-	if (S_ISREG(after->mode)) {
-		step.kind = STEP_COPY;
-		step.change = change;
-		add_step(apply, &step, path, NULL);
-	} else if (S_ISLNK(after->mode)) {
-		step.op = FILES_SYMLINK;
-		add_step(apply, &step, path, after->target);
-	} else {
-		step.op = FILES_MKNOD;
-		add_step(apply, &step, path, NULL);
-	}
-	add_attributes(apply, after, path,
-		       change->source && S_ISREG(after->mode) ? FILES_SET_MTIME : 0);
-}
-
-static bool is_dir(const struct tree_state *state)
-{
-	return S_ISDIR(state->mode);
-}
-
-/* It has to be out of the way before what comes in its place. */
-static bool goes_first(const struct change *change)
-{
-	return change->before.mode &&
-	       (!change->after.mode || is_dir(&change->before) != is_dir(&change->after));
-}
-
-static void place(struct apply *apply, const struct change *change)
-{
-	const struct step make = {.op = FILES_MKDIR, .mode = change->after.mode & 07777};
-	const struct step move = {.op = FILES_RENAME};
-	char from[128];
-
-	if (!change->after.mode)
-		return;
-	if (is_dir(&change->after)) {
-		if (!is_dir(&change->before))
-			add_step(apply, &make, change->path, NULL);
-		add_attributes(apply, &change->after, change->path, 0);
-	} else if (change->content) {
-		staged_path(apply, change, from);
-		add_step(apply, &move, from, change->path);
-	} else {
-		add_attributes(apply, &change->after, change->path, 0);
-	}
-}
-
-static void plan(struct apply *apply)
-{
-	const struct changes *changes = apply->changes;
-	const struct step make = {.op = FILES_MKDIR, .mode = 0700};
-	const struct step look = {.kind = STEP_LOOK}, unlink = {.op = FILES_UNLINK};
-	const struct step rmdir = {.op = FILES_RMDIR};
-
-	add_step(apply, &make, apply->staging, NULL);
-	for (size_t i = 0; i < changes->count; i++)
-		if (changes->list[i].content && !is_dir(&changes->list[i].after))
-			stage(apply, &changes->list[i]);
-	add_step(apply, &look, NULL, NULL);
-	for (size_t i = changes->count; i > 0; i--)
-		if (goes_first(&changes->list[i - 1]))
-			add_step(apply,
-				 is_dir(&changes->list[i - 1].before) ? &rmdir : &unlink,
-				 changes->list[i - 1].path, NULL);
-	for (size_t i = 0; i < changes->count; i++)
-		place(apply, &changes->list[i]);
-	add_step(apply, &rmdir, apply->staging, NULL);
+	return &apply->plan.steps.list[apply->at];
 }
 
 /* From the event loop, so that steps do not pile up on the stack. */
@@ -189,62 +67,125 @@ static void go_on(struct apply *apply, size_t step)
 	loop_timer_set(apply->sb->core->loop, &apply->next, 0);
 }
 
-/* Only what was staged goes again: these are steps like all others, but may fail. */
-static void clean_up(struct apply *apply)
+/* What was to go by a step that will not be taken. */
+static void keep_what_is_left(struct apply *apply)
 {
-	const struct step unlink = {.op = FILES_UNLINK, .may_fail = -1};
-	const struct step rmdir = {.op = FILES_RMDIR, .may_fail = -1};
-	size_t first = apply->count;
-	char path[128];
+	for (size_t i = apply->at; i < apply->ending; i++)
+		if (i >= apply->plan.last && apply->plan.steps.list[i].change)
+			apply->plan.steps.list[i].change->stays = true;
+}
 
-	for (size_t i = 0; i < apply->changes->count; i++) {
-		staged_path(apply, &apply->changes->list[i], path);
-		if (apply->changes->list[i].content)
-			add_step(apply, &unlink, path, NULL);
-	}
-	add_step(apply, &rmdir, apply->staging, NULL);
-	go_on(apply, first);
+/* While it ends: what cannot be taken back is left as it is. */
+static void fail_again(struct apply *apply)
+{
+	const struct step *step = current(apply);
+
+	apply->broken |= !step->may_fail;
+	if (apply->sb->state == SANDBOX_DEAD || apply->sb->gone)
+		finish(apply);
+	else
+		go_on(apply, apply->at + 1);
 }
 
 static void fail(struct apply *apply, const struct error *err)
 {
-	if (apply->failed) { /* while cleaning up: what cannot be done is left */
-		finish(apply);
+	if (apply->failed) {
+		fail_again(apply);
 		return;
 	}
 	apply->failed = true;
 	apply->err = *err;
-	clean_up(apply);
+	apply->ending = apply->plan.steps.count;
+	apply->part = apply->at >= apply->plan.last;
+	keep_what_is_left(apply);
+	plan_end_early(&apply->plan, apply->changes, apply->at);
+	go_on(apply, apply->ending);
+}
+
+/* Between the look and a step something was made, or went, that the look did not show. */
+static bool is_in_between(const struct apply *apply, int code)
+{
+	return apply->at > apply->plan.look && apply->at < apply->plan.last &&
+	       (code == EEXIST || code == ENOENT || code == ENOTEMPTY || code == ENOTDIR ||
+		code == EISDIR);
 }
 
 static void fail_with(struct apply *apply, int code, const char *path)
 {
 	struct error err;
 
-	error_set(&err, code, "cannot merge %.200s into %s", path ? path : "files",
-		  apply->sb->name);
+	if (is_in_between(apply, code))
+		error_say(&err, EAGAIN, "%s changed %.200s meanwhile: try again",
+			  apply->sb->name, path);
+	else
+		error_set(&err, code, "cannot merge %.200s into %s", path ? path : "files",
+			  apply->sb->name);
 	fail(apply, &err);
+}
+
+/* The path that a step is about, as the user knows it. */
+static const char *path_of(const struct step *step)
+{
+	return step->path2 && step->op == FILES_RENAME ? step->path2 : step->path;
+}
+
+/* Nobody waits for it any more, and it has just got the last reply. */
+static bool is_cancelled(struct apply *apply)
+{
+	if (apply->done || apply->at >= apply->ending)
+		return false;
+	go_on(apply, apply->ending);
+	return true;
+}
+
+static bool is_what_it_was(const struct step *step, const struct files_reply *reply)
+{
+	return reply->has_attr && reply->attr.size == step->was.size &&
+	       reply->attr.mtime_ns == step->was.mtime_ns;
+}
+
+/* What is to go may have gone; a directory stays when something has come into it. */
+static bool is_settled(const struct step *step, int code)
+{
+	if (!step->change || (code != ENOENT && code != ENOTEMPTY))
+		return false;
+	step->change->stays = code == ENOTEMPTY;
+	return true;
+}
+
+static struct apply *replied(void *ctx)
+{
+	struct apply *apply = ctx;
+
+	apply->call = NULL;
+	loop_timer_cancel(&apply->limit);
+	return apply;
 }
 
 static void asked(void *ctx, const struct files_reply *reply)
 {
-	struct apply *apply = ctx;
-	const struct step *step = &apply->steps[apply->at];
+	struct apply *apply = replied(ctx);
+	const struct step *step = current(apply);
 
-	if (reply->error && step->may_fail != -1 && reply->error != step->may_fail) {
-		fail_with(apply, reply->error, step->path2 ? step->path2 : step->path);
+	if (is_cancelled(apply))
 		return;
-	}
-	go_on(apply, apply->at + 1);
+	if (reply->error && !step->may_fail && !is_settled(step, reply->error))
+		fail_with(apply, reply->error, path_of(step));
+	else if (step->op == FILES_GETATTR && !is_what_it_was(step, reply))
+		fail_with(apply, EEXIST, path_of(step - 1));
+	else
+		go_on(apply, apply->at + 1);
 }
 
-static void send(struct apply *apply, struct sandbox *sb,
-		 const struct files_request *request, files_done_fn *done)
+/* Return: 0, or -errno, and @done will not be called. */
+static int send(struct apply *apply, struct sandbox *sb,
+		const struct files_request *request, files_done_fn *done)
 {
-	int r = files_request(sb, request, done, apply, NULL);
+	int r = files_request(sb, request, done, apply, &apply->call);
 
-	if (r < 0)
-		fail_with(apply, -r, request->path);
+	if (r == 0)
+		loop_timer_set(apply->sb->core->loop, &apply->limit, REPLY_MS);
+	return r;
 }
 
 static void ask(struct apply *apply, const struct step *step)
@@ -259,8 +200,10 @@ static void ask(struct apply *apply, const struct step *step)
 	    .path = step->path,
 	    .path2 = step->path2,
 	};
+	int r = send(apply, apply->sb, &request, asked);
 
-	send(apply, apply->sb, &request, asked);
+	if (r < 0)
+		fail_with(apply, -r, path_of(step));
 }
 
 static void close_handle(struct sandbox *sb, uint32_t handle)
@@ -271,18 +214,22 @@ static void close_handle(struct sandbox *sb, uint32_t handle)
 		files_request(sb, &request, NULL, NULL, NULL);
 }
 
-static void end_copy(struct apply *apply, int error)
+static void close_both(struct apply *apply)
 {
-	const struct step *step = &apply->steps[apply->at];
-
-	close_handle(step->change->source, apply->from);
+	close_handle(apply->source, apply->from);
 	close_handle(apply->sb, apply->to);
 	apply->from = apply->to = 0;
-	if (error) {
-		fail_with(apply, error, step->change->path);
-		return;
-	}
-	go_on(apply, apply->at + 1);
+	sandbox_unref(apply->source);
+	apply->source = NULL;
+}
+
+static void end_copy(struct apply *apply, int error)
+{
+	close_both(apply);
+	if (error)
+		fail_with(apply, error, current(apply)->change->path);
+	else
+		go_on(apply, apply->at + 1);
 }
 
 static void copy_on(struct apply *apply);
@@ -290,20 +237,31 @@ static void copy_on(struct apply *apply);
 static void copy_request(struct apply *apply, struct sandbox *sb,
 			 const struct files_request *request, files_done_fn *done)
 {
-	int r = files_request(sb, request, done, apply, NULL);
+	int r = send(apply, sb, request, done);
 
 	if (r < 0)
 		end_copy(apply, -r);
 }
 
+/* Return: whether the copy has come to its end by a reply. */
+static bool copy_ends(struct apply *apply, int error)
+{
+	if (is_cancelled(apply))
+		close_both(apply);
+	else if (error)
+		end_copy(apply, error);
+	else
+		return false;
+	return true;
+}
+
 static void written(void *ctx, const struct files_reply *reply)
 {
-	struct apply *apply = ctx;
+	struct apply *apply = replied(ctx);
+	bool wrong = !reply->value || reply->value > apply->sent;
 
-	if (reply->error || !reply->value || reply->value > apply->sent) {
-		end_copy(apply, reply->error ? reply->error : EIO);
+	if (copy_ends(apply, reply->error ? reply->error : wrong ? EIO : 0))
 		return;
-	}
 	apply->copied += reply->value;
 	copy_on(apply);
 }
@@ -326,41 +284,39 @@ static void write_piece(struct apply *apply, const uint8_t *data, size_t len)
 /* It may be more than what was asked for: the guest is hostile. */
 static void have_read(void *ctx, const struct files_reply *reply)
 {
-	struct apply *apply = ctx;
-	const struct change *change = apply->steps[apply->at].change;
+	struct apply *apply = replied(ctx);
 
-	if (reply->error)
-		end_copy(apply, reply->error);
-	else if (reply->data_len > change->after.size - apply->copied)
-		end_copy(apply, EIO);
-	else
-		write_piece(apply, reply->data, reply->data_len);
+	if (copy_ends(apply, reply->error		     ? reply->error
+			     : reply->data_len > apply->sent ? EIO
+							     : 0))
+		return;
+	write_piece(apply, reply->data, reply->data_len);
 }
 
+/* As much as the file had when it was looked at. */
 static void copy_on(struct apply *apply)
 {
-	const struct change *change = apply->steps[apply->at].change;
+	const struct change *change = current(apply)->change;
 	uint64_t left = change->after.size - apply->copied;
 	size_t len = left < FILES_IO_MAX ? left : FILES_IO_MAX;
 	const struct files_request request = {
 	    .op = FILES_READ, .handle = apply->from, .offset = apply->copied, .size = len};
 
+	apply->sent = len;
 	if (!len)
 		end_copy(apply, 0);
-	else if (change->source)
-		copy_request(apply, change->source, &request, have_read);
+	else if (apply->source)
+		copy_request(apply, apply->source, &request, have_read);
 	else
 		write_piece(apply, buf_peek(&change->bytes) + apply->copied, len);
 }
 
 static void target_opened(void *ctx, const struct files_reply *reply)
 {
-	struct apply *apply = ctx;
+	struct apply *apply = replied(ctx);
 
 	apply->to = reply->error ? 0 : reply->handle;
-	if (reply->error)
-		end_copy(apply, reply->error);
-	else
+	if (!copy_ends(apply, reply->error))
 		copy_on(apply);
 }
 
@@ -370,7 +326,7 @@ static void open_target(struct apply *apply)
 	    .op = FILES_OPEN,
 	    .flags = FILES_O_WRITE | FILES_O_CREAT | FILES_O_EXCL,
 	    .mode = 0600,
-	    .path = apply->steps[apply->at].path,
+	    .path = current(apply)->path,
 	};
 
 	copy_request(apply, apply->sb, &request, target_opened);
@@ -378,25 +334,25 @@ static void open_target(struct apply *apply)
 
 static void source_opened(void *ctx, const struct files_reply *reply)
 {
-	struct apply *apply = ctx;
+	struct apply *apply = replied(ctx);
 
 	apply->from = reply->error ? 0 : reply->handle;
-	if (reply->error)
-		end_copy(apply, reply->error);
-	else
+	if (!copy_ends(apply, reply->error))
 		open_target(apply);
 }
 
-static void copy(struct apply *apply, const struct step *step)
+static void copy(struct apply *apply, const struct change *change)
 {
 	const struct files_request request = {
-	    .op = FILES_OPEN, .flags = FILES_O_READ, .path = step->change->path};
+	    .op = FILES_OPEN, .flags = FILES_O_READ, .path = change->path};
 
 	apply->copied = 0;
-	if (step->change->source)
-		copy_request(apply, step->change->source, &request, source_opened);
-	else
+	if (!change->source) {
 		open_target(apply);
+		return;
+	}
+	apply->source = sandbox_ref(change->source);
+	copy_request(apply, apply->source, &request, source_opened);
 }
 
 static bool is_as_before(const struct change *change, const struct tree *was,
@@ -417,6 +373,8 @@ static void looked(void *ctx, struct tree *tree, const struct error *failed)
 	struct apply *apply = ctx;
 	struct error err;
 
+	if (is_cancelled(apply))
+		return;
 	if (!tree) {
 		fail(apply, failed);
 		return;
@@ -435,30 +393,48 @@ static void looked(void *ctx, struct tree *tree, const struct error *failed)
 static void take_step(struct loop_timer *timer)
 {
 	struct apply *apply = container_of(timer, struct apply, next);
-	const struct step *step = &apply->steps[apply->at];
+	const struct step *step = current(apply);
 
-	if (apply->at == apply->count)
+	if (is_cancelled(apply))
+		return;
+	if (apply->at == apply->plan.steps.count)
 		finish(apply);
 	else if (step->kind == STEP_COPY)
-		copy(apply, step);
+		copy(apply, step->change);
 	else if (step->kind == STEP_LOOK)
 		fetch_tree(apply->sb, looked, apply);
 	else
 		ask(apply, step);
 }
 
-void apply_begin(struct sandbox *sb, const struct changes *changes, const struct tree *ours,
-		 apply_fn *done, void *ctx)
+/* Whether the guest has done what it was asked for is not known. */
+static void no_reply(struct loop_timer *timer)
+{
+	struct apply *apply = container_of(timer, struct apply, limit);
+	struct error err;
+
+	files_cancel(apply->call);
+	apply->call = NULL;
+	close_both(apply);
+	apply->broken |= apply->at > apply->plan.look && !current(apply)->may_fail;
+	if (apply->failed) {
+		finish(apply);
+		return;
+	}
+	error_say(&err, ETIMEDOUT, "%s was not merged: a guest does not answer",
+		  apply->sb->name);
+	fail(apply, &err);
+}
+
+struct apply *apply_begin(struct sandbox *sb, struct changes *changes,
+			  const struct tree *ours, apply_fn *done, void *ctx)
 {
 	struct apply *apply = calloc(1, sizeof(*apply));
-	struct error err;
 	uint64_t number;
 
 	if (!apply || getrandom(&number, sizeof(number), 0) != sizeof(number)) {
 		free(apply);
-		error_set(&err, ENOMEM, "cannot merge");
-		done(ctx, &err);
-		return;
+		return NULL;
 	}
 	*apply = (struct apply){.sb = sandbox_ref(sb),
 				.changes = changes,
@@ -466,11 +442,34 @@ void apply_begin(struct sandbox *sb, const struct changes *changes, const struct
 				.done = done,
 				.ctx = ctx};
 	loop_timer_init(&apply->next, take_step);
-	snprintf(apply->staging, sizeof(apply->staging), ".pffs-merge-%016llx",
+	loop_timer_init(&apply->limit, no_reply);
+	snprintf(apply->plan.staging, sizeof(apply->plan.staging), ".pffs-merge-%016llx",
 		 (unsigned long long)number);
-	plan(apply);
-	if (apply->failed)
-		finish(apply);
-	else
-		go_on(apply, 0);
+	plan_make(&apply->plan, changes);
+	apply->ending = apply->plan.steps.count;
+	if (apply->plan.steps.incomplete || apply->plan.back.incomplete) {
+		apply_free(apply);
+		return NULL;
+	}
+	go_on(apply, 0);
+	return apply;
+}
+
+bool apply_cancel(struct apply *apply)
+{
+	struct error err;
+
+	if (apply->at > apply->plan.look)
+		return false;
+	error_say(&err, EINTR, "the merge was interrupted");
+	if (!apply->failed) {
+		apply->failed = true;
+		apply->err = err;
+		apply->ending = apply->plan.steps.count;
+		plan_end_early(&apply->plan, apply->changes, apply->at);
+	}
+	apply->changes = NULL;
+	apply->done(apply->ctx, &err, false);
+	apply->done = NULL;
+	return true;
 }

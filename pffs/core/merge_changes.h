@@ -13,6 +13,8 @@ struct change {
 	bool content;			 /* it has another one than before */
 	struct sandbox *source;		 /* reference; has the content at @path */
 	struct buf bytes;		 /* or this is it, when there is no source */
+	bool in_the_way; /* of something of another kind; see merge_plan.h */
+	bool stays;	 /* it was to go, and did not */
 };
 
 struct changes {

@@ -14,6 +14,12 @@
 #define CONTENT_MAX (32u << 20) /* a larger file is merged as a whole */
 #define MERGED_MAX  (64u << 20) /* bytes of texts that are merged by lines, in all */
 
+/* Somebody who will call back, also when nobody waits for that any more. */
+struct call {
+	struct merge_files *merge; /* or NULL */
+};
+
+/* Invariant: sb->merge_files, and that of each fork, is the merge while it lives. */
 struct merge_files {
 	struct sandbox *sb;	/* reference */
 	struct sandbox **forks; /* references */
@@ -29,9 +35,11 @@ struct merge_files {
 	struct changes changes; /* of all forks so far */
 	struct loop_timer next; /* takes the next step */
 	void (*step)(struct merge_files *merge);
-	bool cancelled, applying;
-	bool conflict;	 /* that is why it failed */
-	uint64_t merged; /* bytes of texts that were */
+	struct call *call;   /* whose answer it waits for */
+	struct apply *apply; /* once all is decided */
+	bool conflict;	     /* that is why it failed */
+	bool part;	     /* it failed when some was done */
+	uint64_t merged;     /* bytes of texts that were */
 	merge_done_fn *done;
 	void *ctx;
 };
@@ -66,7 +74,7 @@ static void print_change(FILE *out, const struct change *change)
 {
 	const char *prefix = "M ";
 
-	if (!change->before.mode && !change->after.mode)
+	if (change->stays || (!change->before.mode && !change->after.mode))
 		return;
 	if (S_ISDIR(change->before.mode) && change->before.mode == change->after.mode &&
 	    change->before.uid == change->after.uid &&
@@ -100,14 +108,14 @@ static void print_report(FILE *out, const struct merge_files *merge,
 	fputs("merge files", out);
 	for (size_t i = 0; i < merge->count; i++)
 		fprintf(out, " %s", merge->forks[i]->name);
-	if (!err) {
-		fputs("\nresult merged\n", out);
-		for (size_t i = 0; i < merge->changes.count; i++)
-			print_change(out, &merge->changes.list[i]);
-		return;
-	}
-	fprintf(out, "\nresult %s\nerror %s\n", merge->conflict ? "conflict" : "failed",
-		err->text);
+	fprintf(out, "\nresult %s\n",
+		!err		  ? "merged"
+		: merge->conflict ? "conflict"
+				  : "failed");
+	if (err)
+		fprintf(out, "error %s\n", err->text);
+	for (size_t i = 0; i < merge->changes.count && (!err || merge->part); i++)
+		print_change(out, &merge->changes.list[i]);
 	print_conflicts(out, merge);
 }
 
@@ -137,8 +145,18 @@ static void tell(const struct merge_files *merge)
 				(json_int_t)merge->changes.count));
 }
 
+/* Whether they take part in it. */
+static void mark(struct merge_files *merge, bool part)
+{
+	merge->sb->merge_files = part ? merge : NULL;
+	for (size_t i = 0; i < merge->count; i++)
+		merge->forks[i]->merge_files = part ? merge : NULL;
+}
+
 static void merge_free(struct merge_files *merge)
 {
+	if (merge->call)
+		merge->call->merge = NULL;
 	forget_fork(merge);
 	loop_timer_cancel(&merge->next);
 	changes_fini(&merge->changes);
@@ -152,6 +170,7 @@ static void merge_free(struct merge_files *merge)
 
 static void finish(struct merge_files *merge, const struct error *err)
 {
+	mark(merge, false);
 	report(merge, err);
 	if (!err)
 		tell(merge);
@@ -167,18 +186,56 @@ static void fail(struct merge_files *merge, int code, const char *sentence)
 	finish(merge, &err);
 }
 
-static void applied(void *ctx, const struct error *err)
+/* Return: what has to be given to who calls back, or NULL, and the merge has ended. */
+static struct call *wait_for_call(struct merge_files *merge)
 {
-	finish(ctx, err);
+	struct call *call = malloc(sizeof(*call));
+
+	if (!call) {
+		fail(merge, ENOMEM, "no memory to merge files");
+		return NULL;
+	}
+	call->merge = merge;
+	merge->call = call;
+	return call;
+}
+
+/* Return: the merge that has waited for it, or NULL. */
+static struct merge_files *called(struct call *call)
+{
+	struct merge_files *merge = call->merge;
+
+	free(call);
+	if (merge)
+		merge->call = NULL;
+	return merge;
+}
+
+static void look_at(struct merge_files *merge, struct sandbox *sb, fetch_tree_fn *done)
+{
+	struct call *call = wait_for_call(merge);
+
+	if (call)
+		fetch_tree(sb, done, call);
+}
+
+static void applied(void *ctx, const struct error *err, bool part)
+{
+	struct merge_files *merge = ctx;
+
+	merge->part = part;
+	finish(merge, err);
 }
 
 static void apply_all(struct merge_files *merge)
 {
-	merge->applying = true;
-	if (merge->changes.count)
-		apply_begin(merge->sb, &merge->changes, &merge->was, applied, merge);
-	else
+	if (!merge->changes.count) {
 		finish(merge, NULL);
+		return;
+	}
+	merge->apply = apply_begin(merge->sb, &merge->changes, &merge->was, applied, merge);
+	if (!merge->apply)
+		fail(merge, ENOMEM, "no memory to merge files");
 }
 
 static void begin_fork(struct merge_files *merge);
@@ -199,9 +256,11 @@ static void refuse_conflicts(struct merge_files *merge, size_t conflicts)
 static void end_fork(struct merge_files *merge)
 {
 	size_t conflicts;
+	int r;
 
-	if (merge3_check(&merge->merge3) < 0) {
-		fail(merge, ENOMEM, "no memory to merge files");
+	r = merge3_check(&merge->merge3);
+	if (r < 0) {
+		fail(merge, -r, "there are too many files to merge");
 		return;
 	}
 	conflicts = merge3_conflicts(&merge->merge3);
@@ -234,9 +293,12 @@ static void next_side(struct merge_files *merge)
 /* A file that is too large, or went meanwhile, is one of which nothing is known. */
 static void have_content(void *ctx, struct buf *bytes, const struct error *err)
 {
-	struct merge_files *merge = ctx;
-	struct merge3_item *item = current(merge);
+	struct merge_files *merge = called(ctx);
+	struct merge3_item *item;
 
+	if (!merge)
+		return;
+	item = current(merge);
 	if (!bytes && err->code != -EFBIG) {
 		finish(merge, err);
 		return;
@@ -249,6 +311,14 @@ static void have_content(void *ctx, struct buf *bytes, const struct error *err)
 	next_side(merge);
 }
 
+static void read_file(struct merge_files *merge, struct sandbox *sb, const char *path)
+{
+	struct call *call = wait_for_call(merge);
+
+	if (call)
+		fetch_file(sb, path, CONTENT_MAX, have_content, call);
+}
+
 /* Ours may be what a fork before has brought. */
 static void fetch_ours(struct merge_files *merge, const char *path)
 {
@@ -256,9 +326,9 @@ static void fetch_ours(struct merge_files *merge, const char *path)
 	const struct change *change = changes_find(&merge->changes, path);
 
 	if (!change || !change->content) {
-		fetch_file(merge->sb, path, CONTENT_MAX, have_content, merge);
+		read_file(merge, merge->sb, path);
 	} else if (change->source) {
-		fetch_file(change->source, path, CONTENT_MAX, have_content, merge);
+		read_file(merge, change->source, path);
 	} else if (buf_append(&item->content[MERGE3_OURS], buf_peek(&change->bytes),
 			      change->bytes.len) < 0) {
 		fail(merge, ENOMEM, "no memory to merge files");
@@ -275,8 +345,8 @@ static void fetch_side(struct merge_files *merge)
 	if (merge->side == MERGE3_OURS)
 		fetch_ours(merge, path);
 	else
-		fetch_file(merge->side == MERGE3_BASE ? merge->point : fork_of(merge), path,
-			   CONTENT_MAX, have_content, merge);
+		read_file(merge, merge->side == MERGE3_BASE ? merge->point : fork_of(merge),
+			  path);
 }
 
 /* Return: false when the merge has ended. */
@@ -349,41 +419,49 @@ static bool take_tree(struct merge_files *merge, struct tree *to, struct tree *t
 
 static void have_theirs(void *ctx, struct tree *tree, const struct error *err)
 {
-	struct merge_files *merge = ctx;
+	struct merge_files *merge = called(ctx);
 
-	if (take_tree(merge, &merge->theirs, tree, err))
+	if (merge && take_tree(merge, &merge->theirs, tree, err))
 		then(merge, begin_merge3);
 }
 
 static void have_base(void *ctx, struct tree *tree, const struct error *err)
 {
-	struct merge_files *merge = ctx;
+	struct merge_files *merge = called(ctx);
 
-	if (take_tree(merge, &merge->base, tree, err))
-		fetch_tree(fork_of(merge), have_theirs, merge);
+	if (merge && take_tree(merge, &merge->base, tree, err))
+		look_at(merge, fork_of(merge), have_theirs);
 }
 
 static void point_awake(void *ctx, struct sandbox *point, const struct error *err)
 {
-	struct merge_files *merge = ctx;
+	struct merge_files *merge = called(ctx);
 
+	if (!merge) {
+		if (point)
+			twin_done(point);
+		return;
+	}
 	merge->point = point;
 	if (point)
-		fetch_tree(point, have_base, merge);
+		look_at(merge, point, have_base);
 	else
 		finish(merge, err);
 }
 
 static void begin_fork(struct merge_files *merge)
 {
-	twin_use(fork_of(merge), point_awake, merge);
+	struct call *call = wait_for_call(merge);
+
+	if (call)
+		twin_use(fork_of(merge), point_awake, call);
 }
 
 static void have_was(void *ctx, struct tree *tree, const struct error *err)
 {
-	struct merge_files *merge = ctx;
+	struct merge_files *merge = called(ctx);
 
-	if (take_tree(merge, &merge->was, tree, err))
+	if (merge && take_tree(merge, &merge->was, tree, err))
 		then(merge, begin_fork);
 }
 
@@ -391,36 +469,31 @@ static void timer_fires(struct loop_timer *timer)
 {
 	struct merge_files *merge = container_of(timer, struct merge_files, next);
 
-	if (merge->cancelled)
-		fail(merge, EINTR, "the merge was interrupted");
-	else
-		merge->step(merge);
+	merge->step(merge);
 }
 
-/* At the next step: until then somebody will call back. */
 void merge_files_cancel(struct merge_files *merge)
 {
-	merge->cancelled = !merge->applying;
+	if (merge->apply)
+		apply_cancel(merge->apply);
+	else
+		fail(merge, EINTR, "the merge was interrupted");
 }
 
-static int check_fork(const struct sandbox *sb, const struct sandbox *fork,
-		      struct error *err)
+static int check_fork(const struct sandbox *fork, struct error *err)
 {
 	if (fork->state == SANDBOX_DEAD)
 		return error_say(err, EIO, "%s is dead: %s", fork->name, fork->reason);
-	if (fork->state != SANDBOX_READY || fork->merge || sb->merge)
-		return error_say(err, EAGAIN, "%s cannot be merged now: try again",
-				 fork->name);
 	if (!sandbox_has_base(fork))
 		return error_say(err, EINVAL, "nobody knows what %s was when it was made",
 				 fork->name);
-	return 0;
+	return merge_check_idle(fork, err);
 }
 
 static int add_fork(struct merge_files *merge, const char *name, struct error *err)
 {
 	struct sandbox *fork = merge_find_fork(merge->sb, name, err);
-	int r = fork ? check_fork(merge->sb, fork, err) : err->code;
+	int r = fork ? check_fork(fork, err) : err->code;
 
 	if (r == 0 && merge->forks)
 		merge->forks[merge->count++] = sandbox_ref(fork);
@@ -444,9 +517,10 @@ int merge_files_begin(struct sandbox *sb, char *const *names, size_t count,
 	loop_timer_init(&merge->next, timer_fires);
 	if (!merge->forks)
 		r = error_set(err, ENOMEM, "cannot merge files");
-	if (r == 0 && sb->state != SANDBOX_READY)
-		r = error_say(err, sb->state == SANDBOX_DEAD ? EIO : EAGAIN, "%s is %s",
-			      sb->name, sandbox_state_name(sb));
+	if (r == 0 && sb->state == SANDBOX_DEAD)
+		r = error_say(err, EIO, "%s is dead: %s", sb->name, sb->reason);
+	if (r == 0)
+		r = merge_check_idle(sb, err);
 	for (size_t i = 0; i < count && r == 0; i++)
 		r = add_fork(merge, names[i], err);
 	if (r < 0) {
@@ -454,6 +528,7 @@ int merge_files_begin(struct sandbox *sb, char *const *names, size_t count,
 		return r;
 	}
 	*handle = merge;
-	fetch_tree(sb, have_was, merge);
+	mark(merge, true);
+	look_at(merge, sb, have_was);
 	return 0;
 }

@@ -8,8 +8,10 @@
  * anybody looks for; the parent's tree is looked at once more, and if it is what it was
  * where it matters, everything is put in its place by renames.
  *
- * Machines run meanwhile. What a fork writes while its files are read may be merged in
- * part, as with any copy of a file that is being written.
+ * As long as it lasts the parent and the forks take part in no other merge, are not
+ * forked and become no templates. Their machines run meanwhile. What a fork writes while
+ * its files are read may be merged in part, as with any copy of a file that is being
+ * written.
  */
 #pragma once
 
@@ -31,6 +33,6 @@ int merge_files_begin(struct sandbox *sb, char *const *names, size_t count,
 		      enum merge3_favour favour, merge_done_fn *done, void *ctx,
 		      struct merge_files **handle, struct error *err);
 
-/** merge_files_cancel() - nobody waits for it any more: it fails with EINTR, or has
- * begun to put things in their places, and goes on. */
+/** merge_files_cancel() - nobody waits for it any more: it fails with EINTR at once, or
+ * has begun to put things in their places, and goes on. */
 void merge_files_cancel(struct merge_files *merge);

@@ -180,7 +180,7 @@ bool sandbox_is_busy(const struct sandbox *sb)
 		if (run->state != RUN_ENDED)
 			return true;
 	return sandbox_in_folder(sb->core, FOLDER_FORKS(sb->serial)) ||
-	       !list_empty(&sb->forks) || sb->merge;
+	       !list_empty(&sb->forks) || sb->merge || sb->merge_files;
 }
 
 struct run *sandbox_begin_run(struct sandbox *sb, enum agent_language language,

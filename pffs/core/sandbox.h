@@ -66,15 +66,16 @@ struct sandbox {
 	uint32_t vm; /* 0 until vmctl has made it */
 	int pid;     /* of the VM's process, as vmctl sees it */
 	struct buf in;
-	uint16_t epoch;		 /* of the newest WAKE */
-	uint16_t heard;		 /* of the newest AWAKE */
-	unsigned fork_number;	 /* the newest that a fork got for a name */
-	struct link forks;	 /* struct fork: those that vmctl has not made yet */
-	struct fork *birth;	 /* the fork that makes it, until it has woken */
-	struct twin *base;	 /* its fork point, see twin.h; or NULL */
-	struct twin *twin;	 /* that this is the machine of; or NULL */
-	struct merge *merge;	 /* that it takes part in; see merge.h */
-	char *merge_report;	 /* of the last merge into it; or NULL */
+	uint16_t epoch;	      /* of the newest WAKE */
+	uint16_t heard;	      /* of the newest AWAKE */
+	unsigned fork_number; /* the newest that a fork got for a name */
+	struct link forks;    /* struct fork: those that vmctl has not made yet */
+	struct fork *birth;   /* the fork that makes it, until it has woken */
+	struct twin *base;    /* its fork point, see twin.h; or NULL */
+	struct twin *twin;    /* that this is the machine of; or NULL */
+	struct merge *merge;  /* that it takes part in; see merge.h */
+	struct merge_files *merge_files; /* likewise */
+	char *merge_report;		 /* of the last merge into it; or NULL */
 	struct loop_timer limit; /* until ready; later: until a killed run has ended */
 
 	struct link runs; /* in order of number */

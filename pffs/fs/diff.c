@@ -53,19 +53,6 @@ static bool is_parent(enum kind kind)
 	return kind >= KIND_PARENT_LIST && kind <= KIND_PARENT_PATCH;
 }
 
-/* The other sandbox's files are not for everybody who may read this one's. */
-static bool may_read(const struct handle *h, const struct sandbox *sb)
-{
-	mode_t need = S_IRUSR | S_IXUSR;
-	mode_t mode = sb->mode;
-
-	if (!h->uid)
-		return true;
-	if (h->uid != sb->uid)
-		mode <<= h->gid == sb->gid ? 3 : 6;
-	return (mode & need) == need;
-}
-
 /* Return: 0 or -errno with @err filled. */
 static int find_sides(struct handle *h, struct diff_order *order, struct error *err)
 {
@@ -87,7 +74,7 @@ static int find_sides(struct handle *h, struct diff_order *order, struct error *
 		order->to_of = DIFF_TEMPLATE;
 		return 0;
 	}
-	if (!may_read(h, other))
+	if (!handle_may_read(h, other))
 		return error_say(err, EACCES, "%s is not for you to read", other->name);
 	order->to = other;
 	return 0;

@@ -212,3 +212,15 @@ void handle_changed(struct watch *watch)
 	fuse_pollhandle_destroy(h->poll);
 	h->poll = NULL;
 }
+
+bool handle_may_read(const struct handle *h, const struct sandbox *sb)
+{
+	mode_t need = S_IRUSR | S_IXUSR;
+	mode_t mode = sb->mode;
+
+	if (!h->uid)
+		return true;
+	if (h->uid != sb->uid)
+		mode <<= h->gid == sb->gid ? 3 : 6;
+	return (mode & need) == need;
+}

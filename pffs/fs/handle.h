@@ -68,6 +68,9 @@ void handle_read(struct handle *h, fuse_req_t req, size_t len, uint64_t offset, 
 /** handle_poll() - answer @req; notify @poll once when something changes. */
 void handle_poll(struct handle *h, fuse_req_t req, struct fuse_pollhandle *poll);
 
+/** handle_may_read() - who opened @h may read the files of @sb, another sandbox. */
+bool handle_may_read(const struct handle *h, const struct sandbox *sb);
+
 /** handle_find() - a file that was opened by @ino and is still open, or NULL. */
 struct handle *handle_find(const struct fs *fs, fuse_ino_t ino);
 

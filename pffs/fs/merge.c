@@ -62,11 +62,27 @@ static void interrupted(fuse_req_t req, void *data)
 		merge_files_cancel(pending->files);
 }
 
+/* What is no fork at all is for the merge to refuse. */
+static int check_access(const struct handle *h, const char *name, bool whole,
+			struct error *err)
+{
+	const struct sandbox *sb = h->node.sb;
+	const struct sandbox *fork = sandbox_find(sb->core, FOLDER_FORKS(sb->serial), name);
+	bool owns = fork && (!h->uid || h->uid == fork->uid);
+
+	if (!fork ||
+	    (node_may_see(h->fs, fork) && (whole ? owns : handle_may_read(h, fork))))
+		return 0;
+	return error_say(err, EACCES, "%s is not for you to %s", fork->name,
+			 whole ? "give away" : "read");
+}
+
 /* files [--ours|--theirs] NAME... */
-static int begin_files(struct pending *pending, char **words, size_t count,
-		       struct error *err)
+static int begin_files(struct handle *h, struct pending *pending, char **words,
+		       size_t count, struct error *err)
 {
 	enum merge3_favour favour = MERGE3_FAVOUR_NONE;
+	int r = 0;
 
 	if (count && strcmp(words[0], "--ours") == 0)
 		favour = MERGE3_FAVOUR_OURS;
@@ -78,14 +94,19 @@ static int begin_files(struct pending *pending, char **words, size_t count,
 	}
 	if (!count)
 		return error_say(err, EINVAL, "write the names of forks after \"files\"");
-	return merge_files_begin(pending->sb, words, count, favour, merged, pending,
-				 &pending->files, err);
+	for (size_t i = 0; i < count && r == 0; i++)
+		r = check_access(h, words[i], false, err);
+	return r < 0 ? r
+		     : merge_files_begin(pending->sb, words, count, favour, merged, pending,
+					 &pending->files, err);
 }
 
-static int begin(struct pending *pending, const char *data, size_t len, struct error *err)
+static int begin(struct handle *h, struct pending *pending, const char *data, size_t len,
+		 struct error *err)
 {
 	char text[TEXT_MAX + 1], *rest = text, *words[WORDS_MAX + 1], *word;
 	size_t count = 0;
+	int r;
 
 	if (len > TEXT_MAX || memchr(data, '\0', len))
 		return error_say(err, EINVAL,
@@ -96,11 +117,14 @@ static int begin(struct pending *pending, const char *data, size_t len, struct e
 		if (*word)
 			words[count++] = word;
 	if (count > 1 && strcmp(words[0], "files") == 0)
-		return begin_files(pending, words + 1, count - 1, err);
+		return begin_files(h, pending, words + 1, count - 1, err);
 	if (count != 1)
 		return error_say(err, EINVAL,
 				 "write the name of one fork, or \"files\" and names");
-	return merge_begin(pending->sb, words[0], merged, pending, &pending->merge, err);
+	r = check_access(h, words[0], true, err);
+	return r < 0 ? r
+		     : merge_begin(pending->sb, words[0], merged, pending, &pending->merge,
+				   err);
 }
 
 static void write_merge(struct handle *h, fuse_req_t req, const char *data, size_t len)
@@ -117,7 +141,7 @@ static void write_merge(struct handle *h, fuse_req_t req, const char *data, size
 	fs_owe(h->fs);
 	if (!fs_on_interrupt(req, interrupted, pending))
 		pending_free(pending);
-	else if (begin(pending, data, len, &err) < 0)
+	else if (begin(h, pending, data, len, &err) < 0)
 		merged(pending, &err);
 }
 

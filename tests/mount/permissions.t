@@ -48,6 +48,13 @@ not_ok "by any way" nobody bash -c "echo 1 > $shared/ours/forks/.n" 2> "$scratch
 ok "another user forks its own" nobody mkdir "$shared/theirs/forks/x"
 is "$(stat -c '%u %a' "$shared/theirs/forks/x")" "65534 700" "and the fork is that user's"
 ok "who ends it" nobody rmdir "$shared/theirs/forks/x"
+ok "root forks it, too" mkdir "$shared/theirs/forks/root"
+not_ok "whose machine is not for its owner to take" nobody bash -c "echo root > $shared/theirs/merge" \
+	2> "$scratch/ignored"
+like "$(cat "$shared/theirs/error")" "not for you" "as its error says"
+not_ok "nor are its files" nobody bash -c "echo files root > $shared/theirs/merge" 2> "$scratch/ignored"
+like "$(cat "$shared/theirs/error")" "not for you" "as its error says"
+ok "root takes it" bash -c "echo root > $shared/theirs/merge"
 ok "and what it was made of" nobody rmdir "$shared/theirs"
 ok "umount ends the second mount and its sandboxes" within 60 "$build/pffs/pffs" umount "$shared"
 wait "$second"

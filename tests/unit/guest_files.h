@@ -224,6 +224,22 @@ static int guest_setattr(struct guest_fs *fs, const struct files_request *reques
 	return 0;
 }
 
+static int guest_getattr(struct guest_fs *fs, const struct files_request *request,
+			 struct files_reply *reply)
+{
+	const struct guest_file *file = guest_find(fs, request->path);
+
+	if (!file)
+		return ENOENT;
+	reply->has_attr = true;
+	reply->attr = (struct files_attr){.ino = file->ino,
+					  .mode = file->mode,
+					  .nlink = 1,
+					  .size = strlen(file->text),
+					  .mtime_ns = file->mtime_ns};
+	return 0;
+}
+
 static int guest_do(struct guest_fs *fs, const struct files_request *request,
 		    struct files_reply *reply)
 {
@@ -247,6 +263,8 @@ static int guest_do(struct guest_fs *fs, const struct files_request *request,
 		return guest_rename(fs, request);
 	case FILES_SETATTR:
 		return guest_setattr(fs, request);
+	case FILES_GETATTR:
+		return guest_getattr(fs, request, reply);
 	default:
 		return 0;
 	}

@@ -106,9 +106,7 @@ static void begin_files(void)
 
 	guest_dir(&from, "d");
 	guest_text(&from, "d/x", "x");
-	guest_text(&from, "text", "1 2 3 4 5 ");
-	for (char *c = guest_find(&from, "text")->text; *c; c++)
-		*c = *c == ' ' ? '\n' : *c;
+	guest_text(&from, "text", "1\n2\n3\n4\n5\n");
 	all_have(&from);
 }
 
@@ -184,7 +182,159 @@ static void guests_may_lie(struct sandbox *demo)
 	guest_remove(&a_fs, "d", true);
 	demo_fs.meddle = refuse_rmdir;
 	merge(demo, "a", NULL, -EBUSY, "a directory cannot go");
-	ok(strstr(demo->merge_report, "result failed"), "which is no conflict");
+	ok(strstr(demo->merge_report, "result failed\n"), "which is no conflict");
+	ok(strstr(demo->merge_report, "\nD d/x\n") &&
+	       !strstr(demo->merge_report, "\nD d\n"),
+	   "and the report has what was done");
+}
+
+static bool is_rename_of(const struct files_request *request, const char *path)
+{
+	return request->op == FILES_RENAME && strcmp(request->path2, path) == 0;
+}
+
+static bool has_no_room(struct guest_fs *fs, const struct files_request *request,
+			struct files_reply *reply)
+{
+	(void)fs;
+	reply->error = ENOSPC;
+	return is_rename_of(request, "text");
+}
+
+static bool writes_meanwhile(struct guest_fs *fs, const struct files_request *request,
+			     struct files_reply *reply)
+{
+	(void)reply;
+	if (is_rename_of(request, "d") || is_rename_of(request, "new"))
+		guest_text(fs, "text", "demo's");
+	return false;
+}
+
+static bool makes_meanwhile(struct guest_fs *fs, const struct files_request *request,
+			    struct files_reply *reply)
+{
+	(void)reply;
+	if (request->op == FILES_UNLINK && strcmp(request->path, "d/x") == 0)
+		guest_text(fs, "d/cache", "c");
+	return false;
+}
+
+/* A file for a directory, a new one, a new directory, another mode and another text. */
+static void a_changes_much(void)
+{
+	begin_files();
+	guest_remove(&a_fs, "d/x", false);
+	guest_remove(&a_fs, "d", true);
+	guest_text(&a_fs, "d", "file");
+	guest_dir(&a_fs, "e");
+	guest_text(&a_fs, "e/f", "f");
+	guest_text(&a_fs, "new", "n");
+	guest_text(&a_fs, "text", "other");
+}
+
+static void all_or_nothing(struct sandbox *demo)
+{
+	char before[256];
+
+	a_changes_much();
+	snprintf(before, sizeof(before), "%s", listing(&demo_fs));
+	demo_fs.meddle = has_no_room;
+	merge(demo, "a", NULL, -ENOSPC, "the last file does not find its place");
+	is_str(listing(&demo_fs), before, "all others are taken back");
+	is_int(guest_find(&demo_fs, "d")->mode, S_IFDIR | 0755, "with their modes");
+	ok(!strstr(demo->merge_report, "\nA "), "and the report has none");
+	demo_fs.meddle = NULL;
+	merge(demo, "a", NULL, 0, "it can be tried again");
+	is_str(listing(&demo_fs), "d=file e/ e/f=f new=n text=other", "and is all there");
+
+	a_changes_much();
+	demo_fs.meddle = writes_meanwhile;
+	merge(demo, "a", NULL, -EAGAIN, "the parent writes a file in the last moment");
+	is_str(listing(&demo_fs), "d/ d/x=x text=demo's", "it is not overwritten");
+
+	begin_files();
+	guest_remove(&a_fs, "d/x", false);
+	guest_remove(&a_fs, "d", true);
+	demo_fs.meddle = makes_meanwhile;
+	merge(demo, "a", NULL, 0, "or puts something into a directory that goes");
+	ok(guest_find(&demo_fs, "d/cache") && !guest_find(&demo_fs, "d/x"),
+	   "the directory stays");
+	ok(!strstr(demo->merge_report, "\nD d\n"), "and the report does not have it");
+}
+
+static bool stops_at_open(struct guest_fs *fs, const struct files_request *request,
+			  struct files_reply *reply)
+{
+	(void)reply;
+	fs->silent = request->op == FILES_OPEN;
+	return false;
+}
+
+static void cancel(const char *name)
+{
+	is_int(done_count, 0, "%s", name);
+	merge_files_cancel(handle);
+	is_int(done_count, 1, "who is interrupted is told at once");
+	is_int(done_code, -EINTR, "EINTR");
+}
+
+static void guests_may_be_silent(struct sandbox *demo)
+{
+	char before[256];
+
+	a_changes_much();
+	snprintf(before, sizeof(before), "%s", listing(&demo_fs));
+	a_fs.silent = true;
+	is_int(begin(demo, MERGE3_FAVOUR_NONE, "a", NULL), 0, "a fork is merged");
+	work();
+	cancel("that does not answer");
+	a_fs.silent = false;
+	work();
+
+	a_fs.meddle = stops_at_open;
+	is_int(begin(demo, MERGE3_FAVOUR_NONE, "a", NULL), 0, "or one");
+	work();
+	cancel("that does not let its files be copied");
+	a_fs.silent = false;
+	a_fs.meddle = NULL;
+	work();
+	is_str(listing(&demo_fs), before, "what was staged is removed");
+
+	demo_fs.meddle = stops_at_open;
+	is_int(begin(demo, MERGE3_FAVOUR_NONE, "a", NULL), 0, "or it is the parent");
+	work();
+	cancel("that does not answer any more");
+	demo_fs.silent = false;
+	demo_fs.meddle = NULL;
+	work();
+	is_str(listing(&demo_fs), before, "there as well");
+	is_int(done_count, 1, "nobody is told twice");
+}
+
+static void nothing_else_meanwhile(struct sandbox *demo)
+{
+	struct sandbox *a = child(demo, "a");
+	struct merge *whole;
+	struct error err;
+
+	a_changes_much();
+	a_fs.silent = true;
+	is_int(begin(demo, MERGE3_FAVOUR_NONE, "a", NULL), 0, "while files are merged");
+	is_int(merge_begin(demo, "b", done, NULL, &whole, &err), -EAGAIN,
+	       "no other machine comes");
+	is_int(merge_begin(demo, "a", done, NULL, &whole, &err), -EAGAIN, "nor the fork's");
+	is_int(begin(demo, MERGE3_FAVOUR_NONE, "b", NULL), -EAGAIN, "no other files");
+	is_int(order(demo, NULL, 1), -EAGAIN, "and nothing is forked");
+	ok(sandbox_is_busy(a), "the fork becomes no template");
+	a_fs.silent = false;
+	work();
+	is_int(done_code, 0, "it ends well");
+	ok(!sandbox_is_busy(a), "then all may be done again");
+	a_fs.silent = true;
+	is_int(begin(demo, MERGE3_FAVOUR_NONE, "a", NULL), 0, "another one begins");
+	sandbox_destroy(a);
+	work();
+	is_int(done_code, -EIO, "and the fork is removed: EIO");
 }
 
 static struct sandbox *make_fork(struct sandbox *parent, const char *name, unsigned vm)
@@ -211,6 +361,9 @@ int main(void)
 	directories_come_back(demo);
 	texts_are_merged(demo);
 	guests_may_lie(demo);
+	all_or_nothing(demo);
+	guests_may_be_silent(demo);
+	nothing_else_meanwhile(demo);
 	for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++)
 		buf_fini(&all[i]->tree);
 	end_world();
