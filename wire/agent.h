@@ -71,7 +71,8 @@ enum agent_type {
 	AGENT_FILES_CHANGED =
 	    73,		    /* stream 0: numbers of watches, u32 each; UINT32_MAX: all */
 	AGENT_CHANGES = 74, /* what a run changed: entries of enum agent_change */
-	AGENT_FIGURE = 75,  /* its number, u32, and bytes of a PNG; before AGENT_EXIT */
+	AGENT_FIGURE = 75,  /* its number, u32, and bytes of a PNG; none: that was all
+			       of it; before AGENT_EXIT */
 };
 
 /* In AGENT_CHANGES: this byte, and the path as a byte string; or this byte alone. */

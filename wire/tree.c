@@ -99,12 +99,14 @@ static bool get_entry(struct cursor *c, struct tree_entry *entry)
 	       *entry->path && files_path_ok(entry->path);
 }
 
-/* Return: 0, -ENOMEM, or -EPROTO. */
+/* Return: 0, -ENOMEM, -EFBIG, or -EPROTO. */
 static int add_entry(struct tree *tree, size_t *room, struct cursor *c)
 {
 	struct tree_entry *grown;
 	size_t wanted = *room ? 2 * *room : 64;
 
+	if (tree->count == TREE_ENTRIES_MAX)
+		return -EFBIG;
 	if (tree->count == *room) {
 		grown = reallocarray(tree->entries, wanted, sizeof(*grown));
 		if (!grown)
@@ -135,9 +137,17 @@ static int compare(const void *a, const void *b)
 				 ((const struct tree_entry *)b)->path);
 }
 
+static bool is_sorted(const struct tree *tree)
+{
+	for (size_t i = 1; i < tree->count; i++)
+		if (compare(&tree->entries[i - 1], &tree->entries[i]) >= 0)
+			return false;
+	return true;
+}
+
 static int sort(struct tree *tree)
 {
-	if (tree->count)
+	if (!is_sorted(tree))
 		qsort(tree->entries, tree->count, sizeof(*tree->entries), compare);
 	for (size_t i = 1; i < tree->count; i++)
 		if (compare(&tree->entries[i - 1], &tree->entries[i]) == 0)
@@ -162,6 +172,9 @@ int tree_parse(struct tree *tree, struct buf *bytes, struct error *err)
 	tree_fini(tree);
 	if (r == -ENOMEM)
 		return error_say(err, ENOMEM, "no memory for a list of the files");
+	if (r == -EFBIG)
+		return error_say(err, EFBIG, "a list of the files has more than %u",
+				 TREE_ENTRIES_MAX);
 	return error_say(err, EPROTO, "the guest's list of its files is malformed");
 }
 

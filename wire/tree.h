@@ -27,7 +27,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define TREE_MAX (1u << 30) /* bytes of an encoded tree */
+#define TREE_MAX	 (1u << 30) /* bytes of an encoded tree */
+#define TREE_ENTRIES_MAX 500000u
 
 /* A file, as lstat(2) has it. */
 struct tree_state {
@@ -55,7 +56,8 @@ int tree_put(struct buf *out, const struct tree_entry *entry);
 /**
  * tree_parse() - a tree of its encoded bytes.
  * @bytes: taken over; empty afterwards, also on an error.
- * Return: 0, -ENOMEM, or -EPROTO, with @err filled; @tree is then empty.
+ * Return: 0, -ENOMEM, -EFBIG too many entries, or -EPROTO, with @err filled; @tree is then
+ * empty.
  */
 int tree_parse(struct tree *tree, struct buf *bytes, struct error *err);
 

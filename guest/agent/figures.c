@@ -60,13 +60,13 @@ void figures_resume(struct figures *figures)
 		n = figures->at < AGENT_FIGURE_MAX
 			? pread(first(figures), piece + 4, PIECE, figures->at)
 			: 0;
-		if (n > 0) {
-			port_send(figures->port, figures->stream, AGENT_FIGURE, piece,
-				  4 + (size_t)n);
-			figures->at += n;
-		} else {
+		if (n < 0)
+			n = 0;
+		port_send(figures->port, figures->stream, AGENT_FIGURE, piece,
+			  4 + (size_t)n);
+		figures->at += n;
+		if (!n)
 			drop_first(figures);
-		}
 	}
 }
 

@@ -7,14 +7,16 @@
 #include <ctype.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <poll.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/stat.h>
 
 #define CGROUPS	      "/sys/fs/cgroup"
 #define PROC_STAT_MAX 4096
-#define PROC_FILE_MAX (1u << 20) /* cgroup.procs of more processes than pid_max */
-#define FIELD_STATE   3		 /* in /proc/PID/stat, counted from 1 */
+#define PROC_FILE_MAX (1u << 20)   /* cgroup.procs of more processes than pid_max */
+#define FREEZE_NS     10000000000u /* that processes get to stop */
+#define FIELD_STATE   3		   /* in /proc/PID/stat, counted from 1 */
 #define FIELD_SESSION 6
 #define FIELD_START   22
 
@@ -83,8 +85,9 @@ void group_freeze(const struct group *group, bool on)
 	group_write(group, "cgroup.freeze", on ? "1" : "0");
 }
 
-static void freeze_group(const char *name)
+static void freeze_group(const char *name, uint64_t until_ns)
 {
+	(void)until_ns;
 	char path[sizeof(CGROUPS) + NAME_MAX + sizeof("/cgroup.freeze")];
 	cleanup_close int fd = -1;
 
@@ -94,15 +97,46 @@ static void freeze_group(const char *name)
 		log_say("cannot stop the processes of %s", name);
 }
 
-/* A cgroup that a process made inside one of ours stops with it. */
-void groups_freeze(void)
+static void each_group(void (*fn)(const char *name, uint64_t until_ns), uint64_t until_ns)
 {
 	cleanup_closedir DIR *dir = have_cgroups ? opendir(CGROUPS) : NULL;
 	struct dirent *entry;
 
 	while (dir && (entry = readdir(dir)))
 		if (entry->d_type == DT_DIR && entry->d_name[0] != '.')
-			freeze_group(entry->d_name);
+			fn(entry->d_name, until_ns);
+}
+
+/* A process stops when it is about to return from what it asked the kernel for: until
+ * then it may write. The kernel reports a change of the file as POLLPRI. */
+static void wait_for_group(const char *name, uint64_t until_ns)
+{
+	char path[sizeof(CGROUPS) + NAME_MAX + sizeof("/cgroup.events")], text[64];
+	cleanup_close int fd = -1;
+	struct pollfd changed = {.events = POLLPRI};
+	ssize_t n;
+
+	snprintf(path, sizeof(path), CGROUPS "/%s/cgroup.events", name);
+	changed.fd = fd = open(path, O_RDONLY | O_CLOEXEC);
+	while ((n = pread(fd, text, sizeof(text) - 1, 0)) > 0) {
+		uint64_t now_ns = io_monotonic_ns();
+
+		text[n] = '\0';
+		if (strstr(text, "frozen 1"))
+			return;
+		if (now_ns >= until_ns) {
+			log_say("the processes of %s have not stopped", name);
+			return;
+		}
+		poll(&changed, 1, (int)((until_ns - now_ns) / 1000000) + 1);
+	}
+}
+
+/* A cgroup that a process made inside one of ours stops with it. */
+void groups_freeze(void)
+{
+	each_group(freeze_group, 0);
+	each_group(wait_for_group, io_monotonic_ns() + FREEZE_NS);
 }
 
 void group_kill(const struct group *group)

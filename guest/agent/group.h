@@ -55,7 +55,7 @@ bool group_is_empty(const struct group *group);
 /** group_kill() - SIGKILL to every process of @group. */
 void group_kill(const struct group *group);
 
-/** groups_freeze() - stop the processes of all groups, for good. */
+/** groups_freeze() - stop the processes of all groups, for good, and wait for that. */
 void groups_freeze(void);
 
 /** group_freeze() - stop (or let go on) all of a cgroup; no-op for a session. */

@@ -23,6 +23,13 @@ static bool is_untouched(const struct tree_pair *pair)
 	return !a->ino || a->ctime_ns == b->ctime_ns;
 }
 
+/* In the layer of changes of both, and not of an image. */
+static bool is_own_file(const struct tree_pair *pair)
+{
+	return S_ISREG(pair->from->mode) && S_ISREG(pair->to->mode) && pair->to->ino &&
+	       !pair->from_image && !pair->to_image;
+}
+
 static bool same_attributes(const struct tree_state *a, const struct tree_state *b)
 {
 	if (a->mode != b->mode || a->uid != b->uid || a->gid != b->gid)
@@ -34,7 +41,29 @@ static bool same_attributes(const struct tree_state *a, const struct tree_state 
 	return !S_ISREG(a->mode) || a->size == b->size;
 }
 
-static enum difference compare_pair(const struct tree_pair *pair)
+/*
+ * What a guest's clock shows is the same for a tick, so a file that is written before a
+ * fork and again after it may look as if it had not been. When that was, the newest time
+ * tells that two sides have in common: that of the fork is no older, and no file can have
+ * been written at it that does not show it. Two sides that are both forks go on with one
+ * clock for a moment more, until each is told what time it is.
+ */
+#define FORK_NS 10000000
+
+static int64_t newest_in_common(const struct tree *from, const struct tree *to)
+{
+	struct tree_pairs pairs = {.from = from, .to = to};
+	struct tree_pair pair;
+	int64_t newest = INT64_MIN;
+
+	while (tree_pair_next(&pairs, &pair))
+		if (is_own_file(&pair) && is_untouched(&pair) && pair.to->ctime_ns > newest)
+			newest = pair.to->ctime_ns;
+	return newest;
+}
+
+/* @newest: see above. */
+static enum difference compare_pair(const struct tree_pair *pair, int64_t newest)
 {
 	if (!pair->from->mode)
 		return pair->to->mode ? ADDED : EQUAL;
@@ -42,9 +71,12 @@ static enum difference compare_pair(const struct tree_pair *pair)
 		return REMOVED;
 	if (!same_attributes(pair->from, pair->to))
 		return MODIFIED;
-	if (!S_ISREG(pair->to->mode) || !pair->to->size || is_untouched(pair))
+	if (!S_ISREG(pair->to->mode) || !pair->to->size)
 		return EQUAL;
-	return SUSPECTED;
+	if (!is_untouched(pair) ||
+	    (is_own_file(pair) && pair->to->ctime_ns >= newest - FORK_NS))
+		return SUSPECTED;
+	return EQUAL;
 }
 
 static bool is_below(const char *path, const char *top, size_t len)
@@ -52,50 +84,106 @@ static bool is_below(const char *path, const char *top, size_t len)
 	return strncmp(path, top, len) == 0 && (!path[len] || path[len] == '/');
 }
 
-/* Is @path one of @paths, or below one? */
-static bool is_wanted(const char *path, const char *paths)
+/* The paths to which a comparison is restricted, in the order of a tree. */
+struct wanted {
+	char *text; /* which they point into */
+	const char **tops;
+	size_t count, at;
+};
+
+static void wanted_fini(struct wanted *wanted)
+{
+	free(wanted->text);
+	free(wanted->tops);
+}
+
+static int compare_tops(const void *a, const void *b)
+{
+	return tree_path_compare(*(const char *const *)a, *(const char *const *)b);
+}
+
+/* Without the slashes around it, unless nothing is left. */
+static void add_top(struct wanted *wanted, char *line)
 {
 	size_t len;
-	bool any = false;
 
-	for (; paths && *paths; paths += len + (paths[len] == '\n')) {
-		paths += strspn(paths, "/");
-		len = strcspn(paths, "\n");
-		any |= len > 0;
-		for (size_t end = len; end; end--)
-			if (paths[end - 1] != '/') {
-				if (is_below(path, paths, end))
-					return true;
-				break;
-			}
+	line += strspn(line, "/");
+	len = strlen(line);
+	while (len && line[len - 1] == '/')
+		line[--len] = '\0';
+	if (len)
+		wanted->tops[wanted->count++] = line;
+}
+
+static int wanted_init(struct wanted *wanted, const char *paths)
+{
+	size_t lines = 1;
+	char *rest, *line;
+
+	*wanted = (struct wanted){.text = strdup(paths ? paths : "")};
+	for (const char *at = wanted->text; at && *at; at++)
+		lines += *at == '\n';
+	wanted->tops = reallocarray(NULL, lines, sizeof(*wanted->tops));
+	if (!wanted->text || !wanted->tops) {
+		wanted_fini(wanted);
+		return -ENOMEM;
 	}
-	return !any;
+	rest = wanted->text;
+	while ((line = strsep(&rest, "\n")))
+		add_top(wanted, line);
+	qsort(wanted->tops, wanted->count, sizeof(*wanted->tops), compare_tops);
+	return 0;
+}
+
+/* Is @path one of them, or below one? Asked of one path after the other, in order. */
+static bool is_wanted(struct wanted *wanted, const char *path)
+{
+	for (; wanted->at < wanted->count; wanted->at++) {
+		const char *top = wanted->tops[wanted->at];
+
+		if (is_below(path, top, strlen(top)))
+			return true;
+		if (tree_path_compare(path, top) < 0)
+			return false;
+	}
+	return !wanted->count;
+}
+
+static int add(struct comparison *result, size_t *room, const struct compared *one)
+{
+	struct compared *grown;
+
+	if (result->count == *room) {
+		*room = *room ? 2 * *room : 64;
+		grown = reallocarray(result->list, *room, sizeof(*one));
+		if (!grown)
+			return -ENOMEM;
+		result->list = grown;
+	}
+	result->list[result->count++] = *one;
+	return 0;
 }
 
 int compare_trees(const struct tree *from, const struct tree *to, const char *paths,
 		  struct comparison *result)
 {
 	struct tree_pairs pairs = {.from = from, .to = to};
+	int64_t newest = newest_in_common(from, to);
 	struct compared one = {0};
+	struct wanted wanted;
 	size_t room = 0;
+	int r = wanted_init(&wanted, paths);
 
 	*result = (struct comparison){0};
-	while (tree_pair_next(&pairs, &one.pair)) {
-		one.is = compare_pair(&one.pair);
-		if (one.is == EQUAL || !is_wanted(one.pair.path, paths))
-			continue;
-		if (result->count == room) {
-			struct compared *grown;
-
-			room = room ? 2 * room : 64;
-			grown = reallocarray(result->list, room, sizeof(one));
-			if (!grown)
-				return -ENOMEM;
-			result->list = grown;
-		}
-		result->list[result->count++] = one;
+	if (r < 0)
+		return r;
+	while (r == 0 && tree_pair_next(&pairs, &one.pair)) {
+		one.is = compare_pair(&one.pair, newest);
+		if (one.is != EQUAL && is_wanted(&wanted, one.pair.path))
+			r = add(result, &room, &one);
 	}
-	return 0;
+	wanted_fini(&wanted);
+	return r;
 }
 
 int compare_whole(struct tree *tree, const struct tree *image)
@@ -164,13 +252,20 @@ void comparison_json(const struct comparison *result, FILE *out)
 	fputs("}\n", out);
 }
 
-void comparison_patch(const struct comparison *result, FILE *out)
+static void move_piece(struct compared *one, FILE *out)
+{
+	fwrite(one->piece, 1, one->piece_len, out);
+	free(one->piece);
+	one->piece = NULL;
+	one->piece_len = 0;
+}
+
+void comparison_patch(struct comparison *result, FILE *out)
 {
 	for (int pass = 0; pass < 2; pass++)
 		for (size_t i = 0; i < result->count; i++)
 			if ((result->list[i].is == REMOVED) == (pass == 0))
-				fwrite(result->list[i].piece, 1, result->list[i].piece_len,
-				       out);
+				move_piece(&result->list[i], out);
 }
 
 void comparison_fini(struct comparison *result)

@@ -2,9 +2,9 @@
  * Two trees of files, and what is different between them.
  *
  * Theory of operation: of most paths the trees tell by themselves. What a copy of a disk
- * has with the same inode, size and times is what it was when it was copied, since the
- * clocks of two machines never show the same nanosecond. Regular files of one size that
- * are not so are SUSPECTED: only their contents can tell.
+ * has with the same inode, size and times is what it was when it was copied, unless it
+ * was written at that moment. Regular files of one size that are not so are SUSPECTED:
+ * only their contents can tell.
  *
  * Types, modes, owners, the targets of links and contents count; times do not.
  */
@@ -48,8 +48,8 @@ void comparison_list(const struct comparison *result, FILE *out);
 /** comparison_json() - print {"added": [...], "removed": [...], "modified": [...]}. */
 void comparison_json(const struct comparison *result, FILE *out);
 
-/** comparison_patch() - print the pieces. Files that go come first, so that a file can
- * come where a directory was. */
-void comparison_patch(const struct comparison *result, FILE *out);
+/** comparison_patch() - print the pieces, which are gone then. Files that go come first, so
+ * that a file can come where a directory was. */
+void comparison_patch(struct comparison *result, FILE *out);
 
 void comparison_fini(struct comparison *result);

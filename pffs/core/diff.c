@@ -11,13 +11,17 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define TASKS_MAX      8
-#define WINDOW	       (1u << 20)  /* bytes of a file that are compared at a time */
-#define PATCH_FILE_MAX (64u << 20) /* bytes of a file in a patch */
-#define PATCH_MAX      (512u << 20)
+#define TASKS_MAX 8
+#define WINDOW	  (1u << 20) /* bytes of a file that are compared at a time */
+
+/* A patch has whole files in memory. */
+#define PATCH_TASKS_MAX 4
+#define PATCH_MAX	(256u << 20)
 
 struct side {
 	struct diff *diff;
+	void (*done_with)(struct sandbox *machine); /* NULL: that needs nothing */
+	struct fetch *tree_fetch, *image_fetch;	    /* on their way; or NULL */
 	enum diff_of of;
 	struct sandbox *sb;	 /* reference */
 	struct sandbox *machine; /* reference: who answers for it; NULL: nobody yet */
@@ -28,13 +32,15 @@ struct side {
  * is done. */
 struct diff {
 	struct side from, to;
-	bool same_image; /* the templates are the same */
+	bool same_image; /* the trees are over the same */
 	enum diff_form form;
 	char *paths;
 	struct comparison result;
 	size_t next;	  /* of the result: where no task was begun */
 	size_t patch_len; /* of all pieces */
-	unsigned tasks, pending;
+	struct patch_budget budget;
+	struct link tasks; /* struct task */
+	unsigned task_count, pending;
 	bool compared;	/* the trees were */
 	bool beginning; /* of tasks: who ends one meanwhile leaves that to it */
 	bool done;
@@ -44,31 +50,81 @@ struct diff {
 
 /* One path of which the contents are read. */
 struct task {
+	struct link link;
 	struct diff *diff;
 	struct compared *one;
 	uint64_t offset;
 	struct buf from, to;
-	unsigned waiting; /* for contents */
-	bool vanished;	  /* a file is not what the tree had */
+	struct fetch *from_fetch, *to_fetch; /* on their way; or NULL */
+	unsigned waiting;		     /* for these, and who begins them */
+	bool vanished;			     /* a file is not what the tree had */
+	bool too_large;			     /* one of them is, for a patch */
 };
 
 static void side_fini(struct side *side)
 {
 	struct sandbox *machine = side->machine;
 
-	if (machine && side->of == DIFF_FORK_POINT && sandbox_has_base(side->sb))
-		twin_done(machine);
-	else if (machine && side->of != DIFF_NOW)
-		view_done(machine);
+	if (machine && side->done_with)
+		side->done_with(machine);
 	sandbox_unref(machine);
 	sandbox_unref(side->sb);
 	tree_fini(&side->tree);
 	tree_fini(&side->image);
 }
 
+static bool cancel(struct fetch **fetch)
+{
+	if (!*fetch)
+		return false;
+	fetch_cancel(*fetch);
+	*fetch = NULL;
+	return true;
+}
+
+static void task_free(struct task *task)
+{
+	list_del(&task->link);
+	buf_fini(&task->from);
+	buf_fini(&task->to);
+	task->diff->task_count--;
+	free(task);
+}
+
+/* One that is just being begun or ended goes when it was. */
+static bool task_cancel(struct task *task)
+{
+	bool waited = task->waiting;
+
+	task->waiting -= cancel(&task->from_fetch);
+	task->waiting -= cancel(&task->to_fetch);
+	if (!waited || task->waiting)
+		return false;
+	task_free(task);
+	return true;
+}
+
+/* What is on its way is of no use any more. Machines cannot be hurried. */
+static void cancel_all(struct diff *diff)
+{
+	struct side *sides[] = {&diff->from, &diff->to};
+	struct task *task;
+
+	for (int i = 0; i < 2; i++) {
+		diff->pending -= cancel(&sides[i]->tree_fetch);
+		diff->pending -= cancel(&sides[i]->image_fetch);
+	}
+	list_for_each (task, &diff->tasks, struct task, link)
+		diff->pending -= task_cancel(task);
+}
+
+/* Nothing of @diff may be looked at behind this, unless the caller is pending. */
 static void release(struct diff *diff)
 {
-	if (!diff->done || diff->pending)
+	if (!diff->done)
+		return;
+	cancel_all(diff);
+	if (diff->pending)
 		return;
 	comparison_fini(&diff->result);
 	side_fini(&diff->from);
@@ -136,10 +192,7 @@ static void task_end(struct task *task)
 {
 	struct diff *diff = task->diff;
 
-	buf_fini(&task->from);
-	buf_fini(&task->to);
-	free(task);
-	diff->tasks--;
+	task_free(task);
 	next_tasks(diff);
 	end(diff);
 }
@@ -165,8 +218,12 @@ static void make_piece(struct task *task)
 	struct patch_content from = content_of(one->pair.from, &task->from);
 	struct patch_content to = content_of(one->pair.to, &task->to);
 	FILE *out = open_memstream(&one->piece, &one->piece_len);
-	int r = out ? patch_print(out, &one->pair, &from, &to) : -ENOMEM;
+	int r = out ? 0 : -ENOMEM;
 
+	if (out && task->too_large)
+		patch_print_too_large(out, &one->pair);
+	else if (out)
+		r = patch_print(out, &one->pair, &from, &to, &task->diff->budget);
 	if (out && fclose(out) != 0)
 		r = -ENOMEM;
 	task->diff->patch_len += one->piece_len;
@@ -174,11 +231,17 @@ static void make_piece(struct task *task)
 		fail(task->diff, ENOMEM, "no memory for the patch");
 	else if (task->diff->patch_len > PATCH_MAX)
 		fail(task->diff, EFBIG,
-		     "the patch is larger than 512 MiB: name some paths in "
+		     "the patch is larger than 256 MiB: name some paths in "
 		     "config/diff_paths");
 }
 
 static void task_begin(struct task *task);
+
+/* Is it compared a window at a time, rather than held whole for the patch? */
+static bool in_windows(const struct task *task)
+{
+	return task->diff->form != DIFF_PATCH || task->too_large;
+}
 
 /* Both contents are there, or what there is of them. */
 static void task_look(struct task *task)
@@ -190,8 +253,7 @@ static void task_look(struct task *task)
 		task_end(task);
 		return;
 	}
-	if (one->is == SUSPECTED && task->diff->form != DIFF_PATCH && same &&
-	    task->from.len == WINDOW) {
+	if (one->is == SUSPECTED && in_windows(task) && same && task->from.len == WINDOW) {
 		task->offset += WINDOW;
 		task_begin(task);
 		return;
@@ -201,6 +263,15 @@ static void task_look(struct task *task)
 	if (task->diff->form == DIFF_PATCH && one->is != EQUAL && !task->vanished)
 		make_piece(task);
 	task_end(task);
+}
+
+/* One less is waited for. */
+static void task_step(struct task *task)
+{
+	if (!--task->waiting)
+		task_look(task);
+	else
+		release(task->diff);
 }
 
 static void take(struct task *task, struct buf *to, struct buf *bytes,
@@ -215,17 +286,20 @@ static void take(struct task *task, struct buf *to, struct buf *bytes,
 	} else if (code == ENOENT || code == ENOTDIR || code == ELOOP || code == ENXIO ||
 		   code == EISDIR || code == EPERM) {
 		task->vanished = true;
+	} else if (code == EFBIG) { /* it was not when the tree was made */
+		task->too_large = true;
+		task->one->is = task->one->is == SUSPECTED ? MODIFIED : task->one->is;
 	} else {
 		finish(task->diff, NULL, 0, err);
 	}
-	if (!--task->waiting)
-		task_look(task);
+	task_step(task);
 }
 
 static void have_from(void *ctx, struct buf *bytes, const struct error *err)
 {
 	struct task *task = ctx;
 
+	task->from_fetch = NULL;
 	take(task, &task->from, bytes, err);
 }
 
@@ -233,27 +307,38 @@ static void have_to(void *ctx, struct buf *bytes, const struct error *err)
 {
 	struct task *task = ctx;
 
+	task->to_fetch = NULL;
 	take(task, &task->to, bytes, err);
 }
 
-static void fetch(struct task *task, const struct side *side,
-		  const struct tree_state *state, fetch_fn *fn)
+/* Contents of which one differs from the other for certain, and has no place. */
+static bool are_of_no_use(const struct task *task)
+{
+	return task->too_large && task->one->is != SUSPECTED;
+}
+
+static struct fetch *fetch(struct task *task, const struct side *side,
+			   const struct tree_state *state, fetch_fn *fn)
 {
 	const char *path = task->one->pair.path;
 
-	if (!patch_needs(state))
+	if (task->diff->done || !patch_needs(state) || are_of_no_use(task)) {
 		fn(task, &(struct buf){0}, NULL);
-	else if (task->diff->form == DIFF_PATCH)
-		fetch_file(side->machine, path, PATCH_FILE_MAX, fn, task);
-	else
-		fetch_part(side->machine, path, task->offset, WINDOW, fn, task);
+		return NULL;
+	}
+	if (in_windows(task))
+		return fetch_part(side->machine, path, task->offset, WINDOW, fn, task);
+	return fetch_file(side->machine, path, PATCH_FILE_MAX, fn, task);
 }
 
 static void task_begin(struct task *task)
 {
-	task->waiting = 2;
-	fetch(task, &task->diff->from, task->one->pair.from, have_from);
-	fetch(task, &task->diff->to, task->one->pair.to, have_to);
+	const struct tree_pair *pair = &task->one->pair;
+
+	task->waiting = 3; /* it must not end before both were begun */
+	task->from_fetch = fetch(task, &task->diff->from, pair->from, have_from);
+	task->to_fetch = fetch(task, &task->diff->to, pair->to, have_to);
+	task_step(task);
 }
 
 static bool needs_task(const struct diff *diff, const struct compared *one)
@@ -269,8 +354,13 @@ static void begin_task(struct diff *diff, struct compared *one)
 		fail(diff, ENOMEM, "no memory for the differences");
 		return;
 	}
-	*task = (struct task){.diff = diff, .one = one};
-	diff->tasks++;
+	*task = (struct task){
+	    .diff = diff,
+	    .one = one,
+	    .too_large = diff->form == DIFF_PATCH && patch_is_too_large(&one->pair),
+	};
+	list_add_before(&diff->tasks, &task->link);
+	diff->task_count++;
 	begin(diff);
 	task_begin(task);
 }
@@ -278,17 +368,19 @@ static void begin_task(struct diff *diff, struct compared *one)
 /* A task may end before begin_task() returns, and come here again. */
 static void next_tasks(struct diff *diff)
 {
+	unsigned most = diff->form == DIFF_PATCH ? PATCH_TASKS_MAX : TASKS_MAX;
+
 	if (diff->beginning)
 		return;
 	diff->beginning = true;
-	while (!diff->done && diff->tasks < TASKS_MAX && diff->next < diff->result.count) {
+	while (!diff->done && diff->task_count < most && diff->next < diff->result.count) {
 		struct compared *one = &diff->result.list[diff->next++];
 
 		if (needs_task(diff, one))
 			begin_task(diff, one);
 	}
 	diff->beginning = false;
-	if (!diff->done && !diff->tasks && diff->next == diff->result.count)
+	if (!diff->done && !diff->task_count && diff->next == diff->result.count)
 		print(diff);
 }
 
@@ -327,6 +419,7 @@ static void have_tree(void *ctx, struct tree *tree, const struct error *err)
 {
 	struct side *side = ctx;
 
+	side->tree_fetch = NULL;
 	have_part(side->diff, &side->tree, tree, err);
 }
 
@@ -334,7 +427,48 @@ static void have_image(void *ctx, struct tree *tree, const struct error *err)
 {
 	struct side *side = ctx;
 
+	side->image_fetch = NULL;
 	have_part(side->diff, &side->image, tree, err);
+}
+
+static void need_tree(struct side *side)
+{
+	if (side->diff->done)
+		return;
+	begin(side->diff);
+	side->tree_fetch = fetch_tree(side->machine, have_tree, side);
+}
+
+static void need_image(struct side *side)
+{
+	if (side->diff->done)
+		return;
+	begin(side->diff);
+	side->image_fetch = fetch_image(side->machine, have_image, side);
+}
+
+/* Which image a machine has is known when it is there. */
+static void compare_images(struct diff *diff)
+{
+	diff->same_image = diff->from.machine->image == diff->to.machine->image;
+	if (diff->same_image)
+		return;
+	need_image(&diff->from);
+	need_image(&diff->to);
+}
+
+/* A template whose image was built again is not what was forked. */
+static void check_fork_point(const struct side *side)
+{
+	const struct sandbox *sb = side->sb;
+	struct error err;
+
+	if (side->of != DIFF_FORK_POINT || side->machine->image == sb->image)
+		return;
+	error_say(&err, ENOENT,
+		  "the image of template %s has been replaced since %s was made of it",
+		  sb->core->templates.list[sb->template].name, sb->name);
+	finish(side->diff, NULL, 0, &err);
 }
 
 static void have_machine(void *ctx, struct sandbox *machine, const struct error *err)
@@ -342,30 +476,32 @@ static void have_machine(void *ctx, struct sandbox *machine, const struct error 
 	struct side *side = ctx;
 	struct diff *diff = side->diff;
 
-	if (machine)
+	if (machine) {
 		side->machine = sandbox_ref(machine);
-	else
+		check_fork_point(side);
+	} else {
 		finish(diff, NULL, 0, err);
-	if (machine && !diff->done) {
-		begin(diff);
-		fetch_tree(machine, have_tree, side);
 	}
-	if (machine && !diff->done && !diff->same_image) {
-		begin(diff);
-		fetch_image(machine, have_image, side);
-	}
+	if (machine)
+		need_tree(side);
+	if (diff->from.machine && diff->to.machine)
+		compare_images(diff);
 	end(diff);
 }
 
+/* What a sandbox has for its fork point may have changed when it is done with. */
 static void use_side(struct side *side)
 {
 	begin(side->diff);
-	if (side->of == DIFF_NOW)
+	if (side->of == DIFF_NOW) {
 		have_machine(side, side->sb, NULL);
-	else if (side->of == DIFF_FORK_POINT && sandbox_has_base(side->sb))
+	} else if (side->of == DIFF_FORK_POINT && sandbox_has_base(side->sb)) {
+		side->done_with = twin_done;
 		twin_use(side->sb, have_machine, side);
-	else
+	} else {
+		side->done_with = view_done;
 		view_use(side->sb->core, side->sb->template, have_machine, side);
+	}
 }
 
 static struct side side_of(struct diff *diff, enum diff_of of, struct sandbox *sb)
@@ -386,7 +522,8 @@ struct diff *diff_begin(const struct diff_order *order, diff_fn *done, void *ctx
 	}
 	diff->from = side_of(diff, order->from_of, order->from);
 	diff->to = side_of(diff, order->to_of, order->to);
-	diff->same_image = order->from->template == order->to->template;
+	diff->budget = patch_budget;
+	list_init(&diff->tasks);
 	diff->form = order->form;
 	diff->paths = order->paths ? strdup(order->paths) : NULL;
 	diff->fn = done;

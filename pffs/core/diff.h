@@ -4,8 +4,8 @@
  * Theory of operation: a side is a sandbox as it is now, or the fork point of one, or its
  * template. Both sides' guests are asked for their trees of changes; where the trees do
  * not tell, and for a patch, contents are read. All of it is requests to guests, of which
- * a few are on their way at a time. Sides whose templates are not the same have images
- * of their own: of these, all is listed.
+ * a few are on their way at a time. Sides whose machines were booted from different
+ * images have trees over these: of these, all is listed.
  *
  * A side that is in use meanwhile is what it was at some moment of that, file by file.
  */

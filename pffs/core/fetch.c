@@ -1,50 +1,84 @@
 #include "pffs/core/fetch.h"
 
 #include "pffs/core/files.h"
-#include "util/cleanup.h"
 
 #include <errno.h>
 #include <stdlib.h>
 
-#define TREE_LIMIT (256u << 20) /* bytes of a tree: of some two million files */
+#define TREE_LIMIT (64u << 20) /* bytes of a tree: of some half a million files */
 
 struct fetch {
-	struct sandbox *sb; /* reference */
+	struct sandbox *sb;	 /* reference */
+	struct files_call *call; /* that has no reply yet */
 	uint32_t handle;
 	uint64_t offset, limit;
 	bool part; /* limit is where to stop */
 	struct buf bytes;
-	fetch_fn *done;
+	fetch_fn *done; /* this one, or the other: then it is a tree */
+	fetch_tree_fn *tree_done;
 	void *ctx;
 };
 
-static void finish(struct fetch *fetch, const struct error *err)
+static void release(struct fetch *fetch)
 {
 	const struct files_request request = {.op = FILES_CLOSE, .handle = fetch->handle};
 
 	if (fetch->handle)
 		files_request(fetch->sb, &request, NULL, NULL, NULL);
-	fetch->done(fetch->ctx, err ? NULL : &fetch->bytes, err);
 	buf_fini(&fetch->bytes);
 	sandbox_unref(fetch->sb);
 	free(fetch);
+}
+
+static void give_tree(struct fetch *fetch)
+{
+	struct tree tree = {0};
+	struct error err;
+
+	if (tree_parse(&tree, &fetch->bytes, &err) < 0) {
+		fetch->tree_done(fetch->ctx, NULL, &err);
+		return;
+	}
+	fetch->tree_done(fetch->ctx, &tree, NULL);
+	tree_fini(&tree);
+}
+
+static void finish(struct fetch *fetch, const struct error *err)
+{
+	if (fetch->done)
+		fetch->done(fetch->ctx, err ? NULL : &fetch->bytes, err);
+	else if (err)
+		fetch->tree_done(fetch->ctx, NULL, err);
+	else
+		give_tree(fetch);
+	release(fetch);
 }
 
 static void fail(struct fetch *fetch, int code)
 {
 	struct error err;
 
-	error_set(&err, code, "cannot read a file of %s", fetch->sb->name);
+	if (fetch->done)
+		error_set(&err, code, "cannot read a file of %s", fetch->sb->name);
+	else if (code == EFBIG)
+		error_say(&err, EFBIG,
+			  "%s has too many files that are not its template's: a list of "
+			  "them is larger than %u MiB",
+			  fetch->sb->name, TREE_LIMIT >> 20);
+	else
+		error_set(&err, code, "cannot list the files of %s", fetch->sb->name);
 	finish(fetch, &err);
 }
 
-static void ask(struct fetch *fetch, const struct files_request *request,
+/* Return: whether there will be a reply; else it has failed. */
+static bool ask(struct fetch *fetch, const struct files_request *request,
 		files_done_fn *done)
 {
-	int r = files_request(fetch->sb, request, done, fetch, NULL);
+	int r = files_request(fetch->sb, request, done, fetch, &fetch->call);
 
 	if (r < 0)
 		fail(fetch, -r);
+	return r == 0;
 }
 
 static void have_read(void *ctx, const struct files_reply *reply);
@@ -95,85 +129,68 @@ static void have_opened(void *ctx, const struct files_reply *reply)
 		read_on(fetch);
 }
 
-static void begin(struct sandbox *sb, const struct files_request *request,
-		  const struct fetch *kind, fetch_fn *done, void *ctx)
+/* Return: NULL when @kind's function was called already. */
+static struct fetch *begin(struct sandbox *sb, const struct files_request *request,
+			   const struct fetch *kind)
 {
 	struct fetch *fetch = malloc(sizeof(*fetch));
 	struct error err;
 
 	if (!fetch) {
-		error_set(&err, ENOMEM, "cannot read a file of %s", sb->name);
-		done(ctx, NULL, &err);
-		return;
+		error_set(&err, ENOMEM, "cannot look at the files of %s", sb->name);
+		if (kind->done)
+			kind->done(kind->ctx, NULL, &err);
+		else
+			kind->tree_done(kind->ctx, NULL, &err);
+		return NULL;
 	}
 	*fetch = *kind;
 	fetch->sb = sandbox_ref(sb);
-	fetch->done = done;
-	fetch->ctx = ctx;
-	ask(fetch, request, have_opened);
+	return ask(fetch, request, have_opened) ? fetch : NULL;
 }
 
-void fetch_file(struct sandbox *sb, const char *path, uint64_t limit, fetch_fn *done,
-		void *ctx)
+struct fetch *fetch_file(struct sandbox *sb, const char *path, uint64_t limit,
+			 fetch_fn *done, void *ctx)
 {
 	const struct files_request request = {
 	    .op = FILES_OPEN, .flags = FILES_O_READ, .path = path};
+	const struct fetch kind = {.limit = limit, .done = done, .ctx = ctx};
 
-	begin(sb, &request, &(struct fetch){.limit = limit}, done, ctx);
+	return begin(sb, &request, &kind);
 }
 
-void fetch_part(struct sandbox *sb, const char *path, uint64_t offset, uint64_t size,
-		fetch_fn *done, void *ctx)
+struct fetch *fetch_part(struct sandbox *sb, const char *path, uint64_t offset,
+			 uint64_t size, fetch_fn *done, void *ctx)
 {
 	const struct files_request request = {
 	    .op = FILES_OPEN, .flags = FILES_O_READ, .path = path};
-	const struct fetch kind = {.offset = offset, .limit = size, .part = true};
+	const struct fetch kind = {
+	    .offset = offset, .limit = size, .part = true, .done = done, .ctx = ctx};
 
-	begin(sb, &request, &kind, done, ctx);
+	return begin(sb, &request, &kind);
 }
 
-struct tree_fetch {
-	fetch_tree_fn *done;
-	void *ctx;
-};
-
-static void have_tree(void *ctx, struct buf *bytes, const struct error *failed)
-{
-	cleanup_free struct tree_fetch *fetch = ctx;
-	struct tree tree = {0};
-	struct error err;
-
-	if (!bytes) {
-		fetch->done(fetch->ctx, NULL, failed);
-	} else if (tree_parse(&tree, bytes, &err) < 0) {
-		fetch->done(fetch->ctx, NULL, &err);
-	} else {
-		fetch->done(fetch->ctx, &tree, NULL);
-		tree_fini(&tree);
-	}
-}
-
-static void begin_tree(struct sandbox *sb, uint32_t flags, fetch_tree_fn *done, void *ctx)
+static struct fetch *begin_tree(struct sandbox *sb, uint32_t flags, fetch_tree_fn *done,
+				void *ctx)
 {
 	const struct files_request request = {.op = FILES_TREE, .flags = flags};
-	struct tree_fetch *fetch = malloc(sizeof(*fetch));
-	struct error err;
+	const struct fetch kind = {.limit = TREE_LIMIT, .tree_done = done, .ctx = ctx};
 
-	if (!fetch) {
-		error_set(&err, ENOMEM, "cannot look at the files of %s", sb->name);
-		done(ctx, NULL, &err);
-		return;
-	}
-	*fetch = (struct tree_fetch){.done = done, .ctx = ctx};
-	begin(sb, &request, &(struct fetch){.limit = TREE_LIMIT}, have_tree, fetch);
+	return begin(sb, &request, &kind);
 }
 
-void fetch_tree(struct sandbox *sb, fetch_tree_fn *done, void *ctx)
+struct fetch *fetch_tree(struct sandbox *sb, fetch_tree_fn *done, void *ctx)
 {
-	begin_tree(sb, 0, done, ctx);
+	return begin_tree(sb, 0, done, ctx);
 }
 
-void fetch_image(struct sandbox *sb, fetch_tree_fn *done, void *ctx)
+struct fetch *fetch_image(struct sandbox *sb, fetch_tree_fn *done, void *ctx)
 {
-	begin_tree(sb, FILES_IMAGE, done, ctx);
+	return begin_tree(sb, FILES_IMAGE, done, ctx);
+}
+
+void fetch_cancel(struct fetch *fetch)
+{
+	files_cancel(fetch->call);
+	release(fetch);
 }

@@ -236,11 +236,11 @@ static void try_locks(struct loop_timer *timer)
 	files_next(files->sb);
 }
 
-/* The machine of a template answers nobody any more; a fork point may. */
+/* The machine of a template answers nobody any more; others that are hidden do. */
 static int check(const struct sandbox *sb)
 {
 	if (sb->state == SANDBOX_DEAD || sb->gone ||
-	    (sb->folder == FOLDER_HIDDEN && !sb->twin))
+	    sb->core->templates.list[sb->template].machine == sb)
 		return -EIO;
 	return 0;
 }

@@ -201,6 +201,7 @@ static int add_child(struct fork *fork, const struct fork_order *order, struct e
 			    order->gid, err);
 	if (!child)
 		return err->code;
+	child->image = parent->image;
 	child->making = !order->early;
 	child->birth = fork;
 	fork->children[fork->count++] = sandbox_ref(child);

@@ -265,12 +265,11 @@ static void handle_awake(struct sandbox *sb)
 	twin_awake(sb);
 }
 
-/* READY comes once, from a machine that has booted, which is a template's; AWAKE may be
- * the parent's. */
+/* READY counts once, from a machine that was booted, which is a template's; AWAKE may
+ * be the parent's. */
 static void handle_life(struct sandbox *sb, const struct agent_frame *frame)
 {
-	if (frame->type == AGENT_READY && sb->folder == FOLDER_HIDDEN &&
-	    sb->state == SANDBOX_STARTING)
+	if (frame->type == AGENT_READY && sb->booting)
 		template_booted(sb);
 	else if (frame->type == AGENT_AWAKE && sb->epoch && frame->epoch == sb->epoch)
 		handle_awake(sb);

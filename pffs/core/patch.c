@@ -95,15 +95,20 @@ static void print_whole(FILE *out, const struct patch_content *from,
 	print_all(out, '+', to);
 }
 
+static void print_side(FILE *out, const char *prefix, const char *path, bool exists)
+{
+	if (exists)
+		quote_path(out, prefix, path);
+	else
+		fputs("/dev/null", out);
+}
+
 /* git ends a name with a tab where it has a space, for the sake of patch(1). */
 static void print_name(FILE *out, const char *mark, const char *prefix, const char *path,
 		       bool exists)
 {
 	fputs(mark, out);
-	if (exists)
-		quote_path(out, prefix, path);
-	else
-		fputs("/dev/null", out);
+	print_side(out, prefix, path, exists);
 	fputs(exists && strchr(path, ' ') ? "\t\n" : "\n", out);
 }
 
@@ -132,48 +137,124 @@ static void print_index(FILE *out, unsigned int from_mode, unsigned int to_mode,
 	fputc('\n', out);
 }
 
+static bool is_small(const struct patch_content *content)
+{
+	return content->len <= PATCH_DIFF_MAX && count_lines(content) <= PATCH_DIFF_LINES;
+}
+
+/* Is what they have in common worth the time, and is there that time? */
+static bool take_budget(struct patch_budget *budget, const struct patch_content *from,
+			const struct patch_content *to)
+{
+	size_t bytes = from->len + to->len, lines;
+
+	if (!from->len || !to->len || !is_small(from) || !is_small(to))
+		return false;
+	lines = count_lines(from) + count_lines(to);
+	if (bytes > budget->bytes || lines > budget->lines)
+		return false;
+	budget->bytes -= bytes;
+	budget->lines -= lines;
+	return true;
+}
+
 static int print_contents(FILE *out, const char *path, unsigned int from_mode,
 			  unsigned int to_mode, const struct patch_content *from,
-			  const struct patch_content *to)
+			  const struct patch_content *to, struct patch_budget *budget)
 {
 	print_index(out, from_mode, to_mode, from, to);
 	if (!from->len && !to->len)
 		return 0;
 	print_name(out, "--- ", "a/", path, from_mode);
 	print_name(out, "+++ ", "b/", path, to_mode);
-	if (!from->len || !to->len || from->len > PATCH_DIFF_MAX ||
-	    to->len > PATCH_DIFF_MAX) {
-		print_whole(out, from, to);
-		return 0;
-	}
-	return print_hunks(out, from, to);
+	if (take_budget(budget, from, to))
+		return print_hunks(out, from, to);
+	print_whole(out, from, to);
+	return 0;
 }
 
-static int print_file(FILE *out, const char *path, unsigned int from_mode,
-		      unsigned int to_mode, const struct patch_content *from,
-		      const struct patch_content *to)
+static void print_git(FILE *out, const char *path)
 {
-	if (from_mode == to_mode && same_content(from, to))
-		return 0;
 	fputs("diff --git ", out);
 	quote_path(out, "a/", path);
 	fputc(' ', out);
 	quote_path(out, "b/", path);
 	fputc('\n', out);
+}
+
+static void print_modes(FILE *out, unsigned int from_mode, unsigned int to_mode)
+{
 	if (!from_mode)
 		fprintf(out, "new file mode %o\n", to_mode);
 	else if (!to_mode)
 		fprintf(out, "deleted file mode %o\n", from_mode);
 	else if (from_mode != to_mode)
 		fprintf(out, "old mode %o\nnew mode %o\n", from_mode, to_mode);
+}
+
+static int print_file(FILE *out, const char *path, unsigned int from_mode,
+		      unsigned int to_mode, const struct patch_content *from,
+		      const struct patch_content *to, struct patch_budget *budget)
+{
+	if (from_mode == to_mode && same_content(from, to))
+		return 0;
+	print_git(out, path);
+	print_modes(out, from_mode, to_mode);
 	if (from_mode && to_mode && same_content(from, to))
 		return 0;
-	return print_contents(out, path, from_mode, to_mode, from, to);
+	return print_contents(out, path, from_mode, to_mode, from, to, budget);
+}
+
+static bool is_large(const struct tree_state *state)
+{
+	return patch_needs(state) && state->size > PATCH_FILE_MAX;
+}
+
+bool patch_is_too_large(const struct tree_pair *pair)
+{
+	return is_large(pair->from) || is_large(pair->to);
+}
+
+/* Both programs want ids, and git that they are those of the files. These never are, so
+ * that it refuses the patch rather than leave the file as it is. */
+static void print_other_index(FILE *out, const struct tree_pair *pair)
+{
+	const struct tree_state *const sides[] = {pair->from, pair->to};
+	uint64_t facts[2][4];
+	struct patch_content contents[2];
+
+	for (int i = 0; i < 2; i++) {
+		memcpy(facts[i],
+		       (uint64_t[]){sides[i]->ino, sides[i]->size,
+				    (uint64_t)sides[i]->mtime_ns,
+				    (uint64_t)sides[i]->ctime_ns},
+		       sizeof(facts[i]));
+		contents[i] = (struct patch_content){facts[i], sizeof(facts[i])};
+	}
+	print_index(out, mode_of(pair->from), mode_of(pair->to), &contents[0],
+		    &contents[1]);
+}
+
+void patch_print_too_large(FILE *out, const struct tree_pair *pair)
+{
+	unsigned int from_mode = mode_of(pair->from), to_mode = mode_of(pair->to);
+
+	git_libgit2_init(); /* counts; it is never shut down */
+	fprintf(out, "# too large for a patch, which takes files of %u MiB at most:\n",
+		PATCH_FILE_MAX >> 20);
+	print_git(out, pair->path);
+	print_modes(out, from_mode, to_mode);
+	print_other_index(out, pair);
+	fputs("Binary files ", out);
+	print_side(out, "a/", pair->path, from_mode);
+	fputs(" and ", out);
+	print_side(out, "b/", pair->path, to_mode);
+	fputs(" differ\n", out);
 }
 
 /* A file of another type is removed and made anew. */
 int patch_print(FILE *out, const struct tree_pair *pair, const struct patch_content *from,
-		const struct patch_content *to)
+		const struct patch_content *to, struct patch_budget *budget)
 {
 	static const struct patch_content nothing = {"", 0};
 	unsigned int from_mode = mode_of(pair->from), to_mode = mode_of(pair->to);
@@ -181,10 +262,10 @@ int patch_print(FILE *out, const struct tree_pair *pair, const struct patch_cont
 
 	git_libgit2_init(); /* counts; it is never shut down */
 	if (from_mode && to_mode && (from_mode & S_IFMT) == (to_mode & S_IFMT))
-		return print_file(out, pair->path, from_mode, to_mode, from, to);
+		return print_file(out, pair->path, from_mode, to_mode, from, to, budget);
 	if (from_mode)
-		r = print_file(out, pair->path, from_mode, 0, from, &nothing);
+		r = print_file(out, pair->path, from_mode, 0, from, &nothing, budget);
 	if (r == 0 && to_mode)
-		r = print_file(out, pair->path, 0, to_mode, &nothing, to);
+		r = print_file(out, pair->path, 0, to_mode, &nothing, to, budget);
 	return r;
 }

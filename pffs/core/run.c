@@ -80,6 +80,7 @@ static int share_streams(struct run *to, struct run *from)
 		if (r == 0)
 			r = stream_share(&to->figures[i], &from->figures[i]);
 	}
+	to->figures_whole = from->figures_whole;
 	return r;
 }
 
@@ -189,14 +190,21 @@ int run_figure(struct run *run, uint32_t number, const void *data, size_t len)
 {
 	int r = 0;
 
-	if (number < 1 || number > AGENT_FIGURES || number > run->figure_count + 1)
+	if (number <= run->figures_whole || number > AGENT_FIGURES ||
+	    number > run->figure_count + 1)
 		return 0;
 	if (number > run->figure_count)
 		r = add_figure(run);
 	if (r == 0 && run->figures[number - 1].size + len <= AGENT_FIGURE_MAX)
 		r = stream_append(&run->figures[number - 1], data, len);
+	run->figures_whole = len ? number - 1 : number;
 	watch_notify(&run->watchers);
 	return r;
+}
+
+bool run_figure_is_whole(const struct run *run, unsigned index)
+{
+	return index < run->figures_whole || run->state == RUN_ENDED;
 }
 
 /* Print the next entry as a line. Return: 1, 0 at the end of the payload, or -EPROTO. */

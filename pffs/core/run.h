@@ -62,6 +62,7 @@ struct run {
 	struct stream streams[RUN_STREAMS];
 	struct stream *figures; /* PNGs */
 	unsigned figure_count;
+	unsigned figures_whole; /* the first so many */
 	struct feed *feed;
 	int exit_code; /* valid once ended */
 	bool timed_out, killed;
@@ -103,11 +104,13 @@ int run_output(struct run *run, enum run_stream which, const void *data, size_t 
 
 /**
  * run_figure() - bytes of a figure.
- * @number: from 1 on. Of more than AGENT_FIGURES, or beyond AGENT_FIGURE_MAX, nothing is
- *          kept.
- * Return: 0 or -errno.
+ * @number: from 1 on, one after the other; no bytes, or the next number, ends it. Of more
+ * than AGENT_FIGURES, or beyond AGENT_FIGURE_MAX, nothing is kept. Return: 0 or -errno.
  */
 int run_figure(struct run *run, uint32_t number, const void *data, size_t len);
+
+/** run_figure_is_whole() - nothing more comes of the figure with that index. */
+bool run_figure_is_whole(const struct run *run, unsigned index);
 
 /**
  * run_changes() - the payload of an AGENT_CHANGES frame.

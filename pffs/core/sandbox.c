@@ -338,6 +338,7 @@ void sandbox_take_machine(struct sandbox *sb, struct sandbox *from)
 	sb->reason[0] = '\0';
 	sb->vm = from->vm;
 	sb->pid = from->pid;
+	sb->image = from->image;
 	sb->epoch = from->epoch;
 	sb->heard = from->heard;
 	sb->in = from->in;

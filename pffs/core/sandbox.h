@@ -52,6 +52,8 @@ struct sandbox {
 	char name[SANDBOX_NAME_MAX + 1];
 	char id[SANDBOX_ID_LEN + 1];
 	size_t template;		    /* index into core->templates */
+	uint64_t image;			    /* that its machine was booted from, by
+					       struct template's number of it */
 	char parent_id[SANDBOX_ID_LEN + 1]; /* of the sandbox it is a fork of, or empty */
 	unsigned generation;		    /* forks between it and its template */
 	uid_t uid;
@@ -66,6 +68,7 @@ struct sandbox {
 	uint32_t vm; /* 0 until vmctl has made it */
 	int pid;     /* of the VM's process, as vmctl sees it */
 	struct buf in;
+	bool booting;	      /* it was, and its agent has yet to say READY */
 	uint16_t epoch;	      /* of the newest WAKE */
 	uint16_t heard;	      /* of the newest AWAKE */
 	unsigned fork_number; /* the newest that a fork got for a name */

@@ -30,6 +30,7 @@ static void park(struct sandbox *sb, vmm_reply_fn *done, void *ctx)
 
 void template_booted(struct sandbox *machine)
 {
+	machine->booting = false;
 	park(machine, parked, sandbox_ref(machine));
 }
 
@@ -64,6 +65,8 @@ static struct sandbox *boot(struct core *core, size_t index, struct error *err)
 	if (!machine)
 		return NULL;
 	templates_image_changed(&core->templates, index); /* not after this one */
+	machine->booting = true;
+	machine->image = core->templates.list[index].image;
 	vmm_request(&core->vmm,
 		    json_pack("{s:s, s:s, s:s, s:i, s:i, s:i}", "op", "create", "name",
 			      name, "template", name, "memory_mib",

@@ -136,6 +136,8 @@ bool templates_image_changed(struct templates *t, size_t index)
 	changed = st.st_mtim.tv_sec != template->created.tv_sec ||
 		  st.st_mtim.tv_nsec != template->created.tv_nsec;
 	template->created = st.st_mtim;
+	if (changed)
+		template->image = ++t->images;
 	return changed;
 }
 

@@ -9,6 +9,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <time.h>
 
 #define TEMPLATE_NAME_MAX 64
@@ -24,6 +25,7 @@ struct template
 	bool gone;
 	struct timespec created; /* CLOCK_REALTIME; of an image: when it was last seen to
 				    have been written */
+	uint64_t image;		 /* number of the image that it was then */
 };
 
 struct templates {
@@ -31,6 +33,7 @@ struct templates {
 	struct template *list;
 	size_t count;
 	size_t fallback; /* what a plain mkdir uses: an index, or a value past the end */
+	uint64_t images; /* that were seen: their numbers count from 1 */
 };
 
 /**

@@ -133,6 +133,7 @@ struct twin *twin_new(struct sandbox *parent)
 		return NULL;
 	}
 	sandbox_ref(twin->point);
+	twin->point->image = parent->image;
 	twin->point->twin = twin;
 	twin->holders = 1;
 	list_init(&twin->waiting);

@@ -17,6 +17,7 @@ struct view {
 	struct link link; /* on core->views */
 	struct core *core;
 	size_t index;
+	uint64_t image;
 	struct sandbox *machine; /* reference; NULL while it is being made */
 	unsigned users;
 	struct link waiting; /* struct user */
@@ -71,34 +72,30 @@ static void made(void *ctx, struct sandbox *const *children, const struct error 
 		rest(view);
 }
 
-static struct view *find(const struct core *core, size_t index)
+static struct view *find(const struct core *core, size_t index, uint64_t image)
 {
 	struct view *view;
 
 	list_for_each (view, &core->views, struct view, link)
-		if (view->index == index &&
+		if (view->index == index && view->image == image &&
 		    (!view->machine || view->machine->state == SANDBOX_READY))
 			return view;
 	return NULL;
 }
 
-/* Return: 0 or -errno with @err filled, and the view has gone. */
-static int make(struct view *view, struct error *err)
+static int make(struct view *view, struct sandbox *parent, struct error *err)
 {
-	struct core *core = view->core;
-	struct sandbox *parent = template_machine(core, view->index, err);
 	char name[32];
 	const char *const names[] = {name};
 	struct fork_order order = {.folder = FOLDER_HIDDEN, .names = names, .count = 1};
-	int r = parent ? 0 : err->code;
 
-	snprintf(name, sizeof(name), "view-%llu", (unsigned long long)core->next_serial);
-	if (r == 0)
-		r = fork_begin(parent, &order, made, view, err);
-	return r;
+	snprintf(name, sizeof(name), "view-%llu",
+		 (unsigned long long)parent->core->next_serial);
+	return fork_begin(parent, &order, made, view, err);
 }
 
-static struct view *view_new(struct core *core, size_t index, struct error *err)
+static struct view *view_new(struct core *core, size_t index, uint64_t image,
+			     struct error *err)
 {
 	struct view *view = calloc(1, sizeof(*view));
 
@@ -108,6 +105,7 @@ static struct view *view_new(struct core *core, size_t index, struct error *err)
 	}
 	view->core = core;
 	view->index = index;
+	view->image = image;
 	list_init(&view->waiting);
 	loop_timer_init(&view->idle, idle_ends);
 	list_add_before(&core->views, &view->link);
@@ -127,13 +125,14 @@ static int add_user(struct view *view, view_fn *ready, void *ctx, struct error *
 
 void view_use(struct core *core, size_t index, view_fn *ready, void *ctx)
 {
-	struct view *view = find(core, index);
-	bool fresh = !view;
 	struct error err;
+	struct sandbox *parent = template_machine(core, index, &err);
+	struct view *view = parent ? find(core, index, parent->image) : NULL;
+	bool fresh = !view;
 	int r;
 
-	if (fresh)
-		view = view_new(core, index, &err);
+	if (parent && fresh)
+		view = view_new(core, index, parent->image, &err);
 	r = view ? add_user(view, ready, ctx, &err) : err.code;
 	if (r < 0) {
 		ready(ctx, NULL, &err);
@@ -142,7 +141,7 @@ void view_use(struct core *core, size_t index, view_fn *ready, void *ctx)
 	loop_timer_cancel(&view->idle);
 	if (view->machine) {
 		tell(view, NULL);
-	} else if (fresh && make(view, &err) < 0) {
+	} else if (fresh && make(view, parent, &err) < 0) {
 		tell(view, &err);
 		view_end(view);
 	}

@@ -3,7 +3,8 @@
  *
  * Theory of operation: the machine of a template stands still for good. Who wants its
  * files gets a fork of it that nobody sees, which is kept for a while for whoever comes
- * next.
+ * next. When the image was built again, these are the files of the new one: who needs the
+ * old one's has to look at @image of the machine.
  */
 #pragma once
 

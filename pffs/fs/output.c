@@ -143,17 +143,17 @@ static uint64_t size_changes(const struct node *node)
 const struct file_ops run_changes_ops = {
     .open = open_run, .read = read_changes, .poll = poll_changes, .size = size_changes};
 
-/* One that is still being drawn goes on with the run. */
 static ssize_t read_figure(struct handle *h, uint64_t offset, char *to, size_t len)
 {
 	ssize_t n = stream_read(&h->run->figures[h->node.figure], offset, to, len);
 
-	return n == 0 && h->run->state != RUN_ENDED ? -EAGAIN : n;
+	return n == 0 && !run_figure_is_whole(h->run, h->node.figure) ? -EAGAIN : n;
 }
 
 static unsigned poll_figure(const struct handle *h)
 {
-	return h->run->state == RUN_ENDED || h->run->figures[h->node.figure].size > h->pos
+	return run_figure_is_whole(h->run, h->node.figure) ||
+		       h->run->figures[h->node.figure].size > h->pos
 		   ? EPOLLIN
 		   : 0;
 }

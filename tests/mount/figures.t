@@ -31,9 +31,11 @@ is "$(cat $demo/stdout)" "[]" "what was shown is closed"
 is "$(ls $demo/last/figures)" "" "and has no figures"
 is "$(cat "$demo/$run/figures/1.png" | sha256sum)" "$sum" "the figures of an older run stay"
 
-echo 'import time; plt.plot([1]); plt.show(); print("shown", flush=True); time.sleep(1)' > $demo/exec
+echo 'import time; plt.plot([1]); plt.show(); print("shown", flush=True); time.sleep(60)' > $demo/exec
 within "$wait_limit" head -c 5 $demo/stdout > /dev/null
-ok "one that is shown is there while the run goes on" test -e $demo/last/figures/1.png
+ok "one that is shown is there while the run goes on" is_png $demo/last/figures/1.png
+is "$(cat $demo/status | grep -c running)" 1 "which it does"
+echo interrupt > $demo/ctl
 cat $demo/exit > /dev/null
 echo 'for i in range(70): plt.figure(figsize=(1, 1)); plt.show()' > $demo/exec
 is "$(cat $demo/exit) $(ls $demo/last/figures | wc -l)" "0 64" "64 of a run are kept"

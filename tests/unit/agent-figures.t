@@ -68,7 +68,7 @@ def what_is_shown_and_what_is_left_open(agent):
 @test
 def a_figure_is_there_when_it_is_shown(agent):
     run = agent.begin(PYTHON, "plt.draw(b'shown'); plt.show(); input()", b"")
-    run.wait(lambda run: run.figures == {1: b"shown"})
+    run.wait(lambda run: run.figures == {1: b"shown"} and run.figures_whole == {1})
     run.send(b"\n").wait()
 
 
@@ -76,6 +76,7 @@ def a_figure_is_there_when_it_is_shown(agent):
 def a_large_one_comes_whole_before_the_exit(agent):
     run = agent.python("plt.draw(bytes(range(256)) * 16384); plt.draw(b'x')")
     same(run.figures, {1: bytes(range(256)) * 16384, 2: b"x"})
+    same(run.figures_whole, {1, 2})
 
 
 @test
@@ -83,6 +84,7 @@ def too_many_and_too_large_are_dropped(agent):
     run = agent.python("for i in range(100): plt.draw(b'%d' % i)")
     same((run.code, len(run.figures)), (0, 64))
     same(agent.python("plt.draw(bytes((16 << 20) + 1)); plt.draw(b'y')").figures, {1: b"y"})
+    same(agent.python("plt.draw(b''); plt.draw(b'z')").figures, {1: b"", 2: b"z"})
 
 
 @test

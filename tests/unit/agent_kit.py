@@ -35,6 +35,7 @@ class Run:
         self.status = None
         self.taken = 0
         self.figures = {}  # bytes by number
+        self.figures_whole = set()
         self.changes = []  # ("A", b"path")..., then ("E",)
 
     def wait(self, until=lambda run: run.status is not None):
@@ -167,7 +168,10 @@ class Agent:
             run.err += payload
         elif type_ == FIGURE:
             (number,) = struct.unpack_from("<I", payload)
+            assert number not in run.figures_whole, number
             run.figures[number] = run.figures.get(number, b"") + payload[4:]
+            if len(payload) == 4:
+                run.figures_whole.add(number)
         elif type_ == EXIT:
             run.status = tuple(payload)
         elif type_ == STDIN_TAKEN:

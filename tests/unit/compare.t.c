@@ -71,9 +71,12 @@ static void test_verdicts(void)
 	put(&to, "type", one, nothing);
 	put(&from, "empty", file_of(1, 0, 1), nothing);
 	put(&to, "empty", file_of(2, 0, 2), nothing);
+	put(&from, "last", file_of(1, 5, 20000000), nothing);
+	put(&to, "last", file_of(1, 5, 20000000), nothing);
 	a = tree_of(&from);
 	b = tree_of(&to);
 	compare_trees(&a, &b, NULL, &result);
+	is_int(found(&result, "last"), SUSPECTED, "of the newest time, perhaps the fork's");
 	is_int(found(&result, "same"), EQUAL, "what was copied with the disk");
 	is_int(found(&result, "gone"), REMOVED, "in one alone");
 	is_int(found(&result, "new"), ADDED, "in the other alone");
@@ -117,6 +120,8 @@ static void test_paths(void)
 	is_int((int)count_of(&empty, &tree, "/root\n"), 2, "a path and what is below");
 	is_int((int)count_of(&empty, &tree, "root/\n\n/tmp"), 3, "several");
 	is_int((int)count_of(&empty, &tree, "roo\n"), 0, "not what begins with it");
+	is_int((int)count_of(&empty, &tree, "tmp/x\nrooted\n/\nroot/a\nroot\nroot/a"), 4,
+	       "in any order, also twice and in one another");
 	tree_fini(&tree);
 }
 

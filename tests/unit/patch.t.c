@@ -167,6 +167,7 @@ static char *content_of(const char *top, const char *path, const struct tree_sta
 static void write_patch(const char *name, const char *from, const char *to)
 {
 	struct tree a = tree_of(from), b = tree_of(to);
+	struct patch_budget budget = patch_budget;
 	struct comparison result;
 	FILE *out = fopen(name, "w");
 
@@ -178,7 +179,7 @@ static void write_patch(const char *name, const char *from, const char *to)
 		char *theirs = content_of(to, one->pair.path, one->pair.to, &new);
 		FILE *piece = open_memstream(&one->piece, &one->piece_len);
 
-		patch_print(piece, &one->pair, &old, &new);
+		patch_print(piece, &one->pair, &old, &new, &budget);
 		fclose(piece);
 		free(mine);
 		free(theirs);
@@ -221,6 +222,69 @@ static bool changes_directories(const char *a, const char *b)
 	return changes;
 }
 
+/* The patch of a file of @lines lines of which the last is another. */
+static size_t patch_of_lines(unsigned int lines, struct patch_budget *budget)
+{
+	static char from[1u << 20], to[1u << 20];
+	const struct tree_state state = {.mode = S_IFREG | 0644, .size = 1};
+	const struct tree_pair pair = {.path = "f", .from = &state, .to = &state};
+	struct patch_content a = {from, 2 * lines}, b = {to, 2 * lines};
+	char *text = NULL;
+	size_t len = 0;
+	FILE *out = open_memstream(&text, &len);
+
+	for (size_t i = 0; i < lines; i++)
+		memcpy(from + 2 * i, "a\n", 2);
+	memcpy(to, from, 2 * lines);
+	to[2 * lines - 2] = 'b';
+	patch_print(out, &pair, &a, &b, budget);
+	fclose(out);
+	free(text);
+	return len;
+}
+
+/* What a program says to a patch that a large file is in. */
+static int program_says(const char *text, const char *program)
+{
+	FILE *out;
+
+	shell("echo 1 >f; echo 1 >g");
+	out = fopen("p", "w");
+	fprintf(out, "%sdiff --git a/g b/g\n--- a/g\n+++ b/g\n@@ -1 +1 @@\n-1\n+2\n", text);
+	fclose(out);
+	return system(program); /* NOLINT(cert-env33-c) */
+}
+
+static void test_limits(void)
+{
+	const struct tree_state small = {.mode = S_IFREG | 0644, .size = 1},
+				large = {.mode = S_IFREG | 0644,
+					 .size = PATCH_FILE_MAX + 1};
+	const struct tree_pair pair = {.path = "f", .from = &small, .to = &large};
+	struct patch_budget budget = patch_budget, poor = {patch_budget.bytes, 100};
+	char *text = NULL;
+	size_t len = 0;
+	FILE *out = open_memstream(&text, &len);
+
+	ok(patch_of_lines(PATCH_DIFF_LINES, &budget) < 500, "what is the same is left out");
+	is_int((int)(patch_budget.lines - budget.lines), 2 * PATCH_DIFF_LINES,
+	       "which is taken from the budget");
+	ok(patch_of_lines(PATCH_DIFF_LINES + 1, &budget) > 6 * PATCH_DIFF_LINES,
+	   "a file of many lines is replaced");
+	ok(patch_of_lines(50, &poor) < 200 && patch_of_lines(50, &poor) > 300,
+	   "and so is any, when the budget is spent");
+	ok(patch_is_too_large(&pair), "a file may be too large");
+	patch_print_too_large(out, &pair);
+	fclose(out);
+	ok(strstr(text, "\nBinary files a/f and b/f differ\n"), "and is named as such");
+	ok(program_says(text, "git apply p 2>log") != 0, "which git refuses");
+	is_int(program_says(text, "git apply --exclude=f p && grep -q 2 g"), 0,
+	       "unless it is left out");
+	is_int(program_says(text, "patch -s -p1 <p >log && grep -q 2 g && grep -q 1 f"), 0,
+	       "and patch(1) leaves it alone");
+	free(text);
+}
+
 int main(void)
 {
 	char work[] = "/tmp/patch.XXXXXX";
@@ -228,6 +292,7 @@ int main(void)
 
 	if (!mkdtemp(work) || chdir(work) < 0)
 		return 1;
+	test_limits();
 	umask(022);
 	for (unsigned int seed = 0; seed < SEEDS; seed++) {
 		seed_now = seed;

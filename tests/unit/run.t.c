@@ -194,9 +194,18 @@ static void figures_have_limits(struct sandbox *sb)
 		say(VM, run->number, AGENT_FIGURE, piece, sizeof(piece));
 	ok(run->figures[0].size <= AGENT_FIGURE_MAX,
 	   "of one no more is kept than the limit");
-	say_exit(VM, run->number, 0, 0);
+	ok(!run_figure_is_whole(run, 0), "there may be more of one");
+	say(VM, run->number, AGENT_FIGURE, (uint8_t[]){1, 0, 0, 0}, 4);
+	ok(run_figure_is_whole(run, 0), "until the guest says that there is not");
 	say(VM, run->number, AGENT_FIGURE, (uint8_t[]){2, 0, 0, 0, 9}, 5);
-	is_int(run->figure_count, 1, "none comes after the end");
+	ok(!run_figure_is_whole(run, 1), "the next may grow again");
+	say(VM, run->number, AGENT_FIGURE, (uint8_t[]){3, 0, 0, 0, 9}, 5);
+	ok(run_figure_is_whole(run, 1), "until there is another");
+	say(VM, run->number, AGENT_FIGURE, (uint8_t[]){2, 0, 0, 0, 9}, 5);
+	is_int(run->figures[1].size, 1, "no more is taken then");
+	say_exit(VM, run->number, 0, 0);
+	say(VM, run->number, AGENT_FIGURE, (uint8_t[]){4, 0, 0, 0, 9}, 5);
+	is_int(run->figure_count, 3, "none comes after the end");
 }
 
 static void a_guest_that_breaks_the_rules_is_ended(struct sandbox *sb)

@@ -113,6 +113,22 @@ static void test_malformed(void)
 	refused(&bytes, "a path with a NUL in it");
 }
 
+static void test_too_many(void)
+{
+	struct buf bytes = {0};
+	struct error err = {0};
+	struct tree tree;
+	char path[16];
+	int r;
+
+	for (unsigned int i = 0; i <= TREE_ENTRIES_MAX; i++) {
+		snprintf(path, sizeof(path), "%u", i);
+		put(&bytes, path, (struct tree_state){.mode = S_IFDIR}, nothing);
+	}
+	r = tree_parse(&tree, &bytes, &err);
+	ok(r == -EFBIG && err.text[0] && !tree.count, "too many files");
+}
+
 static void test_pairs(void)
 {
 	struct buf one = {0}, two = {0};
@@ -144,6 +160,7 @@ int main(void)
 {
 	test_round_trip();
 	test_malformed();
+	test_too_many();
 	test_pairs();
 	return done_testing();
 }
