@@ -218,6 +218,47 @@ void guest_rmdir(fuse_req_t req, const struct node *dir, const char *name)
 	remove_name(req, dir, name, FILES_RMDIR);
 }
 
+static unsigned depth_in(const struct files_node *dir)
+{
+	return dir->parent ? files_node_depth(dir) + 1 : 0;
+}
+
+/*
+ * The kernel finds what a link leads to from where its own mount has it. To another mount
+ * than that which renames it is where it was, and when it went deeper, ".." of the links
+ * below would lead out of fs/ there.
+ */
+static bool leads_astray(const struct ask *ask, const struct files_node *node,
+			 const struct files_node *to)
+{
+	return ask->fs->core->mounts > 1 && node->type != S_IFREG &&
+	       depth_in(to) > depth_in(node->parent);
+}
+
+static void swap(const struct ask *ask, struct files_node *a, struct files_node *b)
+{
+	if (!leads_astray(ask, a, b->parent) && !leads_astray(ask, b, a->parent)) {
+		files_node_swap(a, b);
+		return;
+	}
+	files_node_ref(b);
+	files_node_unlink(a);
+	files_node_unlink(b);
+	files_node_unref(b);
+}
+
+static void move(const struct ask *ask, struct files_node *node)
+{
+	struct files_node *there = files_node_find(ask->to, ask->to_name);
+
+	if (!leads_astray(ask, node, ask->to) &&
+	    files_node_move(node, ask->to, ask->to_name) == 0)
+		return;
+	files_node_unlink(node);
+	if (there && there != node)
+		files_node_unlink(there);
+}
+
 /* What has the name now is known; what the kernel calls it is a node of its own. */
 static void renamed(struct ask *ask, const struct files_reply *reply)
 {
@@ -226,10 +267,9 @@ static void renamed(struct ask *ask, const struct files_reply *reply)
 
 	if (!reply->error && ask->request.flags & FILES_EXCHANGE) {
 		if (node && other)
-			files_node_swap(node, other);
+			swap(ask, node, other);
 	} else if (!reply->error && node) {
-		if (files_node_move(node, ask->to, ask->to_name) < 0)
-			files_node_unlink(node);
+		move(ask, node);
 	} else if (!reply->error && other) {
 		files_node_unlink(other);
 	}

@@ -14,7 +14,7 @@ sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from broker_kit import main, skip  # noqa: E402
 from liar_kit import (CHANGED, GETATTR, GETXATTR, LIST, LISTXATTR, LOOKUP, OPEN, PFFS, READ,  # noqa: E402
-                      READLINK, REPLY, STATFS, TEXT, WRITE, LyingMount, attr, directory, entry,
+                      READLINK, RENAME, REPLY, STATFS, TEXT, WRITE, LyingMount, attr, directory, entry,
                       honest, reply)
 
 LIMIT = 20  # seconds that a program may take
@@ -208,6 +208,46 @@ def test_links(mount):
         assert shown == fs or shown.startswith(fs + "/"), (target[:50], shown[:200])
         with open("/etc/passwd", "rb") as file:
             assert file.read() not in ends("cat", fs + "/link")[1], target[:50]
+    others_live(mount)
+
+
+def test_links_of_two_mounts(mount):
+    "nor does one of a directory that went deeper in another mount"
+    kinds = {b"link": attr(stat.S_IFLNK | 0o777, size=9, ino=30)}
+    kinds.update((name, directory(ino)) for ino, name in enumerate((b"a", b"b", b"d", b"c"), 20))
+    paths = {b"a", b"a/b", b"d", b"d/link", b"c", b"c/link"}
+
+    def answer(request):
+        if request.op == RENAME:
+            moved = {path for path in paths if path.split(b"/")[0] == request.path}
+            paths.symmetric_difference_update(moved)
+            paths.update(path.replace(request.path, request.path2, 1) for path in moved)
+            return reply()
+        if request.op == READLINK:
+            return reply(data=b"/etc/passwd")
+        if request.path:
+            name = request.path.split(b"/")[-1]
+            return reply(attr=kinds[name]) if request.path in paths else reply(errno.ENOENT)
+        return honest(request)
+    fs = mount.sandbox("demo", answer)
+    only = os.path.join(os.path.dirname(mount.path), "only")
+    os.mkdir(only)
+    subprocess.run([PFFS, "mount", "--only", os.path.dirname(fs), only], check=True,
+                   timeout=LIMIT, stderr=subprocess.DEVNULL)
+    try:
+        for name, where in ("d", only + "/fs/d"), ("c", fs + "/c"):
+            os.chdir(where)
+            assert os.readlink("link") == "../etc/passwd"
+            os.rename(fs + "/" + name, fs + "/a/b/" + name)
+            try:
+                assert os.readlink("link") == "../etc/passwd" or name == "c"
+            except OSError as error:
+                assert error.errno in (errno.ENOENT, errno.ESTALE), error
+            assert os.readlink("%s/a/b/%s/link" % (fs, name)) == "../../../etc/passwd"
+            assert os.readlink("%s/fs/a/b/%s/link" % (only, name)) == "../../../etc/passwd"
+    finally:
+        os.chdir("/")
+        subprocess.run([PFFS, "umount", only], check=True, timeout=LIMIT)
     others_live(mount)
 
 
