@@ -26,12 +26,12 @@
 /* Of a line of /proc/PID/fdinfo, say "lock: 1: OFDLCK ADVISORY WRITE -1 08:01:7 0 EOF". */
 static bool parse_lock(const char *line, struct flock *lock)
 {
-	char type[8], end[24];
+	char type[8], first[24], end[24];
 	long long start;
 
-	if (sscanf(line, "lock: %*d: %*s %*s %7s %*d %*s %lld %23s", type, &start, end) !=
-	    3)
+	if (sscanf(line, "lock: %*s %*s %*s %7s %*s %*s %23s %23s", type, first, end) != 3)
 		return false;
+	start = strtoll(first, NULL, 10);
 	*lock = (struct flock){
 	    .l_type = strcmp(type, "READ") == 0 ? F_RDLCK : F_WRLCK,
 	    .l_whence = SEEK_SET,
