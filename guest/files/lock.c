@@ -6,7 +6,8 @@
  * file description locks on it: these conflict with one another and with the POSIX locks
  * of the guest's programs. It is closed when the owner unlocks the whole file. A lock
  * for writing needs a file that is open for writing, which would copy a file of the
- * image; so readers have another than writers.
+ * image; so it is open for reading alone until its owner locks by a handle for writing.
+ * Then another one takes its place and its locks, of which the kernel has the list.
  *
  * flock(2) is on the handle's own open file, as it is the open file's on the host.
  */
@@ -15,29 +16,86 @@
 #include "guest/files/wait.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* The server's lock is held for the first two. */
+/* Of a line of /proc/PID/fdinfo, say "lock: 1: OFDLCK ADVISORY WRITE -1 08:01:7 0 EOF". */
+static bool parse_lock(const char *line, struct flock *lock)
+{
+	char type[8], end[24];
+	long long start;
+
+	if (sscanf(line, "lock: %*d: %*s %*s %7s %*d %*s %lld %23s", type, &start, end) !=
+	    3)
+		return false;
+	*lock = (struct flock){
+	    .l_type = strcmp(type, "READ") == 0 ? F_RDLCK : F_WRLCK,
+	    .l_whence = SEEK_SET,
+	    .l_start = start,
+	    .l_len = strcmp(end, "EOF") == 0 ? 0 : strtoll(end, NULL, 10) - start + 1,
+	};
+	return true;
+}
+
+/* Take what @fd holds for @to as well. Return: how many locks there are, or -errno. */
+static int copy_locks(int fd, int to)
+{
+	char path[32], line[128];
+	struct flock lock;
+	int count = 0;
+	FILE *info;
+
+	snprintf(path, sizeof(path), "../fdinfo/%d", fd);
+	info = fopen(path, "re");
+	if (!info)
+		return -errno;
+	while (count >= 0 && fgets(line, sizeof(line), info)) {
+		if (!parse_lock(line, &lock))
+			continue;
+		count++;
+		if (to >= 0 && fcntl(to, F_OFD_SETLK, &lock) < 0)
+			count = -errno;
+	}
+	fclose(info);
+	return count;
+}
+
+/* From here to lock_settle() the server's lock is held. One that has no locks any more
+ * goes when no request works with it. */
 static void holder_put(struct lock_holder *holder)
 {
-	if (--holder->users > 0)
+	holder->users--;
+	if (holder->users == 1 && holder->unlocked) {
+		holder->unlocked = false;
+		if (copy_locks(holder->fd, -1) == 0)
+			holder->users--;
+	}
+	if (holder->users > 0)
 		return;
 	list_del(&holder->link);
 	close(holder->fd);
 	free(holder);
 }
 
-static struct lock_holder *holder_find(const struct call *call, const struct stat *st)
+/* It goes when no request waits by it any more. */
+static void holder_retire(struct lock_holder *holder)
+{
+	holder->unlocked = false;
+	list_del(&holder->link);
+	holder_put(holder);
+}
+
+static struct lock_holder *holder_find(struct server *server, uint64_t dev, uint64_t ino,
+				       uint64_t owner)
 {
 	struct lock_holder *holder;
 
-	list_for_each (holder, &call->server->holders, struct lock_holder, link)
-		if (holder->ino == st->st_ino && holder->dev == st->st_dev &&
-		    holder->owner == call->req.owner &&
-		    holder->writable == call->handle->writable)
+	list_for_each (holder, &server->holders, struct lock_holder, link)
+		if (holder->ino == ino && holder->dev == dev && holder->owner == owner)
 			return holder;
 	return NULL;
 }
@@ -53,6 +111,7 @@ static struct lock_holder *holder_new(const struct call *call, const struct stat
 	    .dev = st->st_dev,
 	    .ino = st->st_ino,
 	    .owner = call->req.owner,
+	    .epoch = call->epoch,
 	    .writable = call->handle->writable,
 	    .users = 1, /* its place on the list */
 	    .fd = open(fd_name(call->fd).text, mode | O_CLOEXEC),
@@ -65,6 +124,79 @@ static struct lock_holder *holder_new(const struct call *call, const struct stat
 	return holder;
 }
 
+/* A writer comes to what only readers had locked: its holder takes these locks over.
+ * Return: it, or NULL. */
+static struct lock_holder *holder_replace(const struct call *call, const struct stat *st,
+					  struct lock_holder *old)
+{
+	struct lock_holder *holder = holder_new(call, st);
+	struct flock all = {.l_type = F_UNLCK, .l_whence = SEEK_SET};
+
+	if (!holder)
+		return NULL;
+	if (copy_locks(old->fd, holder->fd) < 0) {
+		holder_retire(holder);
+		return NULL;
+	}
+	fcntl(old->fd, F_OFD_SETLK, &all);
+	holder_retire(old);
+	return holder;
+}
+
+/* Return: the owner's holder, or NULL: none, or not @make. */
+static struct lock_holder *holder_of(struct call *call, const struct stat *st, bool make)
+{
+	struct lock_holder *holder =
+	    holder_find(call->server, st->st_dev, st->st_ino, call->req.owner);
+
+	if (!make)
+		return holder;
+	if (!holder)
+		return holder_new(call, st);
+	if (call->handle->writable && !holder->writable)
+		return holder_replace(call, st, holder);
+	return holder;
+}
+
+static bool is_all(const struct flock *lock)
+{
+	return lock->l_type == F_UNLCK && !lock->l_start && !lock->l_len;
+}
+
+/* It was replaced while the request was on its way: the lock belongs to the one that has
+ * its place now. If there is none, this one has it again. */
+static int settle(struct server *server, const struct lock_request *lock)
+{
+	struct lock_holder *old = lock->holder;
+	struct lock_holder *now = holder_find(server, old->dev, old->ino, old->owner);
+	int r = 0;
+
+	if (now == old || old->epoch != server->epoch)
+		return 0;
+	if (now && fcntl(now->fd, F_OFD_SETLK, &lock->posix) < 0)
+		r = -errno;
+	if (now) {
+		lock_undo(lock);
+	} else if (lock->posix.l_type != F_UNLCK) {
+		old->users++;
+		list_add_before(&server->holders, &old->link);
+	}
+	return r;
+}
+
+int lock_settle(struct server *server, const struct lock_request *lock, int r)
+{
+	if (!lock->holder)
+		return r;
+	pthread_mutex_lock(&server->lock);
+	if (r == 0)
+		r = settle(server, lock);
+	if (r < 0 || is_all(&lock->posix))
+		lock->holder->unlocked = !list_empty(&lock->holder->link);
+	pthread_mutex_unlock(&server->lock);
+	return r;
+}
+
 /* Return: the call's holder, for lock_request_fini(), or NULL: none, or not @make. */
 static struct lock_holder *holder_get(struct call *call, bool make)
 {
@@ -75,24 +207,11 @@ static struct lock_holder *holder_get(struct call *call, bool make)
 		return NULL;
 	pthread_mutex_lock(&call->server->lock);
 	if (call->epoch == call->server->epoch)
-		holder = holder_find(call, &st);
-	if (!holder && make && call->epoch == call->server->epoch)
-		holder = holder_new(call, &st);
+		holder = holder_of(call, &st, make);
 	if (holder)
 		holder->users++;
 	pthread_mutex_unlock(&call->server->lock);
 	return holder;
-}
-
-/* The holder has no locks any more, unless another request of its owner waits for one. */
-static void holder_forget(struct server *server, struct lock_holder *holder)
-{
-	pthread_mutex_lock(&server->lock);
-	if (!list_empty(&holder->link) && holder->users == 2) {
-		list_del(&holder->link);
-		holder_put(holder);
-	}
-	pthread_mutex_unlock(&server->lock);
 }
 
 void locks_drop(struct server *server)
@@ -100,10 +219,8 @@ void locks_drop(struct server *server)
 	struct lock_holder *holder;
 
 	pthread_mutex_lock(&server->lock);
-	list_for_each (holder, &server->holders, struct lock_holder, link) {
-		list_del(&holder->link);
-		holder_put(holder);
-	}
+	list_for_each (holder, &server->holders, struct lock_holder, link)
+		holder_retire(holder);
 	pthread_mutex_unlock(&server->lock);
 }
 
@@ -150,6 +267,7 @@ static int take(struct call *call, struct lock_request *lock)
 		if (r == 0)
 			return CALL_GOES_ON;
 	}
+	r = lock_settle(call->server, lock, r);
 	lock_request_fini(call->server, lock);
 	return r;
 }
@@ -196,9 +314,7 @@ static int unlock(struct call *call)
 
 	if (!lock.holder)
 		return 0;
-	r = lock_take(&lock, false);
-	if (!call->req.offset && !call->req.size)
-		holder_forget(call->server, lock.holder);
+	r = lock_settle(call->server, &lock, lock_take(&lock, false));
 	lock_request_fini(call->server, &lock);
 	return r;
 }

@@ -11,7 +11,9 @@
 struct lock_holder {
 	struct link link; /* on server->holders */
 	uint64_t dev, ino, owner;
+	uint16_t epoch;
 	bool writable;
+	bool unlocked; /* it may have no locks any more */
 	int users, fd;
 };
 
@@ -24,6 +26,9 @@ struct lock_request {
 
 /** lock_take() - Return: 0 or -errno; -EAGAIN when another holds it and @wait is false. */
 int lock_take(const struct lock_request *lock, bool wait);
+
+/** lock_settle() - after lock_take() has returned @r. Return: 0 or -errno. */
+int lock_settle(struct server *server, const struct lock_request *lock, int r);
 
 /** lock_undo() - give back what was taken. */
 void lock_undo(const struct lock_request *lock);

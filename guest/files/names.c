@@ -67,6 +67,7 @@ int new_file(int dir, const char *name, const struct files_request *req)
 		r = -errno;
 	if (r == 0)
 		return fd;
+	unlinkat(dir, name, 0); /* it would be root's, and in the way of who tries again */
 	close(fd);
 	return r;
 }
@@ -76,7 +77,9 @@ static int made(struct call *call, int dir, const char *name)
 {
 	int r = give(dir, name, &call->req);
 
-	if (r == 0)
+	if (r < 0)
+		unlinkat(dir, name, call->req.op == FILES_MKDIR ? AT_REMOVEDIR : 0);
+	else
 		r = attr_of(dir, name, &call->reply.attr);
 	call->reply.has_attr = r == 0;
 	return r;

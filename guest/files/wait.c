@@ -65,6 +65,7 @@ static void finish(struct wait *wait, int r)
 		lock_undo(&wait->lock);
 		r = -EINTR;
 	}
+	r = lock_settle(wait->server, &wait->lock, r);
 	lock_request_fini(wait->server, &wait->lock);
 	reply.error = -r;
 	server_reply(wait->epoch, wait->stream, &reply);

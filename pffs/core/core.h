@@ -30,6 +30,7 @@ struct core {
 	struct link sandboxes;
 	struct link views; /* view.h */
 	unsigned sandbox_count;
+	unsigned mounts;       /* that show it */
 	uint64_t next_serial;  /* of sandboxes; never used twice */
 	uint64_t next_order;   /* of runs that joined a queue */
 	uint64_t started_ns;   /* CLOCK_MONOTONIC */

@@ -28,7 +28,6 @@
 
 struct files_call;
 struct files_node;
-struct files_listing;
 
 /* What a sandbox keeps of its guest's files; made when it is first needed. */
 struct files {
@@ -48,10 +47,13 @@ struct files {
 	uint32_t free_number; /* where the search for a free one begins */
 	struct files_node **buckets;
 	size_t bucket_count;
+	uint64_t replacements; /* times that a directory was another one */
+
+	size_t unwritten; /* memory that writes take which the guest has not got */
 
 	/* files_cache.c */
-	struct files_listing **watches; /* by number of the watch */
-	size_t cached;			/* bytes of listings */
+	struct link *watches; /* listings, by number of the watch */
+	size_t cached;	      /* bytes of listings */
 };
 
 /** files_of() - Return: @sb's, or NULL without memory. */

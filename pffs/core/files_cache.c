@@ -2,6 +2,7 @@
 
 #include "pffs/core/files_node.h"
 #include "util/io.h"
+#include "util/siphash.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -9,130 +10,15 @@
 #include <sys/stat.h>
 
 #define WATCH_BUCKETS 1024u
-#define SLOTS_FIRST   16u
-#define ENTRIES_MAX   65536u /* of one listing */
-#define ENTRY_ROOM    (sizeof(struct files_entry) + 16)
-
-static uint32_t hash(const char *name)
-{
-	uint32_t h = 0x811c9dc5u; /* FNV-1a */
-
-	for (; *name; name++)
-		h = (h ^ (uint8_t)*name) * 0x01000193u;
-	return h ^ h >> 16;
-}
 
 static uint64_t now_ms(void)
 {
 	return io_monotonic_ns() / 1000000u;
 }
 
-struct files_listing *files_listing_new(void)
+static struct link *watch_bucket(const struct files *files, uint32_t watch)
 {
-	struct files_listing *listing = calloc(1, sizeof(*listing));
-
-	if (!listing)
-		return NULL;
-	listing->refs = 1;
-	listing->bytes = sizeof(*listing);
-	list_init(&listing->used);
-	return listing;
-}
-
-void files_listing_unref(struct files_listing *listing)
-{
-	if (!listing || --listing->refs)
-		return;
-	buf_fini(&listing->entries);
-	free(listing->index);
-	free(listing);
-}
-
-static void entry_at(const struct files_listing *listing, uint32_t at,
-		     struct files_entry *entry)
-{
-	struct cursor c =
-	    cursor_over(buf_peek(&listing->entries) + at, listing->entries.len - at);
-
-	files_get_entry(&c, entry);
-}
-
-/* The slot that has the name, or the one where it would be. */
-static uint32_t *find_slot(const struct files_listing *listing, const char *name,
-			   struct files_entry *entry)
-{
-	uint32_t i = hash(name) & (listing->slots - 1);
-
-	for (; listing->index[i]; i = (i + 1) & (listing->slots - 1)) {
-		entry_at(listing, listing->index[i] - 1, entry);
-		if (strcmp(entry->name, name) == 0)
-			break;
-	}
-	return &listing->index[i];
-}
-
-static int grow(struct files_listing *listing)
-{
-	uint32_t slots = listing->slots ? 2 * listing->slots : SLOTS_FIRST;
-	uint32_t *old = listing->index;
-	uint32_t old_slots = listing->slots;
-	struct files_entry entry, other;
-
-	if (4 * (listing->count + 1) <= 3 * listing->slots)
-		return 0;
-	listing->index = calloc(slots, sizeof(uint32_t));
-	if (!listing->index) {
-		listing->index = old;
-		return -ENOMEM;
-	}
-	listing->slots = slots;
-	for (uint32_t i = 0; i < old_slots; i++) {
-		if (!old[i])
-			continue;
-		entry_at(listing, old[i] - 1, &entry);
-		*find_slot(listing, entry.name, &other) = old[i];
-	}
-	free(old);
-	return 0;
-}
-
-/* A name that is there already is what was said last. */
-int files_listing_add(struct files_listing *listing, const struct files_entry *entry)
-{
-	uint8_t room[ENTRY_ROOM];
-	struct cursor c = cursor_into(room, sizeof(room));
-	struct files_entry other, kept = *entry;
-	size_t at = listing->entries.len, len;
-	uint32_t *slot;
-	int r = listing->count < ENTRIES_MAX ? grow(listing) : -EFBIG;
-
-	kept.cookie = now_ms();
-	files_put_entry(&c, &kept);
-	len = sizeof(room) - cursor_left(&c);
-	if (r == 0)
-		r = buf_append(&listing->entries, room, len);
-	if (r < 0)
-		return r;
-	slot = find_slot(listing, entry->name, &other);
-	listing->count += !*slot;
-	*slot = (uint32_t)at + 1;
-	listing->bytes =
-	    sizeof(*listing) + listing->entries.room + listing->slots * sizeof(uint32_t);
-	return 0;
-}
-
-static struct files_listing **watch_bucket(const struct files *files, uint32_t watch)
-{
-	return &files->watches[watch % WATCH_BUCKETS];
-}
-
-static void take_out(struct files_listing *listing)
-{
-	struct files_listing **at = watch_bucket(listing->dir->files, listing->watch);
-
-	while (*at != listing)
-		at = &(*at)->next;
-	*at = listing->next;
+	return &files->watches[siphash_secret(0, &watch, sizeof(watch)) % WATCH_BUCKETS];
 }
 
 void files_cache_drop(struct files_node *dir)
@@ -141,7 +27,7 @@ void files_cache_drop(struct files_node *dir)
 
 	if (!listing)
 		return;
-	take_out(listing);
+	list_del(&listing->same);
 	list_del(&listing->used);
 	dir->files->cached -= listing->bytes;
 	dir->files->sb->core->listed -= listing->bytes;
@@ -175,17 +61,28 @@ static void account(struct files_node *dir, size_t before)
 	core->listed += listing->bytes - before;
 	list_del(&listing->used);
 	list_add_before(&core->listings, &listing->used);
-	make_room(dir->files, listing);
+	if (listing->bytes > FILES_CACHE_EACH)
+		files_cache_drop(dir);
+	else
+		make_room(dir->files, listing);
+}
+
+static struct link *new_buckets(void)
+{
+	struct link *buckets = calloc(WATCH_BUCKETS, sizeof(*buckets));
+
+	for (uint32_t i = 0; buckets && i < WATCH_BUCKETS; i++)
+		list_init(&buckets[i]);
+	return buckets;
 }
 
 /* Make it what is known of the directory; the caller's reference is taken over. */
 static void install(struct files_node *dir, struct files_listing *listing, uint32_t watch)
 {
 	struct files *files = dir->files;
-	struct files_listing **head;
 
 	if (!files->watches)
-		files->watches = calloc(WATCH_BUCKETS, sizeof(struct files_listing *));
+		files->watches = new_buckets();
 	files_cache_drop(dir);
 	if (!files->watches) {
 		files_listing_unref(listing);
@@ -193,23 +90,36 @@ static void install(struct files_node *dir, struct files_listing *listing, uint3
 	}
 	listing->dir = dir;
 	listing->watch = watch;
-	head = watch_bucket(files, watch);
-	listing->next = *head;
-	*head = listing;
+	listing->since = files->replacements;
+	list_add_before(watch_bucket(files, watch), &listing->same);
 	dir->listing = listing;
 	account(dir, 0);
+}
+
+/* What is known of a directory, unless it, or one that it is in, is another one now. */
+static struct files_listing *current(struct files_node *dir)
+{
+	const struct files_node *at = dir;
+
+	if (!dir->listing)
+		return NULL;
+	while (at && at->replaced <= dir->listing->since)
+		at = at->parent;
+	if (at)
+		files_cache_drop(dir);
+	return dir->listing;
 }
 
 /* The listing of this watch. Replies may overtake each other: numbers of watches grow,
  * so that one with a lower number says what was known before. */
 static struct files_listing *listing_of(struct files_node *dir, int32_t watch)
 {
-	struct files_listing *listing;
+	struct files_listing *listing = current(dir);
 
-	if (watch < 0 || (dir->listing && dir->listing->watch > (uint32_t)watch))
+	if (watch < 0 || (listing && listing->watch > (uint32_t)watch))
 		return NULL;
-	if (dir->listing && dir->listing->watch == (uint32_t)watch)
-		return dir->listing;
+	if (listing && listing->watch == (uint32_t)watch)
+		return listing;
 	listing = files_listing_new();
 	if (listing)
 		install(dir, listing, (uint32_t)watch);
@@ -249,12 +159,14 @@ void files_cache_learn_self(struct files_node *dir, int32_t watch,
 void files_cache_install(struct files_node *dir, struct files_listing *listing,
 			 int32_t watch)
 {
-	if (watch < 0 || (dir->listing && dir->listing->watch > (uint32_t)watch))
+	const struct files_listing *before = current(dir);
+
+	if (watch < 0 || (before && before->watch > (uint32_t)watch))
 		return;
 	listing->complete = true;
-	if (!listing->has_self && dir->listing && dir->listing->has_self &&
-	    dir->listing->watch == (uint32_t)watch) {
-		listing->self = dir->listing->self;
+	if (!listing->has_self && before && before->has_self &&
+	    before->watch == (uint32_t)watch) {
+		listing->self = before->self;
 		listing->has_self = true;
 	}
 	listing->refs++;
@@ -269,7 +181,7 @@ static void touch(struct files_listing *listing)
 
 struct files_listing *files_cache_complete(struct files_node *dir)
 {
-	struct files_listing *listing = dir->listing;
+	struct files_listing *listing = current(dir);
 
 	if (!listing || !listing->complete)
 		return NULL;
@@ -280,9 +192,11 @@ struct files_listing *files_cache_complete(struct files_node *dir)
 
 bool files_cache_self(struct files_node *dir, struct files_attr *attr)
 {
-	if (!dir->listing || !dir->listing->has_self)
+	const struct files_listing *listing = current(dir);
+
+	if (!listing || !listing->has_self)
 		return false;
-	*attr = dir->listing->self;
+	*attr = listing->self;
 	return true;
 }
 
@@ -301,13 +215,13 @@ static enum files_known reliable(const struct files_entry *entry)
 enum files_known files_cache_lookup(struct files_node *dir, const char *name,
 				    struct files_attr *attr)
 {
-	struct files_listing *listing = dir->listing;
+	struct files_listing *listing = current(dir);
 	struct files_entry entry;
 
 	if (!listing)
 		return FILES_UNKNOWN;
 	touch(listing);
-	if (!listing->slots || !*find_slot(listing, name, &entry))
+	if (!files_listing_find(listing, name, &entry))
 		return listing->complete ? FILES_ABSENT : FILES_UNKNOWN;
 	*attr = entry.attr;
 	return reliable(&entry);
@@ -315,7 +229,7 @@ enum files_known files_cache_lookup(struct files_node *dir, const char *name,
 
 void files_cache_changed(struct files *files, uint32_t watch)
 {
-	struct files_listing *listing, *next;
+	struct files_listing *listing;
 
 	if (watch == UINT32_MAX) {
 		files_cache_clear(files);
@@ -323,18 +237,16 @@ void files_cache_changed(struct files *files, uint32_t watch)
 	}
 	if (!files->watches)
 		return;
-	for (listing = *watch_bucket(files, watch); listing; listing = next) {
-		next = listing->next;
+	list_for_each (listing, watch_bucket(files, watch), struct files_listing, same)
 		if (listing->watch == watch)
 			files_cache_drop(listing->dir);
-	}
 }
 
 void files_cache_clear(struct files *files)
 {
-	if (!files->watches)
-		return;
-	for (uint32_t i = 0; i < WATCH_BUCKETS; i++)
-		while (files->watches[i])
-			files_cache_drop(files->watches[i]->dir);
+	struct files_listing *listing;
+
+	for (uint32_t i = 0; files->watches && i < WATCH_BUCKETS; i++)
+		list_for_each (listing, &files->watches[i], struct files_listing, same)
+			files_cache_drop(listing->dir);
 }

@@ -12,6 +12,9 @@
  * Entries are kept as they came, one behind the other, with an index by name. A listing
  * that is complete does not change any more, so that who reads a directory can keep it.
  *
+ * A directory may be another one although nobody told its watch, because one that it is in
+ * was replaced: what is known of it ends when a lookup finds that (files_node.h).
+ *
  * Bounds: FILES_CACHE_EACH bytes for one sandbox, FILES_CACHE_ALL for all; what was used
  * longest ago goes first.
  */
@@ -23,21 +26,27 @@
 #define FILES_CACHE_ALL	 (128u << 20)
 #define FILES_ATTR_MS	 1000u
 
+struct files_slot {
+	uint32_t hash;
+	uint32_t at; /* 1 + where an entry begins; 0: none */
+};
+
 struct files_listing {
 	unsigned refs;
-	struct link used;	    /* on core->listings, the newest last */
-	struct files_node *dir;	    /* whose listing it is; NULL: nobody's */
-	struct files_listing *next; /* of its bucket in files->watches */
+	struct link used;	/* on core->listings, the newest last */
+	struct files_node *dir; /* whose listing it is; NULL: nobody's */
+	struct link same;	/* of its bucket in files->watches */
 	uint32_t watch;
+	uint64_t since; /* files->replacements when it became what is known */
 	bool complete;
 	bool has_self;
 	struct files_attr self; /* of the directory */
 	struct buf entries;	/* as files_get_entry() reads them; mode 0: no such name;
 				   the cookie is when it came, in ms of CLOCK_MONOTONIC */
 	uint32_t count;
-	uint32_t *index; /* 1 + where an entry begins; 0: none */
-	uint32_t slots;	 /* a power of two */
-	size_t bytes;	 /* what it counts for */
+	struct files_slot *index;
+	uint32_t slots; /* a power of two */
+	size_t bytes;	/* what it counts for */
 };
 
 enum files_known {
@@ -62,12 +71,6 @@ void files_cache_learn(struct files_node *dir, int32_t watch, const char *name,
 void files_cache_learn_self(struct files_node *dir, int32_t watch,
 			    const struct files_attr *attr);
 
-/** files_listing_new() - one that is being read. Return: a reference, or NULL. */
-struct files_listing *files_listing_new(void);
-
-/** files_listing_add() - Return: 0, -ENOMEM, or -EFBIG: larger than is worth keeping. */
-int files_listing_add(struct files_listing *listing, const struct files_entry *entry);
-
 /** files_cache_install() - the whole of a watched directory has been read. */
 void files_cache_install(struct files_node *dir, struct files_listing *listing,
 			 int32_t watch);
@@ -75,7 +78,24 @@ void files_cache_install(struct files_node *dir, struct files_listing *listing,
 /** files_cache_complete() - Return: a reference to all of it, or NULL. */
 struct files_listing *files_cache_complete(struct files_node *dir);
 
+/* files_listing.c */
+
+/** files_listing_new() - one that is being read. Return: a reference, or NULL. */
+struct files_listing *files_listing_new(void);
+
 void files_listing_unref(struct files_listing *listing);
+
+/**
+ * files_listing_add() - what is said of a name, in place of what was said before.
+ * Return: 0, -ENOMEM, or -EFBIG: larger than is worth keeping.
+ */
+int files_listing_add(struct files_listing *listing, const struct files_entry *entry);
+
+/** files_listing_find() - what was said of a name. Return: was anything? */
+bool files_listing_find(const struct files_listing *listing, const char *name,
+			struct files_entry *entry);
+
+/* files_cache.c */
 
 /** files_cache_drop() - nothing is known of a directory. */
 void files_cache_drop(struct files_node *dir);

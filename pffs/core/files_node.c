@@ -1,6 +1,7 @@
 #include "pffs/core/files_node.h"
 
 #include "pffs/core/files_cache.h"
+#include "util/siphash.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -11,11 +12,7 @@
 
 static size_t hash(const struct files_node *dir, const char *name)
 {
-	uint64_t h = UINT64_C(0xcbf29ce484222325) ^ dir->number; /* FNV-1a */
-
-	for (; *name; name++)
-		h = (h ^ (uint8_t)*name) * UINT64_C(0x100000001b3);
-	return (size_t)(h ^ h >> 32);
+	return (size_t)siphash_secret(dir->number, name, strlen(name));
 }
 
 static struct files_node **bucket(const struct files *files, const struct files_node *dir,
@@ -149,21 +146,33 @@ struct files_node *files_node_find(const struct files_node *dir, const char *nam
 	return node;
 }
 
+static bool same_inode(const struct files_node *node, const struct files_attr *attr)
+{
+	return node->epoch != node->files->epoch ||
+	       (node->dev == attr->dev && node->ino == attr->ino);
+}
+
 bool files_node_is(const struct files_node *node, const struct files_attr *attr)
 {
 	if (node->type != (attr->mode & S_IFMT))
 		return false;
-	return node->type == S_IFDIR || node->epoch != node->files->epoch ||
-	       (node->dev == attr->dev && node->ino == attr->ino);
+	return node->type == S_IFDIR || same_inode(node, attr);
+}
+
+static void learn(struct files_node *node, const struct files_attr *attr)
+{
+	node->dev = attr->dev;
+	node->ino = attr->ino;
+	node->nlink = attr->nlink;
+	node->epoch = node->files->epoch;
 }
 
 void files_node_learn(struct files_node *node, const struct files_attr *attr)
 {
-	if (node->type != (attr->mode & S_IFMT))
-		return;
-	node->dev = attr->dev;
-	node->ino = attr->ino;
-	node->epoch = node->files->epoch;
+	bool known = node->type == S_IFDIR && node->epoch == node->files->epoch;
+
+	if (node->type == (attr->mode & S_IFMT) && !known)
+		learn(node, attr);
 }
 
 struct files_node *files_node_get(struct files_node *dir, const char *name,
@@ -172,7 +181,9 @@ struct files_node *files_node_get(struct files_node *dir, const char *name,
 	struct files_node *node = files_node_find(dir, name);
 
 	if (node && files_node_is(node, attr)) {
-		files_node_learn(node, attr);
+		if (!same_inode(node, attr))
+			node->replaced = ++dir->files->replacements;
+		learn(node, attr);
 		return node;
 	}
 	if (node)
@@ -181,7 +192,7 @@ struct files_node *files_node_get(struct files_node *dir, const char *name,
 	if (!node)
 		return NULL;
 	node->type = attr->mode & S_IFMT;
-	files_node_learn(node, attr);
+	learn(node, attr);
 	return node;
 }
 

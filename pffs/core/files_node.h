@@ -9,8 +9,12 @@
  * Names come and go in the guest without asking. A name that stands for another file now
  * (another inode, or another type) is another node, and the old one has no name any
  * more. In another epoch, which may be another machine, the file of that name is the
- * same file whatever its inode is. Directories are told apart by their names alone, since
- * overlayfs may give one a new inode number at any time.
+ * same file whatever its inode is.
+ *
+ * A directory is its name, so that who is in it stays there when it is replaced. But what
+ * is known of it, and of all below it, was of the old one, of which alone the guest's
+ * watches tell. Which one it is says whoever looks up its name; as the kernel does for
+ * each part of a path, no path leads to what an old one had.
  */
 #pragma once
 
@@ -35,21 +39,25 @@ struct files_node {
 	uint32_t number, generation;
 	uint64_t lookups; /* the kernel's */
 	unsigned refs;
-	mode_t type; /* S_IFMT bits */
+	mode_t type;	/* S_IFMT bits */
+	uint32_t nlink; /* as it was last seen */
 	uint64_t dev, ino;
 	uint64_t epoch; /* in which these were true: files->epoch */
 
 	/* files_cache.c: of a directory */
 	struct files_listing *listing;
-	unsigned misses; /* lookups that the listing did not answer */
-	bool large;	 /* it is not worth while to fetch all of it */
+	uint64_t replaced; /* files->replacements when it was last another one; 0: never */
+	unsigned misses;   /* lookups that the listing did not answer */
+	bool large;	   /* it is not worth while to fetch all of it */
 
 	/* The mount's */
 	struct link opens;  /* open files */
 	struct link writes; /* what was written and the guest has not got, in order */
 	struct link settle; /* requests that wait for these */
 	struct link full;   /* writers that wait for there to be less of it */
-	size_t unwritten;   /* bytes in @writes */
+	size_t unwritten;   /* memory that @writes take */
+	unsigned flying;    /* calls of these */
+	uint64_t written;   /* number of the newest write */
 	bool locked;	    /* there were POSIX locks, which close(2) lets go of */
 	struct files_content content;
 };
@@ -73,7 +81,8 @@ struct files_node *files_node_get(struct files_node *dir, const char *name,
 /** files_node_is() - do the attributes, found under its name, belong to this node? */
 bool files_node_is(const struct files_node *node, const struct files_attr *attr);
 
-/** files_node_learn() - what an operation on this very file said of it. */
+/** files_node_learn() - what an operation on this very file said of it. Directories only
+ * take it when nothing is known, see above. */
 void files_node_learn(struct files_node *node, const struct files_attr *attr);
 
 /** files_node_unlink() - it has no name any more. */

@@ -14,9 +14,10 @@
 #define CONTENT_MAX (32u << 20) /* a larger file is merged as a whole */
 #define MERGED_MAX  (64u << 20) /* bytes of texts that are merged by lines, in all */
 
-/* Somebody who will call back, also when nobody waits for that any more. */
+/* Who will call back. A fork point does so also when nobody waits for it any more. */
 struct call {
 	struct merge_files *merge; /* or NULL */
+	struct fetch *fetch;	   /* it is that; or NULL */
 };
 
 /* Invariant: sb->merge_files, and that of each fork, is the merge while it lives. */
@@ -153,10 +154,20 @@ static void mark(struct merge_files *merge, bool part)
 		merge->forks[i]->merge_files = part ? merge : NULL;
 }
 
+static void forget_call(struct call *call)
+{
+	if (!call)
+		return;
+	call->merge = NULL;
+	if (!call->fetch)
+		return;
+	fetch_cancel(call->fetch);
+	free(call);
+}
+
 static void merge_free(struct merge_files *merge)
 {
-	if (merge->call)
-		merge->call->merge = NULL;
+	forget_call(merge->call);
 	forget_fork(merge);
 	loop_timer_cancel(&merge->next);
 	changes_fini(&merge->changes);
@@ -195,7 +206,7 @@ static struct call *wait_for_call(struct merge_files *merge)
 		fail(merge, ENOMEM, "no memory to merge files");
 		return NULL;
 	}
-	call->merge = merge;
+	*call = (struct call){.merge = merge};
 	merge->call = call;
 	return call;
 }
@@ -214,9 +225,10 @@ static struct merge_files *called(struct call *call)
 static void look_at(struct merge_files *merge, struct sandbox *sb, fetch_tree_fn *done)
 {
 	struct call *call = wait_for_call(merge);
+	struct fetch *fetch = call ? fetch_tree(sb, done, call) : NULL;
 
-	if (call)
-		fetch_tree(sb, done, call);
+	if (fetch)
+		call->fetch = fetch;
 }
 
 static void applied(void *ctx, const struct error *err, bool part)
@@ -314,9 +326,11 @@ static void have_content(void *ctx, struct buf *bytes, const struct error *err)
 static void read_file(struct merge_files *merge, struct sandbox *sb, const char *path)
 {
 	struct call *call = wait_for_call(merge);
+	struct fetch *fetch =
+	    call ? fetch_file(sb, path, CONTENT_MAX, have_content, call) : NULL;
 
-	if (call)
-		fetch_file(sb, path, CONTENT_MAX, have_content, call);
+	if (fetch)
+		call->fetch = fetch;
 }
 
 /* Ours may be what a fork before has brought. */

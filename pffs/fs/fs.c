@@ -131,6 +131,7 @@ int fs_mount(struct fs *fs, struct core *core, const struct fs_options *options,
 				 "cannot mount at %s: `pffs doctor` says what is missing",
 				 options->mountpoint);
 	}
+	core->mounts++;
 	fs_read_ahead(options->mountpoint, FS_READ_AHEAD_KIB);
 	fd = fuse_session_fd(fs->session);
 	r = io_set_nonblock(fd, true);
@@ -145,6 +146,7 @@ void fs_unmount(struct fs *fs)
 {
 	if (!fs->session)
 		return;
+	fs->core->mounts--;
 	loop_del(fs->loop, &fs->source);
 	fuse_session_unmount(fs->session);
 	fuse_session_destroy(fs->session);

@@ -2,7 +2,7 @@
  * NAME/fs/: the files of the guest.
  *
  * Theory of operation: a FUSE request that needs the guest is an ask. It is sent when
- * what was written to its file before has arrived, and is answered once: by the guest's
+ * what was written to its file before it has arrived, and is answered once: by the guest's
  * reply, with EIO when the sandbox dies, or with EINTR when its program is interrupted
  * and the guest does not answer soon. Names and attributes are answered from what pffs
  * knows (core/files_cache.h), if it does.
@@ -55,6 +55,8 @@ struct ask {
 	struct guest_file *file2; /* likewise, the second one */
 	struct files_node *about; /* reference, or NULL: whose writes are waited for */
 	struct link wait;	  /* on about->settle */
+	uint64_t after;		  /* the newest write to @about that it waits for */
+	uint64_t asked;		  /* files->replacements when it was sent */
 	struct loop_timer patience; /* since an interrupt */
 	ask_fn *answer;
 	bool locks;		      /* it may rightly take for ever */
@@ -102,6 +104,15 @@ void ask_done(struct ask *ask, const struct files_reply *reply);
 
 /** ask_settled() - send what has waited for the node's writes. */
 void ask_settled(struct files_node *node);
+
+/**
+ * ask_watch() - the watch under which the answer is true, or -1: a directory was replaced
+ * since it was asked, and so it may be of one that had the path then.
+ */
+static inline int32_t ask_watch(const struct ask *ask, const struct files_reply *reply)
+{
+	return ask->asked == ask->sb->files->replacements ? reply->watch : -1;
+}
 
 /** ask_whose() - the owner of what is made, from who asks. */
 void ask_whose(struct ask *ask);
@@ -168,6 +179,9 @@ void guest_missed(struct files_node *dir);
 
 /** guest_write_hurry() - somebody waits for what was written to @node. */
 void guest_write_hurry(struct files_node *node);
+
+/** guest_write_arrived() - the guest has what was written to @node up to this one. */
+bool guest_write_arrived(const struct files_node *node, uint64_t number);
 
 /** guest_write_error() - of writes before, told once. Return: a positive errno or 0. */
 int guest_write_error(struct guest_file *file);

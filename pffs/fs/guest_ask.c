@@ -190,6 +190,7 @@ static int send_parts(struct ask *ask)
 
 	if (request.path)
 		request.path = ask->request.paths;
+	ask->asked = ask->sb->files ? ask->sb->files->replacements : 0;
 	for (unsigned i = 0; r == 0 && left && i < ASK_PARTS; i++) {
 		uint64_t part = left < FILES_IO_MAX ? left : FILES_IO_MAX;
 
@@ -304,6 +305,7 @@ void ask_go(struct ask *ask, ask_fn *answer)
 	if (ask->req)
 		fuse_req_interrupt_func(ask->req, interrupted, ask);
 	if (ask->about && !list_empty(&ask->about->writes)) {
+		ask->after = ask->about->written;
 		list_add_before(&ask->about->settle, &ask->wait);
 		guest_write_hurry(ask->about);
 	} else {
@@ -316,8 +318,10 @@ void ask_settled(struct files_node *node)
 	struct ask *ask;
 
 	files_node_ref(node);
-	while (list_empty(&node->writes) && !list_empty(&node->settle)) {
+	while (!list_empty(&node->settle)) {
 		ask = container_of(node->settle.next, struct ask, wait);
+		if (!guest_write_arrived(node, ask->after))
+			break;
 		list_del(&ask->wait);
 		send_ask(ask);
 	}

@@ -36,7 +36,7 @@ static void have_attr(struct ask *ask, const struct files_reply *reply)
 		return;
 	}
 	if (!ask->file && S_ISDIR(attr->mode))
-		files_cache_learn_self(ask->node, reply->watch, attr);
+		files_cache_learn_self(ask->node, ask_watch(ask, reply), attr);
 	files_node_learn(ask->node, attr);
 	reply_attr(ask->req, ask->sb, attr);
 }
@@ -67,7 +67,7 @@ static void have_named(struct ask *ask, const struct files_reply *reply)
 	bool gone = reply->error == ENOENT || (attr && !files_node_is(file, attr));
 
 	if (attr)
-		files_cache_learn(ask->node, reply->watch, ask->name, attr);
+		files_cache_learn(ask->node, ask_watch(ask, reply), ask->name, attr);
 	if (gone && file->parent && (some_open(file) || !attr))
 		files_node_unlink(file);
 	if (gone && !file->parent) {

@@ -30,6 +30,7 @@ struct guest_dir {
 	struct files_listing *complete;	 /* all of it; or NULL, and: */
 	struct files_listing *gathering; /* what was read so far, or NULL: no use */
 	int32_t watch;			 /* of that */
+	uint64_t asked;			 /* files->replacements when that began */
 	struct buf frames;		 /* struct frame: those that were read */
 	struct buf entries;		 /* of the newest one */
 	uint64_t first;			 /* number of its first entry */
@@ -74,6 +75,7 @@ static void rewind_dir(struct guest_dir *dir)
 	if (!dir->complete && !dir->node->large)
 		dir->gathering = files_listing_new();
 	dir->watch = -1;
+	dir->asked = dir->node->files->replacements;
 	dir->first = dir->number = dir->next_cookie = 0;
 	dir->at = 0;
 	dir->end = dir->complete;
@@ -223,7 +225,7 @@ static void gather(struct guest_dir *dir, const struct files_reply *reply)
 	if (r == 0 && !dir->end)
 		return;
 	dir->node->large |= r == -ENOMEM;
-	if (r == 0)
+	if (r == 0 && dir->asked == dir->node->files->replacements)
 		files_cache_install(dir->node, dir->gathering, dir->watch);
 	files_listing_unref(dir->gathering);
 	dir->gathering = NULL;

@@ -16,6 +16,7 @@
 struct prefetch {
 	struct sandbox *sb;	/* reference */
 	struct files_node *dir; /* reference */
+	uint64_t asked;		/* as of an ask */
 };
 
 static void prefetched(void *ctx, const struct files_reply *reply)
@@ -30,7 +31,8 @@ static void prefetched(void *ctx, const struct files_reply *reply)
 		if (files_listing_add(listing, &entry) < 0)
 			r = -ENOMEM;
 	prefetch->dir->large = !reply->error && reply->value != 1;
-	if (r == 0 && !prefetch->dir->large)
+	if (r == 0 && !prefetch->dir->large &&
+	    prefetch->asked == prefetch->dir->files->replacements)
 		files_cache_install(prefetch->dir, listing, reply->watch);
 	files_listing_unref(listing);
 	files_node_unref(prefetch->dir);
@@ -53,7 +55,8 @@ void guest_missed(struct files_node *dir)
 	if (!prefetch)
 		return;
 	*prefetch = (struct prefetch){.sb = sandbox_ref(dir->files->sb),
-				      .dir = files_node_ref(dir)};
+				      .dir = files_node_ref(dir),
+				      .asked = dir->files->replacements};
 	if (files_request(prefetch->sb, &request, prefetched, prefetch, NULL) == 0)
 		return;
 	files_node_unref(dir);
@@ -67,7 +70,7 @@ static void looked_up(struct ask *ask, const struct files_reply *reply)
 	struct files_node *node;
 
 	if (attr || reply->error == ENOENT)
-		files_cache_learn(ask->node, reply->watch, ask->name, attr);
+		files_cache_learn(ask->node, ask_watch(ask, reply), ask->name, attr);
 	if (attr) {
 		guest_reply_entry(ask->req, ask->node, ask->name, attr);
 		return;
@@ -171,6 +174,8 @@ static void linked(struct ask *ask, const struct files_reply *reply)
 {
 	if (ask->node->parent)
 		files_cache_drop(ask->node->parent);
+	if (guest_attr(reply))
+		files_node_learn(ask->node, &reply->attr);
 	made(ask, reply);
 }
 
@@ -213,6 +218,47 @@ void guest_rmdir(fuse_req_t req, const struct node *dir, const char *name)
 	remove_name(req, dir, name, FILES_RMDIR);
 }
 
+static unsigned depth_in(const struct files_node *dir)
+{
+	return dir->parent ? files_node_depth(dir) + 1 : 0;
+}
+
+/*
+ * The kernel finds what a link leads to from where its own mount has it. To another mount
+ * than that which renames it is where it was, and when it went deeper, ".." of the links
+ * below would lead out of fs/ there.
+ */
+static bool leads_astray(const struct ask *ask, const struct files_node *node,
+			 const struct files_node *to)
+{
+	return ask->fs->core->mounts > 1 && node->type != S_IFREG &&
+	       depth_in(to) > depth_in(node->parent);
+}
+
+static void swap(const struct ask *ask, struct files_node *a, struct files_node *b)
+{
+	if (!leads_astray(ask, a, b->parent) && !leads_astray(ask, b, a->parent)) {
+		files_node_swap(a, b);
+		return;
+	}
+	files_node_ref(b);
+	files_node_unlink(a);
+	files_node_unlink(b);
+	files_node_unref(b);
+}
+
+static void move(const struct ask *ask, struct files_node *node)
+{
+	struct files_node *there = files_node_find(ask->to, ask->to_name);
+
+	if (!leads_astray(ask, node, ask->to) &&
+	    files_node_move(node, ask->to, ask->to_name) == 0)
+		return;
+	files_node_unlink(node);
+	if (there && there != node)
+		files_node_unlink(there);
+}
+
 /* What has the name now is known; what the kernel calls it is a node of its own. */
 static void renamed(struct ask *ask, const struct files_reply *reply)
 {
@@ -221,10 +267,9 @@ static void renamed(struct ask *ask, const struct files_reply *reply)
 
 	if (!reply->error && ask->request.flags & FILES_EXCHANGE) {
 		if (node && other)
-			files_node_swap(node, other);
+			swap(ask, node, other);
 	} else if (!reply->error && node) {
-		if (files_node_move(node, ask->to, ask->to_name) < 0)
-			files_node_unlink(node);
+		move(ask, node);
 	} else if (!reply->error && other) {
 		files_node_unlink(other);
 	}

@@ -4,44 +4,62 @@
  * Theory of operation: a write is answered when it is queued, and its error is told by
  * the next write, flush or fsync of the same open file, as network file systems do. The
  * queue is the file's, since what is read, truncated, locked or looked at later, by
- * whatever open file, waits until it is empty (guest_ask.c).
+ * whatever open file, waits for what is in it then (guest_ask.c); writes have numbers for
+ * that. It is that of one name: a file with several has each write arrive before it is
+ * answered.
  *
  * Writes that continue each other become one. What is full goes out at once, several at
  * a time; what is not waits for the one before it, unless somebody waits. Where two
  * overlap, and where the guest is to append, the later one waits for the earlier.
  *
- * Beyond UNWRITTEN_MAX for one file a writer waits.
+ * A writer waits when the queue takes more memory than UNWRITTEN_MAX, or all queues of the
+ * sandbox more than UNWRITTEN_EACH. When it is interrupted its bytes are as good as
+ * written, unless so many were that UNWRITTEN_ENOUGH is reached.
  */
 #include "pffs/fs/guest.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define UNWRITTEN_MAX  (4u << 20)
-#define WRITES_AT_ONCE 8u
+#define UNWRITTEN_MAX	 (4u << 20)
+#define UNWRITTEN_ENOUGH (16u << 20)
+#define UNWRITTEN_EACH	 (64u << 20)
+#define WRITES_AT_ONCE	 8u
+#define WRITES_IN_SIGHT	 64u /* of a queue, among which one is looked for that can go */
 
 struct writing {
 	struct link link;	 /* on node->writes */
 	struct guest_file *file; /* reference */
 	struct files_call *call; /* in flight, or NULL */
 	uint32_t handle;	 /* by which it went */
+	uint64_t number;
 	uint64_t offset;
 	struct buf data;
+	size_t takes; /* memory */
+	bool appends;
 	bool reopened;
 };
 
-/* A writer for whom there is no room. What it wrote is queued. */
+/* A writer for whom there is no room, or whose bytes are to arrive. They are queued. */
 struct full {
-	struct link link; /* on node->full */
+	struct link link; /* on file->node->full */
 	struct fs *fs;
+	struct guest_file *file; /* reference */
 	fuse_req_t req;
 	size_t len;
+	uint64_t after; /* the write that is to arrive; 0: it need not */
 };
 
-static bool appends(const struct writing *w)
+/* What one byte takes is much more than a byte. */
+static void account(struct writing *w, size_t takes)
 {
-	return w->file->flags & FILES_O_APPEND;
+	struct files_node *node = w->file->node;
+
+	node->unwritten += takes - w->takes;
+	node->files->unwritten += takes - w->takes;
+	w->takes = takes;
 }
 
 static struct writing *last(const struct files_node *node)
@@ -51,14 +69,31 @@ static struct writing *last(const struct files_node *node)
 		   : container_of(node->writes.prev, struct writing, link);
 }
 
+bool guest_write_arrived(const struct files_node *node, uint64_t number)
+{
+	return list_empty(&node->writes) ||
+	       container_of(node->writes.next, struct writing, link)->number > number;
+}
+
 static void reply_full(struct full *full)
 {
+	int error = full->after ? guest_write_error(full->file) : 0;
 	struct fs *fs = full->fs;
 
 	list_del(&full->link);
-	fuse_reply_write(full->req, full->len);
+	if (error)
+		fuse_reply_err(full->req, error);
+	else
+		fuse_reply_write(full->req, full->len);
+	guest_file_unref(full->file);
 	free(full);
 	fs_settle(fs);
+}
+
+static bool is_full(const struct files_node *node)
+{
+	return !list_empty(&node->writes) &&
+	       (node->unwritten > UNWRITTEN_MAX || node->files->unwritten > UNWRITTEN_EACH);
 }
 
 static void answer_full(struct files_node *node)
@@ -66,7 +101,7 @@ static void answer_full(struct files_node *node)
 	struct full *full;
 
 	list_for_each (full, &node->full, struct full, link) {
-		if (node->unwritten > UNWRITTEN_MAX && !list_empty(&node->writes))
+		if (full->after ? !guest_write_arrived(node, full->after) : is_full(node))
 			return;
 		reply_full(full);
 	}
@@ -78,7 +113,7 @@ static void drop(struct writing *w, int error)
 	if (error && !w->file->error)
 		w->file->error = error;
 	list_del(&w->link);
-	w->file->node->unwritten -= w->data.len;
+	account(w, 0);
 	buf_fini(&w->data);
 	guest_file_unref(w->file);
 	free(w);
@@ -111,7 +146,6 @@ static void take_written(struct writing *w, const struct files_reply *reply)
 		return;
 	}
 	buf_consume(&w->data, (size_t)reply->value);
-	node->unwritten -= (size_t)reply->value;
 	w->offset += reply->value;
 	pump(node);
 }
@@ -121,6 +155,7 @@ static void written(void *ctx, const struct files_reply *reply)
 	struct writing *w = ctx;
 
 	w->call = NULL;
+	w->file->node->flying--;
 	if (reply->error == EBADF && !w->reopened) {
 		w->reopened = true;
 		guest_file_lost(w->file, w->handle);
@@ -138,6 +173,7 @@ static void reopened(void *ctx, const struct files_reply *reply)
 	int error = guest_file_reopened(w->file, reply);
 
 	w->call = NULL;
+	w->file->node->flying--;
 	if (error)
 		finish(w, error);
 	else
@@ -148,7 +184,7 @@ static int send(struct writing *w)
 {
 	const struct files_request request = {
 	    .op = FILES_WRITE,
-	    .flags = appends(w) ? FILES_O_APPEND : 0,
+	    .flags = w->appends ? FILES_O_APPEND : 0,
 	    .handle = w->file->handle,
 	    .offset = w->offset,
 	    .data = buf_peek(&w->data),
@@ -174,20 +210,10 @@ static bool independent(const struct files_node *node, const struct writing *w)
 	list_for_each (other, &node->writes, struct writing, link) {
 		if (other == w)
 			return true;
-		if (appends(other) || appends(w) || overlap(other, w))
+		if (other->appends || w->appends || overlap(other, w))
 			return false;
 	}
 	return true;
-}
-
-static unsigned in_flight(const struct files_node *node)
-{
-	const struct writing *w;
-	unsigned count = 0;
-
-	list_for_each (w, &node->writes, struct writing, link)
-		count += w->call != NULL;
-	return count;
 }
 
 /* More may still be added to the last one, as long as others are on their way. */
@@ -199,14 +225,18 @@ static bool can_wait(const struct files_node *node, const struct writing *w)
 
 static struct writing *next_to_send(const struct files_node *node)
 {
-	unsigned flying = in_flight(node);
+	unsigned seen = 0;
 	struct writing *w;
 
-	if (flying >= WRITES_AT_ONCE)
+	if (node->flying >= WRITES_AT_ONCE)
 		return NULL;
-	list_for_each (w, &node->writes, struct writing, link)
-		if (!w->call && !(flying && can_wait(node, w)) && independent(node, w))
+	list_for_each (w, &node->writes, struct writing, link) {
+		if (!w->call && !(node->flying && can_wait(node, w)) &&
+		    independent(node, w))
 			return w;
+		if (++seen == WRITES_IN_SIGHT)
+			break;
+	}
 	return NULL;
 }
 
@@ -221,6 +251,8 @@ static void pump(struct files_node *node)
 		r = send(w);
 		if (r < 0)
 			drop(w, -r);
+		else
+			node->flying++;
 	}
 	answer_full(node);
 	ask_settled(node);
@@ -240,47 +272,52 @@ int guest_write_error(struct guest_file *file)
 	return error;
 }
 
-static struct writing *add(struct guest_file *file, uint64_t offset)
+static struct writing *add(struct guest_file *file, uint64_t offset, bool appends)
 {
 	struct writing *w = calloc(1, sizeof(*w));
 
 	if (!w)
 		return NULL;
 	w->file = guest_file_ref(file);
+	w->number = ++file->node->written;
 	w->offset = offset;
+	w->appends = appends;
 	list_add_before(&file->node->writes, &w->link);
 	return w;
 }
 
 /* The write that this one continues, if it has not gone yet. */
-static struct writing *continued(const struct guest_file *file, uint64_t offset)
+static struct writing *continued(const struct guest_file *file, uint64_t offset,
+				 bool appends)
 {
 	struct writing *w = last(file->node);
 
-	if (!w || w->call || w->file != file || w->data.len >= FILES_IO_MAX)
+	if (!w || w->call || w->file != file || w->appends != appends ||
+	    w->data.len >= FILES_IO_MAX)
 		return NULL;
-	return appends(w) || w->offset + w->data.len == offset ? w : NULL;
+	return appends || w->offset + w->data.len == offset ? w : NULL;
 }
 
-static int queue(struct guest_file *file, const char *data, size_t size, uint64_t offset)
+static int queue(struct guest_file *file, const char *data, size_t size, uint64_t offset,
+		 bool appends)
 {
 	int r = 0;
 
 	while (r == 0 && size) {
-		struct writing *w = continued(file, offset);
+		struct writing *w = continued(file, offset, appends);
 		size_t part;
 
 		if (!w)
-			w = add(file, offset);
+			w = add(file, offset, appends);
 		if (!w)
 			return -ENOMEM;
 		part = FILES_IO_MAX - w->data.len;
 		if (part > size)
 			part = size;
 		r = buf_append(&w->data, data, part);
+		account(w, sizeof(*w) + w->data.room);
 		if (r < 0)
 			continue;
-		file->node->unwritten += part;
 		data += part;
 		offset += part;
 		size -= part;
@@ -291,13 +328,18 @@ static int queue(struct guest_file *file, const char *data, size_t size, uint64_
 /* Its bytes are queued: it is as good as done, and must not be done again. */
 static void interrupted(fuse_req_t req, void *data)
 {
+	struct full *full = data;
+
 	(void)req;
-	reply_full(data);
+	if (full->file->node->unwritten <= UNWRITTEN_ENOUGH)
+		reply_full(full);
 }
 
-static void reply_when_room(fuse_req_t req, struct files_node *node, size_t size)
+static void reply_when_room(fuse_req_t req, struct guest_file *file, size_t size)
 {
-	struct full *full = node->unwritten > UNWRITTEN_MAX && !fuse_req_interrupted(req)
+	struct files_node *node = file->node;
+	bool arrives = node->nlink > 1;
+	struct full *full = (arrives || is_full(node)) && !fuse_req_interrupted(req)
 				? malloc(sizeof(*full))
 				: NULL;
 
@@ -305,7 +347,11 @@ static void reply_when_room(fuse_req_t req, struct files_node *node, size_t size
 		fuse_reply_write(req, size);
 		return;
 	}
-	*full = (struct full){.fs = fuse_req_userdata(req), .req = req, .len = size};
+	*full = (struct full){.fs = fuse_req_userdata(req),
+			      .file = guest_file_ref(file),
+			      .req = req,
+			      .len = size,
+			      .after = arrives ? node->written : 0};
 	fs_owe(full->fs);
 	list_add_before(&node->full, &full->link);
 	fuse_req_interrupt_func(req, interrupted, full);
@@ -320,14 +366,14 @@ void guest_write(fuse_req_t req, const char *data, size_t size, off_t offset,
 	if (!error && file->sb->state == SANDBOX_DEAD)
 		error = EIO;
 	if (!error)
-		error = -queue(file, data, size, (uint64_t)offset);
+		error = -queue(file, data, size, (uint64_t)offset, fi->flags & O_APPEND);
 	if (error) {
 		fuse_reply_err(req, error);
 		return;
 	}
 	/* Answered first, so that it need not wait for what it makes room for. */
 	files_node_ref(file->node);
-	reply_when_room(req, file->node, size);
+	reply_when_room(req, file, size);
 	pump(file->node);
 	files_node_unref(file->node);
 }

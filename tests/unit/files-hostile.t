@@ -14,7 +14,7 @@ sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from broker_kit import main, skip  # noqa: E402
 from liar_kit import (CHANGED, GETATTR, GETXATTR, LIST, LISTXATTR, LOOKUP, OPEN, PFFS, READ,  # noqa: E402
-                      READLINK, REPLY, STATFS, TEXT, WRITE, LyingMount, attr, directory, entry,
+                      READLINK, RENAME, REPLY, STATFS, TEXT, WRITE, LyingMount, attr, directory, entry,
                       honest, reply)
 
 LIMIT = 20  # seconds that a program may take
@@ -211,6 +211,46 @@ def test_links(mount):
     others_live(mount)
 
 
+def test_links_of_two_mounts(mount):
+    "nor does one of a directory that went deeper in another mount"
+    kinds = {b"link": attr(stat.S_IFLNK | 0o777, size=9, ino=30)}
+    kinds.update((name, directory(ino)) for ino, name in enumerate((b"a", b"b", b"d", b"c"), 20))
+    paths = {b"a", b"a/b", b"d", b"d/link", b"c", b"c/link"}
+
+    def answer(request):
+        if request.op == RENAME:
+            moved = {path for path in paths if path.split(b"/")[0] == request.path}
+            paths.symmetric_difference_update(moved)
+            paths.update(path.replace(request.path, request.path2, 1) for path in moved)
+            return reply()
+        if request.op == READLINK:
+            return reply(data=b"/etc/passwd")
+        if request.path:
+            name = request.path.split(b"/")[-1]
+            return reply(attr=kinds[name]) if request.path in paths else reply(errno.ENOENT)
+        return honest(request)
+    fs = mount.sandbox("demo", answer)
+    only = os.path.join(os.path.dirname(mount.path), "only")
+    os.mkdir(only)
+    subprocess.run([PFFS, "mount", "--only", os.path.dirname(fs), only], check=True,
+                   timeout=LIMIT, stderr=subprocess.DEVNULL)
+    try:
+        for name, where in ("d", only + "/fs/d"), ("c", fs + "/c"):
+            os.chdir(where)
+            assert os.readlink("link") == "../etc/passwd"
+            os.rename(fs + "/" + name, fs + "/a/b/" + name)
+            try:
+                assert os.readlink("link") == "../etc/passwd" or name == "c"
+            except OSError as error:
+                assert error.errno in (errno.ENOENT, errno.ESTALE), error
+            assert os.readlink("%s/a/b/%s/link" % (fs, name)) == "../../../etc/passwd"
+            assert os.readlink("%s/fs/a/b/%s/link" % (only, name)) == "../../../etc/passwd"
+    finally:
+        os.chdir("/")
+        subprocess.run([PFFS, "umount", only], check=True, timeout=LIMIT)
+    others_live(mount)
+
+
 def test_errors(mount):
     "only errors that a program may see are passed on"
     for number, error in enumerate((512, 4095, 516, errno.ENOSYS, 513)):
@@ -288,6 +328,38 @@ def test_changes(mount):
     guest.send(CHANGED, struct.pack("<I", 0xffffffff))
     assert ends("cat", fs + "/file") == (0, TEXT)
     others_live(mount)
+
+
+def test_replaced_directory(mount):
+    "what is known of a directory ends when one above it is replaced, and nobody says so"
+    new, watch = [False], {b"": 1, b"a": 2, b"a/b": 3}
+
+    def answer(request):
+        inodes = {b"": 1, b"a": 12, b"a/b": 13} if new[0] else {b"": 1, b"a": 2, b"a/b": 3}
+        name = b"new" if new[0] else b"old"
+        number = watch.get(request.path, -1)
+        if new[0] and number > 0:
+            number += 10
+        if request.op in (LOOKUP, GETATTR) and request.path in inodes:
+            above = os.path.dirname(request.path) if request.op == LOOKUP else request.path
+            return reply(attr=directory(inodes[request.path]), watch=watch[above] + 10 * new[0])
+        if request.op == LIST:
+            inside = {b"": (b"a", directory(inodes[b"a"])), b"a": (b"b", directory(inodes[b"a/b"])),
+                      b"a/b": (name, attr())}[request.path]
+            return reply(value=1, watch=number, attr=directory(inodes[request.path]),
+                         data=entry(inside[0], 1, inside[1]))
+        if request.op in (LOOKUP, GETATTR) and request.path == b"a/b/" + name:
+            return reply(attr=attr(), watch=watch[b"a/b"] + 10 * new[0])
+        return reply(errno.ENOENT)
+    fs = mount.sandbox("demo", answer)
+    for path, names in (fs, ["a"]), (fs + "/a", ["b"]), (fs + "/a/b", ["old"]):
+        assert os.listdir(path) == names
+    os.stat(fs + "/a/b/old")
+    new[0] = True
+    mount.guests_by_name["demo"].send(CHANGED, struct.pack("<2I", 1, 2))
+    os.stat(fs + "/a/b/new")
+    assert os.listdir(fs + "/a/b") == ["new"]
+    assert error_of(os.stat, fs + "/a/b/old") == errno.ENOENT
 
 
 def test_no_frames(mount):

@@ -168,6 +168,79 @@ static void listings(void)
 	is_int(known(root, "a"), FILES_UNKNOWN, "so does a change of everything");
 }
 
+/* Somebody in the guest puts another directory at a place above this one. */
+static void replaced_directories(void)
+{
+	struct files_attr old = attr_of(S_IFDIR, 40), other = attr_of(S_IFDIR, 41);
+	struct files_attr file = attr_of(S_IFREG, 3), attr;
+	struct files_node *a = files_node_get(root, "a", &old);
+	struct files_node *b = files_node_get(a, "b", &old);
+	struct files_node *c = files_node_get(root, "c", &old);
+
+	b->lookups = c->lookups = 1;
+	files_cache_learn(b, 50, "x", &file);
+	files_cache_learn_self(b, 50, &old);
+	files_cache_learn(c, 51, "x", &file);
+	files_node_learn(a, &other);
+	ok(files_node_get(root, "a", &old) == a, "a lookup finds the same directory");
+	is_int(known(b, "x"), FILES_PRESENT, "and what is known below it is true");
+	ok(files_node_get(root, "a", &other) == a, "it finds another one");
+	is_int(known(b, "x"), FILES_UNKNOWN, "then nothing is known below it");
+	ok(!files_cache_self(b, &attr), "not of the directory itself either");
+	is_int(known(c, "x"), FILES_PRESENT, "but what is known elsewhere is true");
+	files_cache_learn(b, 52, "new", &file);
+	is_int(known(b, "new"), FILES_PRESENT, "what is learnt from then on is known");
+	is_int(known(b, "x"), FILES_UNKNOWN, "and no more than that");
+	files_cache_drop(c);
+	files_node_forget(b, 1);
+	files_node_forget(c, 1);
+}
+
+/* A program looks at the same names again and again. */
+static void repeated_names(void)
+{
+	struct files_attr file = attr_of(S_IFREG, 3), attr;
+	char name[16];
+	size_t once = 0;
+
+	for (int round = 0; round < 50; round++) {
+		for (int i = 0; i < 100; i++) {
+			snprintf(name, sizeof(name), "%d", i);
+			file.size = (uint64_t)round;
+			files_cache_learn(root, 60, name, &file);
+		}
+		once = round ? once : sb->files->cached;
+	}
+	is_int((intmax_t)sb->files->cached, (intmax_t)once,
+	       "what is learnt again takes no more room");
+	ok(files_cache_lookup(root, "99", &attr) == FILES_PRESENT && attr.size == 49,
+	   "and is what was said last");
+	files_cache_drop(root);
+}
+
+static void too_large(void)
+{
+	struct files_attr file = attr_of(S_IFREG, 3);
+	struct files_attr dir = attr_of(S_IFDIR, 4);
+	struct files_node *other = files_node_get(root, "other", &dir);
+	char name[FILES_NAME_MAX + 1];
+
+	other->lookups = 1;
+	files_cache_learn(other, 70, "x", &file);
+	memset(name, 'n', FILES_NAME_MAX);
+	name[FILES_NAME_MAX] = '\0';
+	for (int i = 0; i < 60000; i++) {
+		snprintf(name, 8, "%07d", i);
+		name[7] = 'n';
+		files_cache_learn(root, 71, name, &file);
+	}
+	ok(sb->files->cached <= FILES_CACHE_EACH,
+	   "a directory that is too large by itself");
+	files_cache_drop(root);
+	is_int(known(other, "x"), FILES_PRESENT, "takes no room from the others");
+	files_node_forget(other, 1);
+}
+
 static struct files_listing *listing_of(int count)
 {
 	struct files_listing *listing = files_listing_new();
@@ -462,6 +535,9 @@ int main(void)
 	many_nodes();
 	long_paths();
 	listings();
+	replaced_directories();
+	repeated_names();
+	too_large();
 	complete_listings();
 	bounds();
 	calls_wait();

@@ -1,6 +1,7 @@
 /* Locks through the guest's file server meet those of other processes. */
 #include "tests/unit/files_kit.h"
 
+#include <dirent.h>
 #include <sys/file.h>
 
 #define MOMENT_MSECS 200
@@ -110,6 +111,86 @@ static void posix_locks(void)
 	ASK(.op = FILES_CLOSE, .handle = h);
 	ASK(.op = FILES_CLOSE, .handle = h2);
 	ASK(.op = FILES_CLOSE, .handle = ro);
+}
+
+/* An owner's locks are its own, by whatever handle. */
+static void locks_by_two_handles(void)
+{
+	uint32_t h = open_handle("f", RW), ro = open_handle("f", FILES_O_READ), stream;
+	struct files_reply r;
+	struct other other;
+
+	is_int(setlk(h, 1, F_WRLCK, 0, 10), 0, "a lock by a handle for writing");
+	is_int(setlk(ro, 1, F_RDLCK, 0, 10), 0, "becomes one for reading by another");
+	is_int(try_lock(false, F_RDLCK, 0, 10), 0, "it is");
+	is_int(setlk(ro, 1, F_UNLCK, 0, 0), 0, "it is unlocked by that");
+	is_int(try_lock(false, F_WRLCK, 0, 0), 0, "and nothing is left");
+	setlk(ro, 1, F_RDLCK, 20, 10);
+	setlk(ro, 1, F_RDLCK, 40, 0);
+	is_int(setlk(h, 1, F_WRLCK, 25, 1), 0, "one for reading becomes one for writing");
+	is_int(try_lock(false, F_RDLCK, 25, 1), EAGAIN, "it is");
+	is_int(try_lock(false, F_RDLCK, 20, 5), 0, "the others are not");
+	is_int(try_lock(false, F_WRLCK, 20, 1), EAGAIN, "but are held");
+	is_int(try_lock(false, F_WRLCK, 29, 1), EAGAIN, "to their end");
+	is_int(try_lock(false, F_WRLCK, 30, 10), 0, "and no further");
+	is_int(try_lock(false, F_WRLCK, 1 << 20, 1), EAGAIN, "also that without an end");
+	is_int(setlk(ro, 1, F_UNLCK, 0, 0), 0, "all are unlocked");
+	is_int(try_lock(false, F_WRLCK, 0, 0), 0, "by either");
+	other = other_locks(false, F_WRLCK, 50, 1);
+	stream = post(&(struct files_request){.op = FILES_SETLK,
+					      .handle = ro,
+					      .owner = 1,
+					      .mode = F_RDLCK,
+					      .offset = 50,
+					      .size = 1,
+					      .flags = FILES_WAIT});
+	is_int(fetch(&r, MOMENT_MSECS), 0, "a reader waits");
+	is_int(setlk(h, 1, F_WRLCK, 60, 1), 0, "and locks for writing meanwhile");
+	other_ends(other);
+	is_int(fetch(&r, PATIENCE_MSECS), stream, "then it gets the other lock");
+	is_int(r.error, 0, "too");
+	is_int(try_lock(false, F_WRLCK, 50, 1), EAGAIN, "which it has");
+	is_int(try_lock(false, F_RDLCK, 60, 1), EAGAIN, "with the first");
+	is_int(setlk(h, 1, F_UNLCK, 0, 0), 0, "both go");
+	is_int(try_lock(false, F_WRLCK, 0, 0), 0, "at once");
+	ASK(.op = FILES_CLOSE, .handle = h);
+	ASK(.op = FILES_CLOSE, .handle = ro);
+}
+
+static int server_fds(void)
+{
+	char path[32];
+	int count = 0;
+	DIR *dir;
+
+	snprintf(path, sizeof(path), "/proc/%d/fd", (int)kit.pid);
+	dir = opendir(path);
+	while (dir && readdir(dir))
+		count++;
+	if (dir)
+		closedir(dir);
+	return count;
+}
+
+/* Of one owner, at the same time. */
+static void unlocking_leaves_nothing(void)
+{
+	uint32_t h = open_handle("f", RW);
+	struct files_request unlock = {
+	    .op = FILES_SETLK, .handle = h, .mode = F_UNLCK, .owner = 1};
+	struct files_reply r;
+	int before = server_fds();
+
+	for (uint64_t i = 0; i < 300; i++) {
+		unlock.owner = i;
+		setlk(h, i, F_RDLCK, 0, 10);
+		for (int n = 0; n < 4; n++)
+			post(&unlock);
+		for (int n = 0; n < 4; n++)
+			fetch(&r, PATIENCE_MSECS);
+	}
+	is_int(server_fds(), before, "no descriptor stays when all is unlocked");
+	ASK(.op = FILES_CLOSE, .handle = h);
 }
 
 static void flocks(void)
@@ -224,6 +305,8 @@ int main(void)
 	kit_begin();
 	make_file("f", "0123456789");
 	posix_locks();
+	locks_by_two_handles();
+	unlocking_leaves_nothing();
 	flocks();
 	waits();
 	cancelled_at_once();

@@ -1,6 +1,9 @@
 /* Names through the guest's file server: making, moving, removing and listing them. */
 #include "tests/unit/files_kit.h"
 
+#include <linux/capability.h>
+#include <sys/syscall.h>
+
 #include <sys/socket.h>
 #include <sys/sysmacros.h>
 
@@ -293,6 +296,34 @@ static void owners(void)
 	ok(!(r.attr.mode & S_ISUID), "chown: takes setuid away, as always");
 }
 
+/* What cannot be given to its owner is not made. Without the power to give it is so for
+ * all; with it, when the disk is full. */
+static void without_power(void)
+{
+	struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+	struct __user_cap_data_struct caps[2] = {0};
+
+	syscall(SYS_capget, &header, caps);
+	caps[0].effective &= ~(1u << CAP_CHOWN);
+	caps[0].permitted &= ~(1u << CAP_CHOWN);
+	if (syscall(SYS_capset, &header, caps) < 0)
+		abort();
+	kit_begin();
+	is_int(ASK(.op = FILES_OPEN, .path = "f", .mode = 0644, .uid = 12,
+		   .flags = FILES_O_WRITE | FILES_O_CREAT)
+		   .error,
+	       EPERM, "open: no owner");
+	is_int(ASK(.op = FILES_MKDIR, .path = "d", .mode = 0755, .uid = 12).error, EPERM,
+	       "mkdir: no owner");
+	is_int(ASK(.op = FILES_MKNOD, .path = "p", .mode = S_IFIFO, .uid = 12).error, EPERM,
+	       "mknod: no owner");
+	is_int(ASK(.op = FILES_SYMLINK, .path = "l", .path2 = "f", .uid = 12).error, EPERM,
+	       "symlink: no owner");
+	ok(!exists("f") && !exists("d") && !exists("p") && !exists("l"),
+	   "and nothing is left of them");
+	is_int(kit_end(), 0, "the server ends with its socket");
+}
+
 int main(void)
 {
 	kit_begin();
@@ -305,5 +336,6 @@ int main(void)
 	a_large_directory();
 	owners();
 	is_int(kit_end(), 0, "the server ends with its socket");
+	without_power();
 	return done_testing();
 }

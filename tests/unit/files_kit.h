@@ -71,6 +71,7 @@ static int kit_end(void)
 		execlp("rm", "rm", "-rf", kit.dir, NULL);
 	wait(NULL);
 	buf_fini(&kit.in);
+	kit.taken = 0;
 	return status;
 }
 

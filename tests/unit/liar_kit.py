@@ -18,7 +18,7 @@ from broker_kit import CONTROL, CREDIT, DATA, HELLO, PATIENCE, WINDOW
 HERE = os.path.dirname(os.path.abspath(__file__))
 PFFS = os.environ.get("PFFS", os.path.join(HERE, "../../pffs/pffs"))
 (LOOKUP, GETATTR, SETATTR, LIST, READLINK, OPEN, CLOSE, READ, WRITE, FSYNC) = range(1, 11)
-STATFS, GETXATTR, LISTXATTR, SETLK = 21, 22, 24, 27
+RENAME, STATFS, GETXATTR, LISTXATTR, SETLK = 20, 21, 22, 24, 27
 WAKE, FILES, READY, AWAKE, REPLY, CHANGED = 1, 8, 64, 71, 72, 73
 ENOENT, EIO = 2, 5
 TEXT = b"what is in the file\n"
@@ -50,7 +50,9 @@ class Request:
         size = struct.unpack_from("<I", payload, at)[0]
         self.path = payload[at + 4:at + 4 + size]
         at += 4 + size
-        at += 4 + struct.unpack_from("<I", payload, at)[0]
+        size = struct.unpack_from("<I", payload, at)[0]
+        self.path2 = payload[at + 4:at + 4 + size]
+        at += 4 + size
         self.data = payload[at + 4:]
 
 

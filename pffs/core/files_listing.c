@@ -1,0 +1,142 @@
+/*
+ * Listings: entries of a directory, with an index by name. The names are the guest's, so
+ * that the index is one whose order it cannot know.
+ */
+#include "pffs/core/files_cache.h"
+
+#include "util/io.h"
+#include "util/siphash.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define SLOTS_FIRST 16u
+#define ENTRIES_MAX 65536u /* of one listing */
+#define ENTRY_ROOM  (sizeof(struct files_entry) + 16)
+
+struct files_listing *files_listing_new(void)
+{
+	struct files_listing *listing = calloc(1, sizeof(*listing));
+
+	if (!listing)
+		return NULL;
+	listing->refs = 1;
+	listing->bytes = sizeof(*listing);
+	list_init(&listing->used);
+	list_init(&listing->same);
+	return listing;
+}
+
+void files_listing_unref(struct files_listing *listing)
+{
+	if (!listing || --listing->refs)
+		return;
+	buf_fini(&listing->entries);
+	free(listing->index);
+	free(listing);
+}
+
+/* Where an entry is that was put there before. */
+static uint8_t *entry_at(const struct files_listing *listing, const struct files_slot *slot)
+{
+	return listing->entries.data + listing->entries.head + slot->at - 1;
+}
+
+static bool has_name(const struct files_listing *listing, const struct files_slot *slot,
+		     const char *name, struct files_entry *entry)
+{
+	const uint8_t *at = entry_at(listing, slot), *start = buf_peek(&listing->entries);
+	struct cursor c = cursor_over(at, listing->entries.len - (size_t)(at - start));
+
+	return files_get_entry(&c, entry) == 1 && strcmp(entry->name, name) == 0;
+}
+
+static uint32_t hash(const char *name)
+{
+	return (uint32_t)siphash_secret(0, name, strlen(name));
+}
+
+/* The slot that has the name, or the one where it would be. */
+static struct files_slot *find_slot(const struct files_listing *listing, uint32_t hashed,
+				    const char *name, struct files_entry *entry)
+{
+	uint32_t mask = listing->slots - 1, i = hashed & mask;
+
+	while (listing->index[i].at &&
+	       (listing->index[i].hash != hashed ||
+		!has_name(listing, &listing->index[i], name, entry)))
+		i = (i + 1) & mask;
+	return &listing->index[i];
+}
+
+bool files_listing_find(const struct files_listing *listing, const char *name,
+			struct files_entry *entry)
+{
+	return listing->slots && find_slot(listing, hash(name), name, entry)->at;
+}
+
+static int grow(struct files_listing *listing)
+{
+	uint32_t slots = listing->slots ? 2 * listing->slots : SLOTS_FIRST;
+	struct files_slot *index;
+
+	if (4 * (listing->count + 1) <= 3 * listing->slots)
+		return 0;
+	index = calloc(slots, sizeof(*index));
+	if (!index)
+		return -ENOMEM;
+	for (uint32_t i = 0; i < listing->slots; i++) {
+		const struct files_slot *slot = &listing->index[i];
+		uint32_t to = slot->hash & (slots - 1);
+
+		if (!slot->at)
+			continue;
+		while (index[to].at)
+			to = (to + 1) & (slots - 1);
+		index[to] = *slot;
+	}
+	free(listing->index);
+	listing->index = index;
+	listing->slots = slots;
+	return 0;
+}
+
+static int append(struct files_listing *listing, struct files_slot *slot, uint32_t hashed,
+		  const uint8_t *bytes, size_t len)
+{
+	size_t at = listing->entries.len;
+
+	if (listing->count == ENTRIES_MAX)
+		return -EFBIG;
+	if (buf_append(&listing->entries, bytes, len) < 0)
+		return -ENOMEM;
+	*slot = (struct files_slot){.hash = hashed, .at = (uint32_t)at + 1};
+	listing->count++;
+	listing->bytes =
+	    sizeof(*listing) + listing->entries.room + listing->slots * sizeof(*slot);
+	return 0;
+}
+
+int files_listing_add(struct files_listing *listing, const struct files_entry *entry)
+{
+	uint8_t room[ENTRY_ROOM];
+	struct cursor c = cursor_into(room, sizeof(room));
+	struct files_entry other, kept = *entry;
+	uint32_t hashed = hash(entry->name);
+	struct files_slot *slot;
+	size_t len;
+	int r = grow(listing);
+
+	if (r < 0)
+		return r;
+	kept.cookie = io_monotonic_ns() / 1000000u;
+	files_put_entry(&c, &kept);
+	len = sizeof(room) - cursor_left(&c);
+	slot = find_slot(listing, hashed, entry->name, &other);
+	if (!slot->at)
+		return append(listing, slot, hashed, room, len);
+	/* Of one name all are as long. */
+	memcpy(entry_at(listing, slot), room, len);
+	return 0;
+}
