@@ -140,7 +140,7 @@ static struct fetch *begin(struct sandbox *sb, const struct files_request *reque
 		error_set(&err, ENOMEM, "cannot look at the files of %s", sb->name);
 		if (kind->done)
 			kind->done(kind->ctx, NULL, &err);
-		else
+		else if (kind->tree_done)
 			kind->tree_done(kind->ctx, NULL, &err);
 		return NULL;
 	}

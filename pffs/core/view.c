@@ -129,12 +129,10 @@ void view_use(struct core *core, size_t index, view_fn *ready, void *ctx)
 	struct sandbox *parent = template_machine(core, index, &err);
 	struct view *view = parent ? find(core, index, parent->image) : NULL;
 	bool fresh = !view;
-	int r;
 
 	if (parent && fresh)
 		view = view_new(core, index, parent->image, &err);
-	r = view ? add_user(view, ready, ctx, &err) : err.code;
-	if (r < 0) {
+	if (!view || add_user(view, ready, ctx, &err) < 0) {
 		ready(ctx, NULL, &err);
 		return;
 	}
