@@ -115,17 +115,17 @@ enum files_op {
 #define FILES_NOW_MTIME (1u << 23)
 
 struct files_request {
-	uint8_t op; /* enum files_op */
 	uint32_t flags;
 	uint32_t handle, handle2; /* 0: none */
 	uint32_t mode, uid, gid;
 	uint64_t offset, offset2, size;
-	uint64_t owner;		      /* of a lock: any number */
-	int64_t atime_ns, mtime_ns;   /* since 1970 */
-	const char *path, *path2;     /* C strings; NULL is encoded as "" */
-	uint16_t path_len, path2_len; /* filled by files_get_request() */
-	const uint8_t *data;	      /* in the frame */
+	uint64_t owner;		    /* of a lock: any number */
+	int64_t atime_ns, mtime_ns; /* since 1970 */
+	const char *path, *path2;   /* C strings; NULL is encoded as "" */
+	const uint8_t *data;	    /* in the frame */
 	uint32_t data_len;
+	uint16_t path_len, path2_len;	      /* filled by files_get_request() */
+	uint8_t op;			      /* enum files_op */
 	char paths[2 * (FILES_PATH_MAX + 1)]; /* what files_get_request() points into */
 };
 

@@ -170,9 +170,12 @@ static const char *frames_of(unsigned vm, uint32_t *stream)
 
 	listen_to_core();
 	while (agent_next(&channels[vm], &frame, NULL) == 1 && count < 63) {
-		types[count++] = frame.type == AGENT_WAKE    ? 'W'
-				 : frame.type == AGENT_FILES ? 'F'
-							     : '?';
+		types[count] = '?';
+		if (frame.type == AGENT_WAKE)
+			types[count] = 'W';
+		if (frame.type == AGENT_FILES)
+			types[count] = 'F';
+		count++;
 		*stream = frame.stream;
 		buf_consume(&channels[vm], agent_frame_size(&frame));
 	}
