@@ -47,12 +47,16 @@ static char *value_of(const char *dir, const char *file, const char *key, struct
 	return NULL;
 }
 
-/* Mount with nobody to serve it. Return: the descriptor of /dev/fuse, or -errno. */
+/*
+ * Mount with nobody to serve it. The session is kept, since libfuse frees all of it only
+ * when it unmounts; its own descriptor is not, or the mount would outlive who serves it.
+ * Return: the descriptor of /dev/fuse, or -errno.
+ */
 static int make_mount(const struct only_options *options, struct error *err)
 {
 	static const struct fuse_lowlevel_ops nothing;
+	static struct fuse_session *session;
 	struct fuse_args args = FUSE_ARGS_INIT(0, NULL);
-	struct fuse_session *session = NULL;
 	int fd = -1, r = fuse_opt_add_arg(&args, "pffs");
 
 	r |= fuse_opt_add_arg(&args, FS_MOUNT_OPTIONS "fsname=pffs-only");
@@ -61,10 +65,10 @@ static int make_mount(const struct only_options *options, struct error *err)
 	if (r == 0)
 		session = fuse_session_new(&args, &nothing, sizeof(nothing), NULL);
 	fuse_opt_free_args(&args);
-	if (session && fuse_session_mount(session, options->dir) == 0)
+	if (session && fuse_session_mount(session, options->dir) == 0) {
 		fd = fcntl(fuse_session_fd(session), F_DUPFD_CLOEXEC, 0);
-	if (session)
-		fuse_session_destroy(session);
+		close(fuse_session_fd(session));
+	}
 	return fd >= 0 ? fd
 		       : error_say(err, EIO,
 				   "cannot mount at %s: `pffs doctor` says what is missing",

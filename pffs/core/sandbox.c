@@ -288,6 +288,7 @@ void sandbox_die(struct sandbox *sb, const char *reason)
 
 	if (sb->state == SANDBOX_DEAD)
 		return;
+	sandbox_ref(sb); /* it may go meanwhile: with the fork that it was part of */
 	sb->state = SANDBOX_DEAD;
 	snprintf(sb->reason, sizeof(sb->reason), "%s", reason);
 	error_say(&err, EIO, "%s", reason);
@@ -300,6 +301,7 @@ void sandbox_die(struct sandbox *sb, const char *reason)
 	fork_settled(sb);
 	merge_ended(sb);
 	twin_ended(sb);
+	sandbox_unref(sb);
 }
 
 static void channel_dead(struct channel *channel, const char *reason)

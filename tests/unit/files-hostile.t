@@ -48,9 +48,13 @@ def error_of(call, *arguments):
     return 0
 
 
-def memory_mib(mount):
+def uses_little(mount):
+    """Resident memory, and what a sanitizer may keep of what was freed."""
     with open("/proc/%d/status" % mount.process.pid) as file:
-        return int(file.read().split("VmRSS:")[1].split()[0]) >> 10
+        used = int(file.read().split("VmRSS:")[1].split()[0]) >> 10
+    with open(PFFS, "rb") as file:
+        limit = 600 if b"__asan_init" in file.read() else 200
+    assert used < limit, "%d MiB" % used
 
 
 def others_live(mount):
@@ -106,7 +110,7 @@ def test_endless_directory(mount):
     assert reader.poll() is None, "it came to an end"
     reader.kill()
     reader.wait(LIMIT)
-    assert memory_mib(mount) < 200, "%d MiB" % memory_mib(mount)
+    uses_little(mount)
 
 
 def test_directory_in_a_circle(mount):
@@ -120,7 +124,7 @@ def test_directory_in_a_circle(mount):
     for reader in readers:
         reader.kill()
         reader.wait(LIMIT)
-    assert memory_mib(mount) < 200, "%d MiB" % memory_mib(mount)
+    uses_little(mount)
 
 
 def test_attributes(mount):
@@ -357,7 +361,9 @@ def test_replaced_directory(mount):
     os.stat(fs + "/a/b/old")
     new[0] = True
     mount.guests_by_name["demo"].send(CHANGED, struct.pack("<2I", 1, 2))
-    os.stat(fs + "/a/b/new")
+    until = time.monotonic() + LIMIT  # the frame and the look-up come by different ways
+    while error_of(os.stat, fs + "/a/b/new") and time.monotonic() < until:
+        time.sleep(0.01)
     assert os.listdir(fs + "/a/b") == ["new"]
     assert error_of(os.stat, fs + "/a/b/old") == errno.ENOENT
 

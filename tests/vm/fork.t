@@ -23,6 +23,7 @@ IMAGES = os.environ.get("PFFS_IMAGES", "/var/cache/pffs")
 ENGINE = os.environ.get("PFFS_ENGINE", "auto")
 WAKE, RUN, CODE = 1, 2, 3
 READY, STARTED, STDOUT, STDERR, EXIT, STDIN_TAKEN, RESET_DONE, AWAKE = range(64, 72)
+LAST = 75  # of the frames that a guest sends
 HEADER = struct.Struct("<IIBBH")
 PATIENCE = 180
 kit.PATIENCE = PATIENCE
@@ -59,7 +60,7 @@ class Guest:
         self.partial += data
         while len(self.partial) >= HEADER.size:
             length, stream, kind, zero, _ = HEADER.unpack_from(self.partial)
-            assert not zero and length <= 65536, "the stream is out of step"
+            assert not zero and length <= 280 << 10, "the stream is out of step"
             if len(self.partial) < HEADER.size + length:
                 return
             payload = self.partial[HEADER.size:HEADER.size + length]
@@ -67,7 +68,7 @@ class Guest:
             self.frame(kind, stream, payload)
 
     def frame(self, kind, stream, payload):
-        assert READY <= kind <= AWAKE, (kind, "the stream is out of step")
+        assert READY <= kind <= LAST, (kind, "the stream is out of step")
         if kind == READY:
             self.ready = True
         elif kind == AWAKE:
