@@ -234,6 +234,7 @@ clean_up() {
 	jobs=$(jobs -p)
 	# shellcheck disable=SC2086 # a list of numbers
 	[ -z "$jobs" ] || kill $jobs 2>/dev/null
+	cd "${PFFS_TEST_MOUNT:-/}" || exit # a test may be elsewhere, as in what is removed now
 	for name in "${sandboxes[@]}"; do
 		[ ! -d "$name" ] || within 30 rmdir "$name" 2>/dev/null
 	done
