@@ -48,6 +48,9 @@ struct fork;
 struct vmproc_spec {
 	const char *template, *name;
 	const char *kernel, *initramfs, *base, *upper; /* paths */
+	/* Of a machine that was frozen, instead of kernel, initramfs, upper and disk_mib: */
+	const char *file, *other; /* its snapshot, and what that was compared with, or NULL */
+	const char *other_name;	  /* of the latter, or "" */
 	int memory_mib, vcpus, disk_mib;
 };
 
@@ -65,6 +68,7 @@ struct vmproc {
 	int pidfd;	      /* of a fork's process, or -1 */
 	uint32_t parent;      /* the VM it was forked from, or 0 */
 	struct fork *making;  /* what makes it, or NULL */
+	struct request *thawing; /* what waits for it to be made of a file, or NULL */
 	struct link sibling;  /* while @making: among those that it makes */
 	int memory_mib, vcpus;
 	int errnum;	 /* what the process said with its reason, or 0 */
@@ -75,12 +79,13 @@ struct vmproc {
 	bool dead;	 /* reaped */
 	bool destroying; /* to be freed when it is dead */
 	char name[VMPROC_NAME_MAX + 1], template[VMPROC_NAME_MAX + 1];
+	char base[65];	  /* the snapshot that it has memory of, or empty */
 	char reason[320]; /* of its end; empty while there is none */
 	char *log;	  /* what its guest had said when it ended, or NULL */
 };
 
 /**
- * vmproc_start() - start a VM process.
+ * vmproc_start() - start a VM process. One of a machine that was frozen is not seen yet.
  * Return: 0 with @vm set (the broker's; no owner yet), or -errno with @err.
  */
 int vmproc_start(struct broker *broker, const struct vmproc_spec *spec, struct vmproc **vm,
@@ -109,6 +114,9 @@ int vmproc_signal(struct vmproc *vm, int signal);
 
 /** vmproc_destroy() - end the process and free the VM when it has been reaped. */
 void vmproc_destroy(struct vmproc *vm);
+
+/** vmproc_frozen() - it is in a file now: as vmproc_destroy(). */
+void vmproc_frozen(struct vmproc *vm);
 
 /** vmproc_reaped() - the process is gone; @status is as waitpid(2) has it. */
 void vmproc_reaped(struct vmproc *vm, int status);
