@@ -91,8 +91,8 @@ int disk_open_saved(struct disk *disk, const struct snapshot *s, uint64_t size,
 	uint32_t slot = 0;
 	int fd, r;
 
-	runs = snapshot_load_runs(s, SNAPSHOT_CLUSTERS, SNAPSHOT_DISK, DISK_CLUSTER, clusters,
-				  &count, err);
+	runs = snapshot_load_runs(s, SNAPSHOT_CLUSTERS, SNAPSHOT_DISK, DISK_CLUSTER,
+				  clusters, &count, err);
 	if (!runs)
 		return err->code;
 	fd = fcntl(s->fd, F_DUPFD_CLOEXEC, 0);

@@ -58,8 +58,7 @@ static bool is_being_copied(const struct vmproc *parent)
 	return false;
 }
 
-int fork_check_parent(const struct client *client, struct vmproc *parent,
-		      struct error *err)
+int fork_check_parent(const struct client *client, struct vmproc *parent, struct error *err)
 {
 	unsigned id = parent->channel.id;
 
@@ -71,8 +70,8 @@ int fork_check_parent(const struct client *client, struct vmproc *parent,
 		return error_say(err, EPERM, "VM %u is another client's: attach it first",
 				 id);
 	if (is_being_copied(parent))
-		return error_say(err, EAGAIN,
-				 "VM %u is being forked or frozen: try again", id);
+		return error_say(err, EAGAIN, "VM %u is being forked or frozen: try again",
+				 id);
 	return 0;
 }
 

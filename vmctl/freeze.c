@@ -85,7 +85,7 @@ static const char *choose_base(const struct vmproc *vm, const char *given)
 	const char *base = vm->base[0] ? vm->base : given;
 
 	return base && images_is_name(base) && store_has(&vm->broker->store, base) ? base
-										    : "";
+										   : "";
 }
 
 static int order(struct freeze *freeze, const char *given, struct error *err)
@@ -100,10 +100,9 @@ static int order(struct freeze *freeze, const char *given, struct error *err)
 		if (other < 0)
 			return other;
 	}
-	question =
-	    json_pack("{s:s, s:I, s:s, s:s}", "op", "freeze", "agent_in",
-		      (json_int_t)channel_hold(&vm->channel), "template", vm->template,
-		      "base", base);
+	question = json_pack("{s:s, s:I, s:s, s:s}", "op", "freeze", "agent_in",
+			     (json_int_t)channel_hold(&vm->channel), "template",
+			     vm->template, "base", base);
 	return ask(freeze, question, other, err);
 }
 
@@ -205,8 +204,8 @@ static void cancel(struct vmproc *vm)
 {
 	json_t *forget = json_pack("{s:s, s:[], s:I}", "op", "fork", "names", "seq",
 				   (json_int_t)++vm->last_seq);
-	json_t *resume = json_pack("{s:s, s:I}", "op", "resume", "seq",
-				   (json_int_t)++vm->last_seq);
+	json_t *resume =
+	    json_pack("{s:s, s:I}", "op", "resume", "seq", (json_int_t)++vm->last_seq);
 
 	if (forget && resume && vmproc_ask(vm, forget, NULL, 0, NULL) == 0)
 		vmproc_ask(vm, resume, NULL, 0, NULL);

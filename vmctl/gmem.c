@@ -88,8 +88,8 @@ void gmem_release(const struct gmem *mem, void *at, uint64_t len)
 	whole = (len - skip) / PAGE * PAGE;
 	at = (uint8_t *)at + skip;
 	/* A page of a file would be again what it is there. */
-	if (!mem->of_files ||
-	    mmap(at, whole, PROT_READ | PROT_WRITE,
-		 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0) == MAP_FAILED)
+	if (!mem->of_files || mmap(at, whole, PROT_READ | PROT_WRITE,
+				   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED,
+				   -1, 0) == MAP_FAILED)
 		madvise(at, whole, MADV_DONTNEED);
 }

@@ -56,7 +56,8 @@ void gmem_release(const struct gmem *mem, void *at, uint64_t len);
 
 /**
  * gmem_save() - write the pages of a guest that stands still to SNAPSHOT_RUNS and
- * SNAPSHOT_MEMORY: those that are not what they are in @base, or not zero where that has none.
+ * SNAPSHOT_MEMORY: those that are not what they are in @base, or not zero where that has
+ * none.
  * @base: memory of the same size, or NULL.
  *
  * Return: 0 or -errno with @err filled.
@@ -65,7 +66,7 @@ int gmem_save(const struct gmem *mem, const struct gmem *base, struct snapshot_w
 	      struct error *err);
 
 /**
- * gmem_map() - put the pages of a snapshot where they were. They are read when they are used.
- * Return: 0 or -errno with @err filled.
+ * gmem_map() - put the pages of a snapshot where they were. They are read when they are
+ * used. Return: 0 or -errno with @err filled.
  */
 int gmem_map(struct gmem *mem, const struct snapshot *s, struct error *err);

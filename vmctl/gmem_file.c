@@ -5,9 +5,9 @@
  *
  * What a guest has in common with the machine that it was forked from is not known from
  * page tables, since its memory is its own by now where it was written and read anew alike.
- * So it is compared. The mapping of a page of a file costs a region of the address space for
- * each run, and their number is limited (vm.max_map_count): runs that are near to each other
- * are stored as one, with what is between them.
+ * So it is compared. The mapping of a page of a file costs a region of the address space
+ * for each run, and their number is limited (vm.max_map_count): runs that are near to each
+ * other are stored as one, with what is between them.
  */
 #include "vmctl/gmem.h"
 
@@ -21,10 +21,10 @@
 #include <string.h>
 #include <sys/mman.h>
 
-#define PAGE	 SNAPSHOT_PAGE
-#define RUNS_MAX 16384 /* a quarter of the regions that a process may have */
+#define PAGE	   SNAPSHOT_PAGE
+#define RUNS_MAX   16384 /* a quarter of the regions that a process may have */
 #define TELL_EVERY 16384 /* pages between two signs of life */
-#define GAP_MIN	 8     /* pages; a region costs the host nearly as much */
+#define GAP_MIN	   8	 /* pages; a region costs the host nearly as much */
 
 #define PAGEMAP_ENTRY 8 /* bytes; Linux, Documentation/admin-guide/mm/pagemap.rst */
 #define PAGEMAP_THERE (3ull << 62) /* in memory, or swapped out */

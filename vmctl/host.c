@@ -241,8 +241,8 @@ int host_serve(const struct serve_options *options, int listen_fd, struct error 
 	r = take_signals(&host, &signal_fd, err);
 	if (r == 0) {
 		state = prepare_state(&host, options->state);
-		r = qemu_start(&host.qemu, options->images, state,
-			       options->host_memory_mib, err);
+		r = qemu_start(&host.qemu, options->images, state, options->host_memory_mib,
+			       err);
 	}
 	if (r == 0) {
 		r = host_run(&host, options->images, listener, err);

@@ -43,10 +43,13 @@ static int make_file(const char *path, uint64_t size, struct error *err)
 /* There will be few files, and large ones; what is zeros stays a hole. */
 static int make_file_system(const char *path, struct error *err)
 {
-	const char *argv[] = {MKFS,  "-q",   "-F", "-t",   "ext4", "-b",
-			      "4096", "-m",   "0",  "-N",   "8192", "-J",
-			      "size=8", "-E", "lazy_itable_init=0,lazy_journal_init=1,nodiscard",
-			      path,  NULL};
+	const char *argv[] = {
+	    MKFS,     "-q",   "-F",
+	    "-t",     "ext4", "-b",
+	    "4096",   "-m",   "0",
+	    "-N",     "8192", "-J",
+	    "size=8", "-E",   "lazy_itable_init=0,lazy_journal_init=1,nodiscard",
+	    path,     NULL};
 	const struct spawn_options options = {0};
 	pid_t pid = spawn(MKFS, argv, &options, err);
 	int status;
@@ -58,8 +61,9 @@ static int make_file_system(const char *path, struct error *err)
 		return pid;
 	while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
 		;
-	return status ? error_say(err, EIO, MKFS " could not make a file system in %s", path)
-		      : 0;
+	return status
+		   ? error_say(err, EIO, MKFS " could not make a file system in %s", path)
+		   : 0;
 }
 
 static int make_disk(const struct store *store, const char *path, struct error *err)

@@ -20,7 +20,8 @@ static uint32_t flags_of(const struct kvm_state *state)
 {
 	return (state->has_xsave2 ? HAS_XSAVE2 : 0u) | (state->has_xcrs ? HAS_XCRS : 0u) |
 	       (state->has_debugregs ? HAS_DEBUGREGS : 0u) |
-	       (state->has_irqchip ? HAS_IRQCHIP : 0u) | (state->has_clock ? HAS_CLOCK : 0u);
+	       (state->has_irqchip ? HAS_IRQCHIP : 0u) |
+	       (state->has_clock ? HAS_CLOCK : 0u);
 }
 
 static size_t cpuid_bytes(const struct kvm_vcpu_state *vcpu)

@@ -70,9 +70,9 @@ int machine_init(struct machine *m, const struct machine_config *config, struct 
 
 /* What a snapshot says of a machine, and its owner has to tell when it is written. */
 struct machine_origin {
-	const char *template;	 /* the name of its image */
-	const char *base;	 /* the name of the snapshot that it is compared with, or "" */
-	int base_fd;		 /* the file of that; -1: there is none */
+	const char *template; /* the name of its image */
+	const char *base;     /* the name of the snapshot that it is compared with, or "" */
+	int base_fd;	      /* the file of that; -1: there is none */
 };
 
 /**
@@ -88,7 +88,8 @@ int machine_freeze(struct machine *m, const struct kvm_state *state,
 		   const struct machine_origin *origin, int fd,
 		   snapshot_progress_fn *progress, uint64_t *bytes, struct error *err);
 
-/** machine_save_memory() - write memory alone, to compare others with. As machine_freeze(). */
+/** machine_save_memory() - write memory alone, to compare others with. As machine_freeze().
+ */
 int machine_save_memory(struct machine *m, const struct machine_origin *origin, int fd,
 			snapshot_progress_fn *progress, uint64_t *bytes, struct error *err);
 
@@ -101,10 +102,11 @@ int machine_save_memory(struct machine *m, const struct machine_origin *origin, 
  *
  * Return: 0 or -errno with @err filled; then the process is to end.
  */
-int machine_thaw(struct machine *m, const struct machine_config *config, int fd, int base_fd,
-		 snapshot_progress_fn *progress, struct error *err);
+int machine_thaw(struct machine *m, const struct machine_config *config, int fd,
+		 int base_fd, snapshot_progress_fn *progress, struct error *err);
 
-/** machine_connect() - the devices of a machine with memory and disks, as after power on. */
+/** machine_connect() - the devices of a machine with memory and disks, as after power on.
+ */
 void machine_connect(struct machine *m, const struct machine_config *config);
 
 /** machine_vcpu_ops() - what a machine does for its vCPUs. */

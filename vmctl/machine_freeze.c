@@ -3,9 +3,9 @@
  *
  * Theory of operation
  *
- * The sections are independent of each other but for their sizes, which SNAPSHOT_CONFIG has.
- * The template's image is not stored. It is known by its size and a sum over parts of it,
- * since a guest must not wake up on another one. The other snapshot that the memory was
+ * The sections are independent of each other but for their sizes, which SNAPSHOT_CONFIG
+ * has. The template's image is not stored. It is known by its size and a sum over parts of
+ * it, since a guest must not wake up on another one. The other snapshot that the memory was
  * compared with is known by its header's sum, and so by all that is in it.
  */
 #include "vmctl/machine.h"
@@ -48,9 +48,9 @@ static json_t *describe(struct machine *m, const struct machine_origin *origin,
 	return json_pack("{s:s, s:s, s:I, s:I, s:I, s:i, s:I, s:I}", "template",
 			 origin->template, "base", base ? origin->base : "", "base_sum",
 			 (json_int_t)(base ? base->sum : 0), "memory",
-			 (json_int_t)m->mem.size, "disk", (json_int_t)m->upper.size, "vcpus",
-			 (int)m->vcpus.count, "image", (json_int_t)m->base.size, "image_sum",
-			 (json_int_t)image);
+			 (json_int_t)m->mem.size, "disk", (json_int_t)m->upper.size,
+			 "vcpus", (int)m->vcpus.count, "image", (json_int_t)m->base.size,
+			 "image_sum", (json_int_t)image);
 }
 
 static void save_devices(const struct machine *m, struct cursor *c)
@@ -110,7 +110,8 @@ static int put_devices(struct machine *m, struct snapshot_writer *w, struct erro
 	pthread_mutex_unlock(&m->lock);
 	if (c.overflow)
 		return error_say(err, E2BIG, "the machine's devices do not fit");
-	return snapshot_put(w, SNAPSHOT_DEVICES, bytes, sizeof(bytes) - cursor_left(&c), err);
+	return snapshot_put(w, SNAPSHOT_DEVICES, bytes, sizeof(bytes) - cursor_left(&c),
+			    err);
 }
 
 static int put_kvm(const struct kvm_state *state, struct snapshot_writer *w,
@@ -230,9 +231,9 @@ static int read_config(struct saved *saved, struct error *err)
 	if (!saved->config)
 		return err->code;
 	if (json_unpack(saved->config, "{s:s, s:I, s:I, s:I, s:i, s:I, s:I}", "base",
-			&saved->base, "base_sum", &saved->base_sum, "memory", &saved->memory,
-			"disk", &saved->disk, "vcpus", &saved->vcpus, "image", &saved->image,
-			"image_sum", &saved->image_sum) < 0 ||
+			&saved->base, "base_sum", &saved->base_sum, "memory",
+			&saved->memory, "disk", &saved->disk, "vcpus", &saved->vcpus,
+			"image", &saved->image, "image_sum", &saved->image_sum) < 0 ||
 	    saved->memory <= 0 || saved->disk <= 0 || saved->vcpus <= 0 ||
 	    saved->disk % (json_int_t)DISK_SECTOR)
 		return error_say(err, EBADMSG, "the frozen machine's description is wrong");
@@ -265,8 +266,8 @@ static int load_disks(struct machine *m, const struct saved *saved, const char *
 
 	if (r == 0)
 		r = sum_image(&m->base, &sum, err);
-	if (r == 0 && (m->base.size != (uint64_t)saved->image ||
-		       sum != (uint64_t)saved->image_sum))
+	if (r == 0 &&
+	    (m->base.size != (uint64_t)saved->image || sum != (uint64_t)saved->image_sum))
 		r = error_say(err, ESTALE,
 			      "the image of its template has been replaced since it was "
 			      "frozen: put the former one back to resume it");
@@ -312,9 +313,9 @@ static int enter(struct machine *m, const struct kvm_state *state, struct error 
 	return r ? r : machine_wake_devices(m, err);
 }
 
-static int thaw(struct machine *m, const struct machine_config *config,
-		struct saved *saved, struct kvm_state *state, int base_fd,
-		snapshot_progress_fn *progress, struct error *err)
+static int thaw(struct machine *m, const struct machine_config *config, struct saved *saved,
+		struct kvm_state *state, int base_fd, snapshot_progress_fn *progress,
+		struct error *err)
 {
 	int r = read_config(saved, err);
 
@@ -331,8 +332,8 @@ static int thaw(struct machine *m, const struct machine_config *config,
 	return r ? r : enter(m, state, err);
 }
 
-int machine_thaw(struct machine *m, const struct machine_config *config, int fd, int base_fd,
-		 snapshot_progress_fn *progress, struct error *err)
+int machine_thaw(struct machine *m, const struct machine_config *config, int fd,
+		 int base_fd, snapshot_progress_fn *progress, struct error *err)
 {
 	struct kvm_state state = {0};
 	struct saved saved = {0};

@@ -19,8 +19,8 @@ enum request_kind {
 	REQUEST_DESTROY, /* waits for the end of the VM */
 	REQUEST_STAT,	 /* the others wait for an answer of its process */
 	REQUEST_LOG,
-	REQUEST_PLAIN, /* its reply has nothing in it */
-	REQUEST_FORK,  /* see fork.h */
+	REQUEST_PLAIN,	/* its reply has nothing in it */
+	REQUEST_FORK,	/* see fork.h */
 	REQUEST_FREEZE, /* the others: see freeze.h */
 	REQUEST_SAVE,
 	REQUEST_THAW,

@@ -12,7 +12,7 @@
 #define PIECE	     (1u << 20)
 #define TELL_EVERY   (4u << 20) /* bytes between two signs of life */
 #define CONFIG_MAX   (64u << 10)
-#define RUNS_MAX     (64u << 20) /* bytes of a list of runs */
+#define RUNS_MAX     (64u << 20)	 /* bytes of a list of runs */
 #define HEADER_BYTES (SNAPSHOT_PAGE - 8) /* its checksum is behind */
 
 static void tell(uint64_t at, uint64_t *told, snapshot_progress_fn *progress)
@@ -112,7 +112,8 @@ static void encode_header(const struct snapshot *s, uint8_t header[SNAPSHOT_PAGE
 	cursor_put_u64(&c, XXH3_64bits(header, HEADER_BYTES));
 }
 
-/* What is in the file's last page is all that was put; so its length tells if it was cut. */
+/* What is in the file's last page is all that was put; so its length tells if it was cut.
+ */
 int snapshot_commit(struct snapshot_writer *w, struct error *err)
 {
 	struct snapshot *s = &w->snapshot;
@@ -127,7 +128,8 @@ int snapshot_commit(struct snapshot_writer *w, struct error *err)
 	s->sum = XXH3_64bits(header, HEADER_BYTES);
 	r = io_pwrite_all(s->fd, header, sizeof(header), 0);
 	if (r < 0 || fsync(s->fd) < 0)
-		return error_set(err, r < 0 ? -r : errno, "cannot write the machine's file");
+		return error_set(err, r < 0 ? -r : errno,
+				 "cannot write the machine's file");
 	return 0;
 }
 
@@ -155,10 +157,11 @@ static int decode_header(struct snapshot *s, const uint8_t *header, struct error
 	if (memcmp(magic, MAGIC, strlen(MAGIC)) != 0 || cursor_get_u64(&sum) != s->sum)
 		return damaged(err, "its header is not what was written");
 	if (version != SNAPSHOT_VERSION || kinds != SNAPSHOT_KINDS)
-		return error_say(err, ENOTSUP,
-				 "the frozen machine is of version %u, and this vmctl knows "
-				 "%u: resume it with the one that froze it",
-				 version, SNAPSHOT_VERSION);
+		return error_say(
+		    err, ENOTSUP,
+		    "the frozen machine is of version %u, and this vmctl knows "
+		    "%u: resume it with the one that froze it",
+		    version, SNAPSHOT_VERSION);
 	s->len = cursor_get_u64(&c);
 	for (int i = 0; i < SNAPSHOT_KINDS; i++) {
 		s->section[i].offset = cursor_get_u64(&c);
@@ -282,7 +285,8 @@ json_t *snapshot_load_json(const struct snapshot *s, enum snapshot_kind kind,
 	return value;
 }
 
-/* Return: how many pages there are in all runs, or UINT64_MAX when they are out of order. */
+/* Return: how many pages there are in all runs, or UINT64_MAX when they are out of order.
+ */
 static uint64_t count_units(const struct snapshot_run *runs, size_t count, uint64_t limit)
 {
 	uint64_t end = 0, units = 0;

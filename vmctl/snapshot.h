@@ -86,8 +86,8 @@ void snapshot_end(struct snapshot_writer *w);
  * snapshot_open() - check a file and use it.
  * @fd: stays the caller's, who keeps it open for as long as the snapshot is used.
  *
- * Return: 0, or -errno with @err filled: -EBADMSG it is not what was written, -ENOTSUP it is
- * of another version.
+ * Return: 0, or -errno with @err filled: -EBADMSG it is not what was written, -ENOTSUP it
+ * is of another version.
  */
 int snapshot_open(struct snapshot *s, int fd, snapshot_progress_fn *progress,
 		  struct error *err);

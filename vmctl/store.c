@@ -67,9 +67,10 @@ void store_open(struct store *store, const char *dir)
 {
 	*store = (struct store){.dir = dir, .lock_fd = -1};
 	if (!dir) {
-		error_say(&store->why, ENOTSUP,
-			  "machines cannot be frozen: vmctl has no state directory, or could not "
-			  "use it; its log says which");
+		error_say(
+		    &store->why, ENOTSUP,
+		    "machines cannot be frozen: vmctl has no state directory, or could not "
+		    "use it; its log says which");
 		return;
 	}
 	if (lock(store, &store->why) < 0) {

@@ -5,9 +5,9 @@
  *
  * A snapshot is written as NAME.new, and gets its name when it is on the disk; what is left
  * of one whose writer did not come so far is removed when the store is opened. One process
- * has the store, by a lock. A snapshot of memory alone, which others are compared with, is a
- * file like the others, and goes when nothing needs it any more: no file that names it, and
- * no VM that was made of one.
+ * has the store, by a lock. A snapshot of memory alone, which others are compared with, is
+ * a file like the others, and goes when nothing needs it any more: no file that names it,
+ * and no VM that was made of one.
  */
 #pragma once
 
@@ -44,7 +44,8 @@ char *store_path(const struct store *store, const char *name);
  * -EEXIST, -EBUSY one of that name is being made, ... */
 int store_create(const struct store *store, const char *name, struct error *err);
 
-/** store_commit() - it is written. Return: 0, or -errno with @err filled; then it is gone. */
+/** store_commit() - it is written. Return: 0, or -errno with @err filled; then it is gone.
+ */
 int store_commit(const struct store *store, const char *name, struct error *err);
 
 /** store_abort() - it will not be written. */

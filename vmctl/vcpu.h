@@ -77,8 +77,8 @@ int vcpus_get_state(const struct vcpus *all, const struct kvm_vm *kvm,
 void vcpus_abandon(struct vcpus *all);
 
 /**
- * vcpus_restore() - after vcpus_abandon() or vcpus_prepare(): make the vCPUs anew, in a new VM.
- * Return: 0 or -errno with @err filled.
+ * vcpus_restore() - after vcpus_abandon() or vcpus_prepare(): make the vCPUs anew, in a new
+ * VM. Return: 0 or -errno with @err filled.
  */
 int vcpus_restore(struct vcpus *all, const struct kvm_vm *kvm,
 		  const struct kvm_state *state, struct error *err);

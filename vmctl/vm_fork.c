@@ -355,7 +355,8 @@ void vm_fork_freeze(struct vm_fork *fork, json_t *request, struct vm_fork_fds *f
 	if (fork->unborn || fork->order)
 		r = error_say(&err, EBUSY, "the VM is being forked, or has never run");
 	else if (!fds->count)
-		r = error_say(&err, ENOMEM, "the VM's process has no room for a descriptor");
+		r = error_say(&err, ENOMEM,
+			      "the VM's process has no room for a descriptor");
 	if (r < 0)
 		refuse(fork, request, fds, &err);
 	else
@@ -372,10 +373,11 @@ void vm_fork_save(struct vm_fork *fork, json_t *request, struct vm_fork_fds *fds
 	if (!fork->parked || fork->unborn || fork->order)
 		r = error_say(&err, EBUSY, "the VM does not stand still");
 	else if (!fds->count)
-		r = error_say(&err, ENOMEM, "the VM's process has no room for a descriptor");
+		r = error_say(&err, ENOMEM,
+			      "the VM's process has no room for a descriptor");
 	else
-		r = machine_save_memory(fork->machine, &origin, fds->fd[0],
-					fork->ops->busy, &bytes, &err);
+		r = machine_save_memory(fork->machine, &origin, fds->fd[0], fork->ops->busy,
+					&bytes, &err);
 	if (r < 0) {
 		refuse(fork, request, fds, &err);
 		return;

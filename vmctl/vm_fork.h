@@ -27,12 +27,13 @@
  * agent wait in their socket, so that the guest has them when it begins.
  *
  * {"op":"freeze","seq":N,"agent_in":TOTAL,"template":,"base":} comes with the descriptor of
- * an empty file, and with that of the snapshot called "base" unless that is "". It begins as
- * an order to fork does, and then writes the machine to the file (machine.h). The answer is
+ * an empty file, and with that of the snapshot called "base" unless that is "". It begins
+ * as an order to fork does, and then writes the machine to the file (machine.h). The answer
+ * is
  * {"seq":N,"agent_out":COUNT,"bytes":LENGTH}, and the VM stands still, since it is in the
  * file now, until it is told to resume or to end. After a failure it runs on.
- * {"op":"save","seq":N,"template":} writes the memory alone, of a VM that is parked and stays
- * so. Both take seconds, of which {"event":"busy"} tells now and then.
+ * {"op":"save","seq":N,"template":} writes the memory alone, of a VM that is parked and
+ * stays so. Both take seconds, of which {"event":"busy"} tells now and then.
  *
  * In the child the event loop ends: it is that of the parent. vm_fork_part() makes
  * the process a VM of its own, for which the caller then runs a new loop. Only the

@@ -48,9 +48,11 @@ struct fork;
 struct vmproc_spec {
 	const char *template, *name;
 	const char *kernel, *initramfs, *base, *upper; /* paths */
-	/* Of a machine that was frozen, instead of kernel, initramfs, upper and disk_mib: */
-	const char *file, *other; /* its snapshot, and what that was compared with, or NULL */
-	const char *other_name;	  /* of the latter, or "" */
+	/* Of a machine that was frozen, instead of kernel, initramfs, upper and disk_mib:
+	 */
+	const char *file,
+	    *other;		/* its snapshot, and what that was compared with, or NULL */
+	const char *other_name; /* of the latter, or "" */
 	int memory_mib, vcpus, disk_mib;
 };
 
@@ -61,15 +63,15 @@ struct vmproc {
 	struct channel channel;		    /* its id is the VM's */
 	struct loop_source control, exited; /* the sources of control_fd and pidfd */
 	struct loop_timer grace;	    /* fires when the process has to be killed */
-	struct link requests; /* struct request, by its vm_link: wait for an answer */
-	uint64_t last_seq;    /* of the questions to the process */
-	int control_fd;	      /* -1 once closed */
-	pid_t pid;	      /* 0 while it is not known */
-	int pidfd;	      /* of a fork's process, or -1 */
-	uint32_t parent;      /* the VM it was forked from, or 0 */
-	struct fork *making;  /* what makes it, or NULL */
+	struct link requests;	 /* struct request, by its vm_link: wait for an answer */
+	uint64_t last_seq;	 /* of the questions to the process */
+	int control_fd;		 /* -1 once closed */
+	pid_t pid;		 /* 0 while it is not known */
+	int pidfd;		 /* of a fork's process, or -1 */
+	uint32_t parent;	 /* the VM it was forked from, or 0 */
+	struct fork *making;	 /* what makes it, or NULL */
 	struct request *thawing; /* what waits for it to be made of a file, or NULL */
-	struct link sibling;  /* while @making: among those that it makes */
+	struct link sibling;	 /* while @making: among those that it makes */
 	int memory_mib, vcpus;
 	int errnum;	 /* what the process said with its reason, or 0 */
 	int status;	 /* while @gone: what is known of its status */
