@@ -79,7 +79,7 @@ static inline uint16_t *used_event(unsigned queue)
 
 static inline uint16_t avail_event(unsigned queue)
 {
-	const uint16_t *event = gmem_ptr(&mem, used_at(queue) + 4 + SIZE * 8, 2);
+	const uint16_t *event = gmem_ptr(&mem, used_at(queue) + 4 + SIZE * 8ull, 2);
 
 	return *event;
 }
