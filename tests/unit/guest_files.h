@@ -15,9 +15,13 @@ struct guest_file {
 	char path[128]; /* empty: no file */
 	uint32_t mode;
 	char text[GUEST_TEXT];
-	int64_t mtime_ns;
+	int64_t mtime_ns, ctime_ns;
 	uint64_t ino;
 };
+
+/* The ctime of a file that all have: that of the fork. Files that a test makes are older
+ * unless it says so. */
+#define GUEST_FORK_NS 1000000000
 
 struct guest_fs {
 	uint32_t vm;
@@ -191,7 +195,11 @@ static int guest_write(struct guest_fs *fs, const struct files_request *request,
 
 static int guest_tree(struct guest_fs *fs, struct files_reply *reply)
 {
+	const struct tree_entry newest = {
+	    .path = "~", .now = {.mode = S_IFREG, .ino = 1, .ctime_ns = GUEST_FORK_NS}};
+
 	buf_fini(&fs->tree);
+	tree_put(&fs->tree, &newest);
 	for (int i = 0; i < GUEST_FILES; i++) {
 		const struct guest_file *file = &fs->files[i];
 		struct tree_entry entry = {
@@ -201,6 +209,7 @@ static int guest_tree(struct guest_fs *fs, struct files_reply *reply)
 			    .ino = file->ino,
 			    .size = strlen(file->text),
 			    .mtime_ns = file->mtime_ns,
+			    .ctime_ns = file->ctime_ns,
 			    .target = S_ISLNK(file->mode) ? file->text : NULL}};
 
 		if (*file->path)
