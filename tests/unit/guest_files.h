@@ -29,6 +29,8 @@ struct guest_fs {
 	struct buf tree; /* that is being read, by handle 1; those of files follow */
 	bool silent;	 /* it answers no request */
 	int requests;
+	int holds;     /* how often its programs were to stop */
+	bool restless; /* they do not */
 	/* what a test does before the answer to a request, or instead; true: instead */
 	bool (*meddle)(struct guest_fs *fs, const struct files_request *request,
 		       struct files_reply *reply);
@@ -296,6 +298,11 @@ static bool guest_answer(struct guest_fs *fs)
 			if (!fs->meddle || !fs->meddle(fs, &request, &reply))
 				reply.error = guest_do(fs, &request, &reply);
 			files_put_reply(&frames, frame.epoch, frame.stream, &reply);
+		}
+		if (frame.type == AGENT_HOLD && *frame.payload) {
+			fs->holds++;
+			agent_put(&frames, frame.epoch, 0, AGENT_HELD,
+				  &(uint8_t){!fs->restless}, 1);
 		}
 		buf_consume(in, agent_frame_size(&frame));
 	}

@@ -252,6 +252,27 @@ static void a_changes_much(void)
 	guest_text(&a_fs, "text", "other");
 }
 
+/* They would see a part of the merge, or change what it is about to replace. */
+static void programs_stand_still(struct sandbox *demo)
+{
+	char before[256];
+
+	demo_fs.holds = 0;
+	begin_files();
+	merge(demo, "a", NULL, 0, "nothing is to be changed");
+	is_int(demo_fs.holds, 0, "which programs of the sandbox do not notice");
+	a_changes_much();
+	merge(demo, "a", NULL, 0, "files of a fork come");
+	is_int(demo_fs.holds, 1, "while its programs stand still");
+	ok(!demo->hold, "and go on");
+	a_changes_much();
+	snprintf(before, sizeof(before), "%s", listing(&demo_fs));
+	demo_fs.restless = true;
+	merge(demo, "a", NULL, -EAGAIN, "one that does not stop is in the way");
+	is_str(listing(&demo_fs), before, "and nothing is changed");
+	demo_fs.restless = false;
+}
+
 static void all_or_nothing(struct sandbox *demo)
 {
 	char before[256];
@@ -382,6 +403,7 @@ int main(void)
 	texts_are_merged(demo);
 	at_the_moment_of_the_fork(demo);
 	guests_may_lie(demo);
+	programs_stand_still(demo);
 	all_or_nothing(demo);
 	guests_may_be_silent(demo);
 	nothing_else_meanwhile(demo);
