@@ -47,7 +47,7 @@ struct daemon {
 	void (*ready)(void *ctx, const char *sentence);
 	void *ctx;
 	char *sandboxes, *machines; /* folders of the state directory, or NULL */
-	struct error err; /* why it ends, if not in order */
+	struct error err;	    /* why it ends, if not in order */
 };
 
 static void give_up(struct daemon *d, const struct error *err)
@@ -60,12 +60,17 @@ static void start_vmctl(struct daemon *d)
 {
 	struct error err;
 	cleanup_free char *vmctl = paths_vmctl(&err);
-	const char *argv[] = {vmctl,	  "serve",
-			      "--socket", d->options->socket,
-			      "--images", d->options->images,
-			      "--engine", d->options->engine,
+	const char *argv[] = {vmctl,
+			      "serve",
+			      "--socket",
+			      d->options->socket,
+			      "--images",
+			      d->options->images,
+			      "--engine",
+			      d->options->engine,
 			      d->machines ? "--state" : NULL,
-			      d->machines, NULL};
+			      d->machines,
+			      NULL};
 	sigset_t none;
 	pid_t pid;
 

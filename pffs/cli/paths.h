@@ -19,9 +19,9 @@ char *paths_socket(struct error *err);
 const char *paths_images(void);
 
 /**
- * paths_state() - the directory of frozen sandboxes: $PFFS_STATE, else /var/lib/pffs for root,
- * else $XDG_STATE_HOME/pffs or ~/.local/state/pffs.
- * Return: a string to free(), or NULL: there is none.
+ * paths_state() - the directory of frozen sandboxes: $PFFS_STATE, else /var/lib/pffs for
+ * root, else $XDG_STATE_HOME/pffs or ~/.local/state/pffs. Return: a string to free(), or
+ * NULL: there is none.
  */
 char *paths_state(void);
 

@@ -31,8 +31,8 @@ struct core {
 	struct link sandboxes;
 	struct link views; /* view.h */
 	unsigned sandbox_count;
-	unsigned ending;       /* what is on disk stays when a sandbox goes */
-	int state_fd;	       /* the lock of options.state; -1: not usable, because: */
+	unsigned ending; /* what is on disk stays when a sandbox goes */
+	int state_fd;	 /* the lock of options.state; -1: not usable, because: */
 	struct error state_error;
 	unsigned mounts;       /* that show it */
 	uint64_t next_serial;  /* of sandboxes; never used twice */

@@ -147,8 +147,8 @@ static bool may_send(const struct sandbox *sb)
 	const struct files *files = sb->files;
 
 	return sb->state == SANDBOX_READY && sb->channel.vmm && !fork_waits(sb) &&
-	       !freeze_holds(sb) &&
-	       !merge_holds_files(sb) && files->in_flight < FILES_IN_FLIGHT &&
+	       !freeze_holds(sb) && !merge_holds_files(sb) &&
+	       files->in_flight < FILES_IN_FLIGHT &&
 	       files->bytes_in_flight < FILES_BYTES_IN_FLIGHT;
 }
 

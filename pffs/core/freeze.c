@@ -28,8 +28,8 @@ enum phase {
 struct freeze {
 	struct sandbox *sb; /* reference */
 	enum phase phase;
-	bool wanted;	    /* somebody needs the machine again */
-	char verb[16];	    /* to be carried out when it has woken, or empty */
+	bool wanted;   /* somebody needs the machine again */
+	char verb[16]; /* to be carried out when it has woken, or empty */
 	struct loop_timer patience;
 	struct record_writer writer;
 };

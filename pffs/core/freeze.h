@@ -3,17 +3,17 @@
  *
  * Theory of operation
  *
- * From freeze_begin() on nothing new is sent to the guest. When it has answered what was asked
- * of its files, and taken what it was sent, vmctl is asked to write its machine to a file
- * (docs/freeze.md); the reply stands behind the guest's last byte. Then what pffs itself knows of
- * the sandbox, its runs above all, is written to the state directory (record.h), by a process that
- * is forked for that, so that nobody waits. Only then the sandbox is frozen. What goes
- * wrong before leaves it running, or has it run again.
+ * From freeze_begin() on nothing new is sent to the guest. When it has answered what was
+ * asked of its files, and taken what it was sent, vmctl is asked to write its machine to a
+ * file (docs/freeze.md); the reply stands behind the guest's last byte. Then what pffs
+ * itself knows of the sandbox, its runs above all, is written to the state directory
+ * (record.h), by a process that is forked for that, so that nobody waits. Only then the
+ * sandbox is frozen. What goes wrong before leaves it running, or has it run again.
  *
  * SANDBOX_STORED is the state of a frozen one. Whoever has something for its guest calls
- * freeze_use(), and finds a sandbox that is starting: it wakes as a fork does, by a WAKE with its own
- * name, and the files are removed when it has woken. When it does not, it is frozen
- * as before, and what waited for it fails.
+ * freeze_use(), and finds a sandbox that is starting: it wakes as a fork does, by a WAKE
+ * with its own name, and the files are removed when it has woken. When it does not, it is
+ * frozen as before, and what waited for it fails.
  */
 #pragma once
 
@@ -21,9 +21,9 @@
 
 struct freeze;
 
-/** freeze_begin() - the verb `freeze`. How it ends is told by the state, events and `error`.
- * Return: 0, also when it is frozen; -EBUSY, -EAGAIN, -EIO, -ENOTSUP, -ENOMEM with @err
- * filled. */
+/** freeze_begin() - the verb `freeze`. How it ends is told by the state, events and
+ * `error`. Return: 0, also when it is frozen; -EBUSY, -EAGAIN, -EIO, -ENOTSUP, -ENOMEM with
+ * @err filled. */
 int freeze_begin(struct sandbox *sb, struct error *err);
 
 /** freeze_use() - somebody needs the machine of @sb: resume it, if it is frozen. */

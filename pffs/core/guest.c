@@ -522,11 +522,8 @@ int guest_ctl(struct sandbox *sb, const char *verb, struct error *err)
 		const char *verb;
 		int (*fn)(struct sandbox *sb, struct error *err);
 	} verbs[] = {
-	    {"interrupt", interrupt},
-	    {"kill", kill_run},
-	    {"reset", reset},
-	    {"freeze", freeze_begin},
-	    {"resume", resume},
+	    {"interrupt", interrupt}, {"kill", kill_run}, {"reset", reset},
+	    {"freeze", freeze_begin}, {"resume", resume},
 	};
 
 	for (size_t i = 0; i < sizeof(verbs) / sizeof(verbs[0]); i++) {
@@ -541,6 +538,7 @@ int guest_ctl(struct sandbox *sb, const char *verb, struct error *err)
 					 sb->name);
 		return verbs[i].fn(sb, err);
 	}
-	return error_say(err, EINVAL, "ctl knows interrupt, kill, reset, freeze and resume, not \"%.40s\"",
-			 verb);
+	return error_say(
+	    err, EINVAL,
+	    "ctl knows interrupt, kill, reset, freeze and resume, not \"%.40s\"", verb);
 }

@@ -20,7 +20,8 @@ static char *path_of(const struct core *core, const char *id, const char *suffix
 {
 	char *path;
 
-	return asprintf(&path, "%s/%s%s", core->options.state, id, suffix) < 0 ? NULL : path;
+	return asprintf(&path, "%s/%s%s", core->options.state, id, suffix) < 0 ? NULL
+									       : path;
 }
 
 static int lock(struct core *core, struct error *err)
@@ -142,7 +143,7 @@ static json_t **read_all(struct core *core, size_t *count)
 			unlink_file(core, entry->d_name, JSON NEW);
 		if (!take_suffix(entry->d_name, JSON))
 			continue;
-		grown = reallocarray(records, *count + 1, sizeof(*records));
+		grown = reallocarray(records, *count + 1, sizeof(void *));
 		if (!grown)
 			break;
 		records = grown;
@@ -161,7 +162,7 @@ void record_load(struct core *core)
 		return;
 	records = read_all(core, &count);
 	if (count)
-		qsort(records, count, sizeof(json_t *), by_generation);
+		qsort(records, count, sizeof(void *), by_generation);
 	for (size_t i = 0; i < count; i++) {
 		restore(core, records[i]);
 		json_decref(records[i]);
@@ -220,7 +221,8 @@ static void writer_said(struct loop_source *source, uint32_t revents)
 		return;
 	err.text[sizeof(err.text) - 1] = '\0';
 	if (n != sizeof(err))
-		error_say(&err, EIO, "the process that wrote the sandbox's record has died");
+		error_say(&err, EIO,
+			  "the process that wrote the sandbox's record has died");
 	record_stop(writer);
 	writer->done(writer, err.code ? &err : NULL);
 }
@@ -239,8 +241,8 @@ int record_write(struct record_writer *writer, struct sandbox *sb,
 	if (writer->pid == 0)
 		write_and_end(sb, fds[1]);
 	close(fds[1]);
-	if (writer->pid < 0 || loop_add(sb->core->loop, &writer->source, fds[0], EPOLLIN,
-					writer_said) < 0) {
+	if (writer->pid < 0 ||
+	    loop_add(sb->core->loop, &writer->source, fds[0], EPOLLIN, writer_said) < 0) {
 		close(fds[0]);
 		return error_set(err, ENOMEM, "cannot freeze %s", sb->name);
 	}

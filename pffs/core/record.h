@@ -3,11 +3,11 @@
  *
  * Theory of operation
  *
- * A sandbox ID has two files: ID.data, the bytes of its runs one after the other, and ID.json,
- * which says what they are, and all the rest. The latter begins with a line that has its own
- * checksum, and has that of the former. They are written by a process that is forked for that,
- * under other names, and synced; ID.json gets its name last. Its machine is
- * in vmctl's state directory, under the same ID.
+ * A sandbox ID has two files: ID.data, the bytes of its runs one after the other, and
+ * ID.json, which says what they are, and all the rest. The latter begins with a line that
+ * has its own checksum, and has that of the former. They are written by a process that is
+ * forked for that, under other names, and synced; ID.json gets its name last. Its machine
+ * is in vmctl's state directory, under the same ID.
  *
  * One pffs at a time has the directory, by a lock.
  */
@@ -17,7 +17,8 @@
 
 struct record_writer {
 	struct sandbox *sb;
-	struct loop_source source; /* the end of a pipe on which the process says how it was */
+	struct loop_source
+	    source; /* the end of a pipe on which the process says how it was */
 	int pid;
 	void (*done)(struct record_writer *writer, const struct error *err);
 };

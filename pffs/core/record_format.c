@@ -11,7 +11,7 @@
 #include <xxhash.h>
 
 #define VERSION	 1
-#define HEAD	 "pffs sandbox %d %016" PRIx64 "\n"
+#define HEAD	 "pffs sandbox "
 #define HEAD_LEN 32
 #define JSON_MAX (64u << 20)
 
@@ -145,7 +145,8 @@ static const char *place_of(const struct sandbox *sb)
 static json_t *put_sandbox(struct bytes *b, const struct sandbox *sb)
 {
 	json_t *record = json_pack(
-	    "{s:s, s:s, s:s, s:s, s:s, s:i, s:I, s:I, s:i, s:I, s:I, s:i, s:i, s:I, s:b, s:I}",
+	    "{s:s, s:s, s:s, s:s, s:s, s:i, s:I, s:I, s:i, s:I, s:I, s:i, s:i, s:I, s:b, "
+	    "s:I}",
 	    "id", sb->id, "name", sb->name, "place", place_of(sb), "template",
 	    sb->core->templates.list[sb->template].name, "parent", sb->parent_id,
 	    "generation", (int)sb->generation, "uid", (json_int_t)sb->uid, "gid",
@@ -181,7 +182,8 @@ static int write_json(json_t *record, const char *path, struct error *err)
 		return error_set(err, ENOMEM, "cannot describe a sandbox");
 	if (fd < 0)
 		return error_set(err, errno, "cannot write %s", path);
-	len = snprintf(head, sizeof(head), HEAD, VERSION, XXH3_64bits(text, strlen(text)));
+	len = snprintf(head, sizeof(head), HEAD "%d %016" PRIx64 "\n", VERSION,
+		       XXH3_64bits(text, strlen(text)));
 	r = io_write_all(fd, head, (size_t)len);
 	if (!r)
 		r = io_write_all(fd, text, strlen(text));
@@ -210,26 +212,33 @@ int record_save(const struct sandbox *sb, const char *data, const char *json,
 	return error_set(err, -r, "cannot write %s", data);
 }
 
+/* The first line. Return: what follows it, or NULL. */
+static const char *read_head(const char *text, size_t len, long *version)
+{
+	char *end;
+	uint64_t sum;
+
+	if (strncmp(text, HEAD, strlen(HEAD)) != 0)
+		return NULL;
+	*version = strtol(text + strlen(HEAD), &end, 10);
+	sum = strtoull(end, &end, 16);
+	if (*end++ != '\n' || XXH3_64bits(end, len - (size_t)(end - text)) != sum)
+		return NULL;
+	return end;
+}
+
 json_t *record_read(const char *path, struct error *err)
 {
 	size_t len;
 	cleanup_free char *text = io_read_file(path, JSON_MAX, &len, err);
-	const char *body = text ? strchr(text, '\n') : NULL;
-	json_t *record = NULL;
-	int version = 0;
-	uint64_t sum = 0;
+	long version = VERSION;
+	const char *body = text ? read_head(text, len, &version) : NULL;
+	json_t *record = body && version == VERSION ? json_loads(body, 0, NULL) : NULL;
 
-	if (!text)
-		return NULL;
-	if (body && sscanf(text, HEAD, &version, &sum) == 2 && version == VERSION &&
-	    XXH3_64bits(body + 1, len - (size_t)(body + 1 - text)) == sum)
-		record = json_loads(body + 1, 0, NULL);
-	if (!record)
-		error_say(err, EBADMSG,
-			  version && version != VERSION
-			      ? "%s is of another version of pffs"
-			      : "%s is damaged: the sandbox is not listed",
-			  path);
+	if (text && version != VERSION)
+		error_say(err, ENOTSUP, "%s is of another version of pffs", path);
+	else if (text && !record)
+		error_say(err, EBADMSG, "%s is damaged: the sandbox is not listed", path);
 	return record;
 }
 
@@ -270,8 +279,8 @@ static void get(struct bytes *b, uint64_t len, struct buf *to, struct stream *st
 
 		b->error = io_pread_all(b->fd, piece, n, b->at);
 		if (!b->error)
-			b->error = to ? buf_append(to, piece, n)
-				      : stream_append(stream, piece, n);
+			b->error =
+			    to ? buf_append(to, piece, n) : stream_append(stream, piece, n);
 		b->at += n;
 		len -= n;
 	}
@@ -331,10 +340,10 @@ static void get_contents(struct bytes *b, const json_t *record, struct run *run)
 static void get_run(struct bytes *b, const json_t *record, struct sandbox *sb)
 {
 	struct feed *feed = feed_new();
-	struct run *run =
-	    feed ? run_new(sb, (enum agent_language)number(record, "language"),
-			   (uint32_t)number(record, "number"), feed)
-		 : NULL;
+	struct run *run = feed
+			      ? run_new(sb, (enum agent_language)number(record, "language"),
+					(uint32_t)number(record, "number"), feed)
+			      : NULL;
 
 	feed_unref(feed);
 	if (!run) {
@@ -366,9 +375,7 @@ static void get_runs(struct bytes *b, const json_t *runs, struct sandbox *sb)
 	const json_t *each;
 	size_t i;
 
-	json_array_foreach(runs, i, each)
-		if (!b->error)
-			get_run(b, each, sb);
+	json_array_foreach(runs, i, each) if (!b->error) get_run(b, each, sb);
 }
 
 static void get_sandbox(struct bytes *b, const json_t *record, struct sandbox *sb)
@@ -460,17 +467,17 @@ static struct sandbox *make(struct core *core, const json_t *record, struct erro
 	struct sandbox *sb;
 	folder_t folder;
 
-	if (template < 0) {
+	if (template <0) {
 		error_set(err, -template, "cannot restore a sandbox");
 		return NULL;
 	}
-	folder = find_folder(core, record, (size_t)template);
+	folder = find_folder(core, record, (size_t) template);
 	find_name(core, record, folder, name);
-	sb = sandbox_new(core, folder, name, (size_t)template, (uid_t)number(record, "uid"),
-			 (gid_t)number(record, "gid"), err);
+	sb = sandbox_new(core, folder, name, (size_t) template,
+			 (uid_t)number(record, "uid"), (gid_t)number(record, "gid"), err);
 	if (!sb)
 		return NULL;
-	templates_image_changed(&core->templates, (size_t)template);
+	templates_image_changed(&core->templates, (size_t) template);
 	sb->image = core->templates.list[template].image;
 	return sb;
 }

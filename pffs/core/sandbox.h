@@ -69,18 +69,18 @@ struct sandbox {
 	uint32_t vm; /* 0 until vmctl has made it */
 	int pid;     /* of the VM's process, as vmctl sees it */
 	struct buf in;
-	bool booting;	      /* it was, and its agent has yet to say READY */
-	uint16_t epoch;	      /* of the newest WAKE */
-	uint16_t heard;	      /* of the newest AWAKE */
-	unsigned fork_number; /* the newest that a fork got for a name */
-	struct link forks;    /* struct fork: those that vmctl has not made yet */
-	struct fork *birth;   /* the fork that makes it, until it has woken */
-	struct twin *base;    /* its fork point, see twin.h; or NULL */
-	bool base_lost;	      /* it had one, and a former pffs has ended since */
-	struct twin *twin;    /* that this is the machine of; or NULL */
+	bool booting;	       /* it was, and its agent has yet to say READY */
+	uint16_t epoch;	       /* of the newest WAKE */
+	uint16_t heard;	       /* of the newest AWAKE */
+	unsigned fork_number;  /* the newest that a fork got for a name */
+	struct link forks;     /* struct fork: those that vmctl has not made yet */
+	struct fork *birth;    /* the fork that makes it, until it has woken */
+	struct twin *base;     /* its fork point, see twin.h; or NULL */
+	bool base_lost;	       /* it had one, and a former pffs has ended since */
+	struct twin *twin;     /* that this is the machine of; or NULL */
 	struct freeze *freeze; /* while it is being frozen, or resumed; or NULL */
 	uint64_t stored_bytes; /* of the file that its machine is in, or was */
-	struct merge *merge;  /* that it takes part in; see merge.h */
+	struct merge *merge;   /* that it takes part in; see merge.h */
 	struct merge_files *merge_files; /* likewise */
 	struct hold *hold;		 /* while its programs stand still; or NULL */
 	char *merge_report;		 /* of the last merge into it; or NULL */

@@ -8,10 +8,10 @@ pffs=$build/pffs/pffs
 images=${PFFS_IMAGES:-/var/cache/pffs}
 pid=
 
-# start [OPTION...]: a pffs of this test's own, with a vmctl of its own.
+# start: a pffs of this test's own, with a vmctl of its own.
 start() {
 	TMPDIR=$scratch/spool "$pffs" mount --foreground --socket "$scratch/sock" --images "$images" \
-		--engine "${PFFS_ENGINE:-auto}" --state "$scratch/state" "$@" mnt 2>> log &
+		--engine "${PFFS_ENGINE:-auto}" --state "$scratch/state" mnt 2>> log &
 	pid=$!
 	wait_for 180 test -e mnt/host
 }
@@ -34,7 +34,7 @@ echo 'echo file > /root/file; exit 3' > mnt/demo/bash
 is "$(cat mnt/demo/exit)" 3 "and another one"
 within 60 mkdir mnt/demo/forks/x
 echo 'x = 99' > mnt/demo/forks/x/exec
-cat mnt/demo/forks/x/exit > exit
+is "$(cat mnt/demo/forks/x/exit)" 0 "and one in a fork"
 echo 60.5 > mnt/demo/config/exec_timeout
 echo /root > mnt/demo/config/diff_paths
 chmod 750 mnt/demo
