@@ -242,4 +242,5 @@ void call_settle(struct call *call)
 		r = operation->settle(call);
 	if (r < 0)
 		call_fail(call, -r);
+	call->reply.links_told = call->server->shared->links_told;
 }

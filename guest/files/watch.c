@@ -18,8 +18,8 @@
  * queue of events ends them: a watch that is set and removed at once, of which the kernel
  * says that it has gone. That is done when a window closes that is not the last, and
  * before one opens. (When the notes have gone meanwhile, the host is told the number of a
- * watch that it does not know.) The reply's attributes are read behind all this (settle.c): so what
- * somebody else changes is either in the reply, or told.
+ * watch that it does not know.) The reply's attributes are read behind all this (settle.c):
+ * so what somebody else changes is either in the reply, or told.
  */
 #include "guest/files/call.h"
 
