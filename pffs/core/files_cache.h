@@ -7,13 +7,21 @@
  * the guest names the watch as changed, and is dropped then. Attributes that inotify does
  * not cover are not kept: those of directories inside, but for their types, owners and
  * modes, and those of files with several links. It does not tell either that a file got
- * another link elsewhere, and so attributes of files count for FILES_ATTR_MS only.
+ * another link elsewhere, nor of writing through a shared mapping, and so attributes of
+ * files count for FILES_ATTR_MS only.
+ *
+ * What we change ourselves does not end what is known: the guest answers with what the
+ * name is now, under the same watch (wire/files.h). What was asked before another change
+ * was answered may be older than that, and is not learnt.
+ *
+ * Mounts have the kernel keep attributes that are known (files_cache_show()), and are told
+ * before anybody else when these end.
  *
  * Entries are kept as they came, one behind the other, with an index by name. A listing
- * that is complete does not change any more, so that who reads a directory can keep it.
+ * that somebody reads does not change; a copy does.
  *
  * A directory may be another one although nobody told its watch, because one that it is in
- * was replaced: what is known of it ends when a lookup finds that (files_node.h).
+ * was replaced: what is known of it ends when that is found (files_node_seen()).
  *
  * Bounds: FILES_CACHE_EACH bytes for one sandbox, FILES_CACHE_ALL for all; what was used
  * longest ago goes first.
@@ -24,7 +32,8 @@
 
 #define FILES_CACHE_EACH (16u << 20)
 #define FILES_CACHE_ALL	 (128u << 20)
-#define FILES_ATTR_MS	 1000u
+#define FILES_ATTR_MS	 10000u
+#define FILES_SHOWN_MAX	 4096u /* entries of a directory, for the kernel to keep them */
 
 struct files_slot {
 	uint32_t hash;
@@ -37,8 +46,8 @@ struct files_listing {
 	struct files_node *dir; /* whose listing it is; NULL: nobody's */
 	struct link same;	/* of its bucket in files->watches */
 	uint32_t watch;
-	uint64_t since; /* files->replacements when it became what is known */
 	bool complete;
+	bool shown; /* the kernel keeps some of the attributes */
 	bool has_self;
 	struct files_attr self; /* of the directory */
 	struct buf entries;	/* as files_get_entry() reads them; mode 0: no such name;
@@ -49,12 +58,25 @@ struct files_listing {
 	size_t bytes;	/* what it counts for */
 };
 
+/* When something was asked of a directory: an answer that was made before we changed
+ * something, or of another directory, is not learnt. */
+struct files_moment {
+	const struct files_node *dir;
+	uint64_t changes, replacements;
+};
+
 enum files_known {
 	FILES_UNKNOWN,
 	FILES_ABSENT,
 	FILES_PRESENT, /* with all attributes */
 	FILES_NAMED,   /* type, inode, owner and mode; the rest may be old */
 };
+
+/** files_cache_moment() - now, of a directory or of NULL. */
+struct files_moment files_cache_moment(const struct files_node *dir);
+
+/** files_cache_is() - what is known of @dir has not changed by us since then. */
+bool files_cache_is(const struct files_node *dir, const struct files_moment *then);
 
 /** files_cache_lookup() - what is known of a name. */
 enum files_known files_cache_lookup(struct files_node *dir, const char *name,
@@ -75,8 +97,26 @@ void files_cache_learn_self(struct files_node *dir, int32_t watch,
 void files_cache_install(struct files_node *dir, struct files_listing *listing,
 			 int32_t watch);
 
+/**
+ * files_cache_change() - we changed a name in a directory.
+ * @watch: still the one of what is known, or that ends.
+ * @attr:  what the name is now; NULL: there is none.
+ * @self:  attributes of the directory now; NULL: these did not change.
+ */
+void files_cache_change(struct files_node *dir, int32_t watch, const char *name,
+			const struct files_attr *attr, const struct files_attr *self);
+
 /** files_cache_complete() - Return: a reference to all of it, or NULL. */
 struct files_listing *files_cache_complete(struct files_node *dir);
+
+/**
+ * files_cache_show() - the kernel will be told attributes of a node that are known.
+ * Return: for how many ms it may keep them, unless mounts are told otherwise.
+ */
+unsigned files_cache_show(struct files_node *node);
+
+/** files_cache_hide() - what it keeps of the node is not true any more. */
+void files_cache_hide(struct files_node *node);
 
 /* files_listing.c */
 
@@ -84,6 +124,9 @@ struct files_listing *files_cache_complete(struct files_node *dir);
 struct files_listing *files_listing_new(void);
 
 void files_listing_unref(struct files_listing *listing);
+
+/** files_listing_copy() - Return: one with the same entries, or NULL without memory. */
+struct files_listing *files_listing_copy(const struct files_listing *listing);
 
 /**
  * files_listing_add() - what is said of a name, in place of what was said before.
@@ -99,6 +142,9 @@ bool files_listing_find(const struct files_listing *listing, const char *name,
 
 /** files_cache_drop() - nothing is known of a directory. */
 void files_cache_drop(struct files_node *dir);
+
+/** files_cache_drop_below() - nor of any below it. */
+void files_cache_drop_below(struct files_node *dir);
 
 /** files_cache_changed() - the guest says so. UINT32_MAX: everything may have. */
 void files_cache_changed(struct files *files, uint32_t watch);

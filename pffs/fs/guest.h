@@ -56,7 +56,7 @@ struct ask {
 	struct files_node *about; /* reference, or NULL: whose writes are waited for */
 	struct link wait;	  /* on about->settle */
 	uint64_t after;		  /* the newest write to @about that it waits for */
-	uint64_t asked;		  /* files->replacements when it was sent */
+	struct files_moment asked, asked_to; /* of its directories, when it was sent */
 	struct loop_timer patience; /* since an interrupt */
 	ask_fn *answer;
 	bool locks;		      /* it may rightly take for ever */
@@ -106,19 +106,33 @@ void ask_done(struct ask *ask, const struct files_reply *reply);
 void ask_settled(struct files_node *node);
 
 /**
- * ask_watch() - the watch under which the answer is true, or -1: a directory was replaced
- * since it was asked, and so it may be of one that had the path then.
+ * ask_watch() - the watch under which the answer is true that has just come, or -1: what
+ * is known changed meanwhile, and the answer may be of before.
  */
-static inline int32_t ask_watch(const struct ask *ask, const struct files_reply *reply)
-{
-	return ask->asked == ask->sb->files->replacements ? reply->watch : -1;
-}
+int32_t ask_watch(const struct ask *ask, const struct files_reply *reply);
+
+/**
+ * ask_changed_name() - the ask has changed its name in its directory.
+ * @attr: what the name is now, or NULL: none.
+ */
+void ask_changed_name(struct ask *ask, const struct files_reply *reply,
+		      const struct files_attr *attr);
+
+/** ask_changed_to() - likewise the second one. */
+void ask_changed_to(struct ask *ask, const struct files_reply *reply,
+		    const struct files_attr *attr);
+
+/** ask_changed_file() - the ask has changed the file that it is about. */
+void ask_changed_file(struct ask *ask, const struct files_reply *reply);
 
 /** ask_whose() - the owner of what is made, from who asks. */
 void ask_whose(struct ask *ask);
 
 /** guest_stat() - attributes as stat(2) shows them. */
 void guest_stat(const struct sandbox *sb, const struct files_attr *attr, struct stat *st);
+
+/** guest_seconds() - how long the kernel may keep the attributes that it is told now. */
+double guest_seconds(struct files_node *node);
 
 /** guest_reply_entry() - answer a request for a name. */
 void guest_reply_entry(fuse_req_t req, struct files_node *dir, const char *name,
@@ -215,7 +229,9 @@ void guest_files_close(struct fs *fs);
 void guest_dirs_close(struct fs *fs);
 
 void guest_opendir(fuse_req_t req, const struct node *node, struct fuse_file_info *fi);
-void guest_readdir(fuse_req_t req, size_t size, off_t offset, struct fuse_file_info *fi);
+/** guest_readdir() - @plus: with attributes. */
+void guest_readdir(fuse_req_t req, size_t size, off_t offset, struct fuse_file_info *fi,
+		   bool plus);
 void guest_releasedir(fuse_req_t req, struct fuse_file_info *fi);
 
 void guest_open(fuse_req_t req, const struct node *node, struct fuse_file_info *fi);
