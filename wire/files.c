@@ -5,7 +5,7 @@
 #include <string.h>
 
 #define REQUEST_FIXED (1 + 4 + 2 * 4 + 3 * 4 + 3 * 8 + 8 + 2 * 8 + 3 * 4)
-#define REPLY_FIXED   (4 + 4 + 4 + 8 + 1 + 4)
+#define REPLY_FIXED   (4 + 4 + 2 * 4 + 8 + 1 + 4)
 #define ATTR_SIZE     (2 * 8 + 6 * 4 + 2 * 8 + 3 * 8)
 
 bool files_path_ok(const char *path)
@@ -99,8 +99,6 @@ int files_get_request(const struct agent_frame *frame, struct files_request *req
 		return error_say(err, EPROTO, "a request about files is malformed");
 	request->path = request->paths;
 	request->path2 = path2;
-	request->path_len = (uint16_t)strlen(request->path);
-	request->path2_len = (uint16_t)strlen(path2);
 	return 0;
 }
 
@@ -138,58 +136,78 @@ static void get_attr(struct cursor *c, struct files_attr *attr)
 	attr->ctime_ns = (int64_t)cursor_get_u64(c);
 }
 
+/* Which of a reply's attributes are there, in the order of the bits that say so. */
+enum has { HAS_ATTR = 1, HAS_DIR = 2, HAS_ATTR2 = 4, HAS_DIR2 = 8, HAS_ALL = 15 };
+
+static uint8_t has_of(const struct files_reply *reply)
+{
+	return (uint8_t)((reply->has_attr ? HAS_ATTR : 0) | (reply->has_dir ? HAS_DIR : 0) |
+			 (reply->has_attr2 ? HAS_ATTR2 : 0) |
+			 (reply->has_dir2 ? HAS_DIR2 : 0));
+}
+
 size_t files_put_reply_head(uint8_t *data, uint16_t epoch, uint32_t stream,
 			    const struct files_reply *reply)
 {
-	size_t fields = REPLY_FIXED + (reply->has_attr ? ATTR_SIZE : 0);
+	uint8_t has = has_of(reply);
+	size_t fields = REPLY_FIXED + (size_t)__builtin_popcount(has) * ATTR_SIZE;
 	struct cursor c = cursor_into(data - fields, fields);
 
-	_Static_assert(AGENT_HEADER + REPLY_FIXED + ATTR_SIZE <= FILES_REPLY_HEAD,
+	_Static_assert(AGENT_HEADER + REPLY_FIXED + 4 * ATTR_SIZE <= FILES_REPLY_HEAD,
 		       "the head has room");
+	_Static_assert(REPLY_FIXED + 4 * ATTR_SIZE + FILES_IO_MAX <= AGENT_PAYLOAD_MAX,
+		       "the largest reply is a frame");
 	agent_put_header(data - fields - AGENT_HEADER, epoch, stream, AGENT_FILES_REPLY,
 			 fields + reply->data_len);
 	cursor_put_u32(&c, (uint32_t)reply->error);
 	cursor_put_u32(&c, reply->handle);
 	cursor_put_u32(&c, (uint32_t)reply->watch);
+	cursor_put_u32(&c, (uint32_t)reply->watch2);
 	cursor_put_u64(&c, reply->value);
-	cursor_put_u8(&c, reply->has_attr);
-	if (reply->has_attr)
+	cursor_put_u8(&c, has);
+	if (has & HAS_ATTR)
 		put_attr(&c, &reply->attr);
+	if (has & HAS_DIR)
+		put_attr(&c, &reply->dir);
+	if (has & HAS_ATTR2)
+		put_attr(&c, &reply->attr2);
+	if (has & HAS_DIR2)
+		put_attr(&c, &reply->dir2);
 	cursor_put_u32(&c, reply->data_len);
 	return AGENT_HEADER + fields;
 }
 
-int files_put_reply(struct buf *out, uint16_t epoch, uint32_t stream,
-		    const struct files_reply *reply)
+static void get_attrs(struct cursor *c, uint8_t has, struct files_reply *reply)
 {
-	uint8_t head[FILES_REPLY_HEAD];
-	size_t len;
-
-	if (reply->data_len > FILES_IO_MAX)
-		return -EMSGSIZE;
-	len = files_put_reply_head(head + sizeof(head), epoch, stream, reply);
-	if (!buf_reserve(out, len + reply->data_len))
-		return -ENOMEM;
-	buf_append(out, head + sizeof(head) - len, len);
-	return buf_append(out, reply->data, reply->data_len);
+	reply->has_attr = has & HAS_ATTR;
+	reply->has_dir = has & HAS_DIR;
+	reply->has_attr2 = has & HAS_ATTR2;
+	reply->has_dir2 = has & HAS_DIR2;
+	if (reply->has_attr)
+		get_attr(c, &reply->attr);
+	if (reply->has_dir)
+		get_attr(c, &reply->dir);
+	if (reply->has_attr2)
+		get_attr(c, &reply->attr2);
+	if (reply->has_dir2)
+		get_attr(c, &reply->dir2);
 }
 
 int files_get_reply(const struct agent_frame *frame, struct files_reply *reply,
 		    struct error *err)
 {
 	struct cursor c = cursor_over(frame->payload, frame->len);
-	uint8_t has_attr;
+	uint8_t has;
 
 	*reply = (struct files_reply){.error = (int32_t)cursor_get_u32(&c)};
 	reply->handle = cursor_get_u32(&c);
 	reply->watch = (int32_t)cursor_get_u32(&c);
+	reply->watch2 = (int32_t)cursor_get_u32(&c);
 	reply->value = cursor_get_u64(&c);
-	has_attr = cursor_get_u8(&c);
-	reply->has_attr = has_attr == 1;
-	if (reply->has_attr)
-		get_attr(&c, &reply->attr);
+	has = cursor_get_u8(&c);
+	get_attrs(&c, has, reply);
 	reply->data = get_bytes(&c, FILES_IO_MAX, &reply->data_len);
-	if (!cursor_done(&c) || has_attr > 1 || reply->error < 0 || reply->error > 4095)
+	if (!cursor_done(&c) || has > HAS_ALL || reply->error < 0 || reply->error > 4095)
 		return error_say(err, EPROTO, "an answer about files is malformed");
 	return 0;
 }

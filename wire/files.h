@@ -20,9 +20,9 @@
  * -EBADF and opens again.
  *
  * With FILES_WATCH the server first sets a watch, by inotify and for one event alone, on
- * the directory that the operation is about (FILES_LIST, FILES_GETATTR: itself;
- * FILES_LOOKUP: the one that holds the name), and then answers, with the watch's number,
- * also when it answers with an error. What is known of a watched directory is true until
+ * the directory that the operation is about (FILES_LIST, FILES_GETATTR: itself; else the
+ * one that holds the name), and then answers, with the watch's number; FILES_LOOKUP also
+ * when it answers with an error. What is known of a watched directory is true until
  * AGENT_FILES_CHANGED names the watch: its own attributes, its names (also that there is
  * none), and their attributes, with these exceptions, which inotify does not tell of:
  * attributes of the directories in it (each has a watch of its own), of files with
@@ -30,8 +30,34 @@
  * that are written through a shared mapping.
  * AGENT_FILES_CHANGED comes before any output, any exit of a run and any reply that
  * was written after the change; when it had to come before the reply that has the watch's
- * number, it comes again behind it. Numbers of watches are the guest kernel's; they are
- * not used again within an epoch.
+ * number, it comes again behind it. Numbers of watches are the guest kernel's, above 0;
+ * they are not used again within an epoch.
+ *
+ * Changes that the host asks for. With FILES_WATCH they do not use up the watch: the reply
+ * has its number, and says what a change made of what the host knows. So it goes with
+ * FILES_OPEN (FILES_O_CREAT or FILES_O_TRUNC), FILES_CLOSE, FILES_WRITE, FILES_SETATTR,
+ * FILES_FALLOCATE, FILES_COPY (where handle2 is), FILES_MKDIR, FILES_MKNOD,
+ * FILES_SYMLINK, FILES_LINK, FILES_UNLINK, FILES_RMDIR, FILES_RENAME, FILES_SETXATTR and
+ * FILES_REMOVEXATTR. The directory is the one that holds the name; of a handle the one
+ * where it was opened, which only those that were opened for writing remember.
+ *  - @watch: the number, when the operation succeeded and the rest of the reply says all
+ *    about the name; else -1: nothing is known of the directory any more. It may be
+ *    another number than before, and then only the reply is known.
+ *  - @attr: of what has the name now; where the operation removes the name, there is none
+ *    and no file has it.
+ *  - @dir: of the directory now, if the operation may change names in it.
+ *  - FILES_RENAME: these are of @path's directory, @watch2 and @dir2 of @path2's; @attr is
+ *    of what @path2 names now, and with FILES_EXCHANGE @attr2 of what @path does.
+ *  - FILES_LINK: the same, and both names are of what @attr tells.
+ *  - FILES_MKDIR: @watch2 is of the new directory, @dir2 its attributes, and value is 1 if
+ *    it was empty then; else there is no watch2.
+ *  - FILES_SETATTR, FILES_SETXATTR, FILES_REMOVEXATTR of a directory: @watch2 is its own,
+ *    which @attr tells all about. The root has no other.
+ * What others do to that name at the same time is in the reply, but not told by
+ * AGENT_FILES_CHANGED. So from the moment when the host asks for such a change to the
+ * reply, what it knows of these names, and of the directory's own attributes and whole
+ * list if names change, is no answer for anybody. Replies with a watch are in order:
+ * what a later one says of a name or of a directory is newer.
  *
  * The guest is hostile: the host trusts no field of a reply.
  */
@@ -59,7 +85,9 @@ enum files_op {
 			      which names that stay are seen once, whatever changes */
 	FILES_READLINK = 5, /* path -> data: the target */
 	FILES_OPEN = 6,	    /* path, flags FILES_O_*; with FILES_O_CREAT mode, uid, gid
-			       -> handle, attr */
+			       -> handle, attr. FILES_O_READ alone and size: data, if
+			       the whole file is at most that long; value 1: they are
+			       all of it */
 	FILES_CLOSE = 7,    /* handle */
 	FILES_READ = 8,	    /* handle, offset, size -> data; short only at the end */
 	FILES_WRITE = 9,    /* handle, offset, data, FILES_O_APPEND -> value: bytes, attr */
@@ -124,7 +152,6 @@ struct files_request {
 	const char *path, *path2;   /* C strings; NULL is encoded as "" */
 	const uint8_t *data;	    /* in the frame */
 	uint32_t data_len;
-	uint16_t path_len, path2_len;	      /* filled by files_get_request() */
 	uint8_t op;			      /* enum files_op */
 	char paths[2 * (FILES_PATH_MAX + 1)]; /* what files_get_request() points into */
 };
@@ -146,10 +173,11 @@ struct files_statfs {
 struct files_reply {
 	int32_t error; /* 0 or a positive errno; then only watch counts */
 	uint32_t handle;
-	int32_t watch; /* number of the watch that was set, or -1 */
+	int32_t watch;	/* number of the watch that was set, or -1 */
+	int32_t watch2; /* the same; or 0 */
 	uint64_t value;
-	bool has_attr;
-	struct files_attr attr;
+	bool has_attr, has_dir, has_attr2, has_dir2;
+	struct files_attr attr, dir, attr2, dir2;
 	const uint8_t *data; /* in the frame */
 	uint32_t data_len;
 };
@@ -172,12 +200,8 @@ int files_put_request(struct buf *out, uint16_t epoch, uint32_t stream,
 int files_get_request(const struct agent_frame *frame, struct files_request *request,
 		      struct error *err);
 
-/** files_put_reply() - append a reply as one frame. Return: 0 or -ENOMEM, -EMSGSIZE. */
-int files_put_reply(struct buf *out, uint16_t epoch, uint32_t stream,
-		    const struct files_reply *reply);
-
 /* Room in front of a reply's data for all the rest of its frame. */
-#define FILES_REPLY_HEAD 128
+#define FILES_REPLY_HEAD 384
 
 /**
  * files_put_reply_head() - complete a frame whose data stand in their place already.

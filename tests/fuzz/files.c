@@ -7,6 +7,7 @@
 #include "guest/files/call.h"
 #include "guest/files/lock.h"
 #include "guest/files/wait.h"
+#include "tests/unit/put_reply.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -135,7 +136,7 @@ static void take_reply(const struct agent_frame *frame, const uint8_t *raw)
 
 	if (files_get_reply(frame, &reply, NULL) < 0)
 		return;
-	files_put_reply(&again, frame->epoch, frame->stream, &reply);
+	put_reply(&again, frame->epoch, frame->stream, &reply);
 	if (again.len != agent_frame_size(frame) ||
 	    memcmp(buf_peek(&again), raw, again.len) != 0)
 		abort();

@@ -39,8 +39,9 @@ def post(agent, op, path="", flags=0, handle=0, offset=0, size=0, data=b""):
 
 class Reply:
     def __init__(self, payload):
-        self.error, self.handle, self.watch, self.value, attr = struct.unpack_from("<iIiQB", payload)
-        at = 21 + (80 if attr else 0)
+        fields = struct.unpack_from("<iIiiQB", payload)
+        self.error, self.handle, self.watch, self.watch2, self.value, has = fields
+        at = 25 + 80 * bin(has).count("1")
         (size,) = struct.unpack_from("<I", payload, at)
         self.data = payload[at + 4 :]
         same(len(self.data), size)

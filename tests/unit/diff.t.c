@@ -4,6 +4,7 @@
  * that are built again.
  */
 #include "tests/unit/forks.h"
+#include "tests/unit/put_reply.h"
 
 #include "pffs/core/diff.h"
 #include "pffs/core/twin.h"
@@ -55,7 +56,7 @@ static void answer_files(unsigned vm, uint16_t of_epoch, const struct files_repl
 
 	epoch = of_epoch;
 	for (int i = 0; i < count; i++) {
-		files_put_reply(&out, of_epoch, streams[i], reply);
+		put_reply(&out, of_epoch, streams[i], reply);
 		say(vm, streams[i], AGENT_FILES_REPLY, buf_peek(&out) + AGENT_HEADER,
 		    out.len - AGENT_HEADER);
 		buf_fini(&out);

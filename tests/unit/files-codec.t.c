@@ -1,6 +1,7 @@
 /* The codec of requests about files: round trips, every truncation, guests that lie. */
 #include "wire/files.h"
 
+#include "tests/unit/put_reply.h"
 #include "tests/unit/tap.h"
 
 #include <errno.h>
@@ -117,7 +118,6 @@ static void a_request_comes_back(void)
 	       got.atime_ns == request.atime_ns && got.mtime_ns == request.mtime_ns,
 	   "request: numbers of 64 bits");
 	is_str(got.path, request.path, "request: path");
-	is_int(got.path_len, strlen(request.path), "request: and its length");
 	is_str(got.path2, request.path2, "request: second path");
 	is_int(got.data_len, 5, "request: length of data");
 	is_mem(got.data, request.data, 5, "request: data");
@@ -168,15 +168,23 @@ static void an_operation_has_a_number(void)
 	}
 }
 
-static void a_reply_comes_back(bool has_attr)
+/* @has: bits, for each of the attributes that a reply may have. */
+static void a_reply_comes_back(unsigned int has)
 {
 	const struct files_reply reply = {
 	    .error = 2,
 	    .handle = 0xffffffff,
 	    .watch = -1,
+	    .watch2 = 0x12345678,
 	    .value = UINT64_MAX - 1,
-	    .has_attr = has_attr,
+	    .has_attr = has & 1,
+	    .has_dir = has & 2,
+	    .has_attr2 = has & 4,
+	    .has_dir2 = has & 8,
 	    .attr = some_attr,
+	    .dir = some_attr,
+	    .attr2 = some_attr,
+	    .dir2 = some_attr,
 	    .data = (const uint8_t *)"\0\1\2",
 	    .data_len = 3,
 	};
@@ -184,39 +192,50 @@ static void a_reply_comes_back(bool has_attr)
 	struct buf b = {0};
 	struct agent_frame f;
 
-	is_int(files_put_reply(&b, 8, 5, &reply), 0, "reply: written");
+	put_reply(&b, 8, 5, &reply);
 	is_int(agent_next(&b, &f, NULL), 1, "reply: one frame");
 	ok(f.type == AGENT_FILES_REPLY && f.stream == 5 && f.epoch == 8 &&
 	       b.len == agent_frame_size(&f),
 	   "reply: its header");
 	is_int(files_get_reply(&f, &got, NULL), 0, "reply: read");
 	ok(got.error == 2 && got.handle == 0xffffffff && got.watch == -1 &&
-	       got.value == UINT64_MAX - 1 && got.has_attr == has_attr,
+	       got.watch2 == 0x12345678 && got.value == UINT64_MAX - 1,
 	   "reply: fields");
-	if (has_attr)
+	ok(got.has_attr == reply.has_attr && got.has_dir == reply.has_dir &&
+	       got.has_attr2 == reply.has_attr2 && got.has_dir2 == reply.has_dir2,
+	   "reply: which attributes it has");
+	if (got.has_attr)
 		is_attr(&got.attr, "reply");
+	if (got.has_dir)
+		is_attr(&got.dir, "reply, directory");
+	if (got.has_attr2)
+		is_attr(&got.attr2, "reply, second");
+	if (got.has_dir2)
+		is_attr(&got.dir2, "reply, second directory");
 	is_int(got.data_len, 3, "reply: length of data");
 	is_mem(got.data, reply.data, 3, "reply: data");
-	exactly_its_size(&f, get_reply, has_attr ? "reply with attr" : "reply");
+	exactly_its_size(&f, get_reply, "reply");
 	buf_fini(&b);
 }
 
-/* The server makes replies around data that stand in their place. */
-static void a_head_in_front_of_data_is_the_same_frame(void)
+static void the_largest_reply_fits(void)
 {
-	static uint8_t room[FILES_REPLY_HEAD + 16];
-	struct files_reply reply = {
-	    .value = 9, .has_attr = true, .attr = some_attr, .data_len = 4};
-	uint8_t *data = room + FILES_REPLY_HEAD;
+	static uint8_t data[FILES_IO_MAX];
+	const struct files_reply reply = {
+	    .has_attr = true,
+	    .has_dir = true,
+	    .has_attr2 = true,
+	    .has_dir2 = true,
+	    .data = data,
+	    .data_len = sizeof(data),
+	};
+	struct files_reply got;
 	struct buf b = {0};
-	size_t head;
+	struct agent_frame f;
 
-	memcpy(data, "data", 4);
-	reply.data = data;
-	files_put_reply(&b, 2, 3, &reply);
-	head = files_put_reply_head(data, 2, 3, &reply);
-	is_int(head + 4, b.len, "a head of its own: length");
-	is_mem(data - head, buf_peek(&b), b.len, "a head of its own: bytes");
+	put_reply(&b, 1, 1, &reply);
+	is_int(agent_next(&b, &f, NULL), 1, "the largest reply is a frame");
+	is_int(files_get_reply(&f, &got, NULL), 0, "and is read");
 	buf_fini(&b);
 }
 
@@ -229,10 +248,10 @@ static void hostile_replies_are_refused(void)
 	} cases[] = {
 	    {"a negative error", 0, {0xff, 0xff, 0xff, 0xff}},
 	    {"an error of 4096", 0, {0, 0x10, 0, 0}},
-	    {"a flag of 2", 20, {2, 0, 0, 0}},
-	    {"an attribute that is not there", 20, {1, 0, 0, 0}},
-	    {"data of 4 GiB", 21, {0xff, 0xff, 0xff, 0xff}},
-	    {"more data than may be", 21, {1, 0, 4, 0}},
+	    {"a flag of 16", 24, {16, 0, 0, 0}},
+	    {"an attribute that is not there", 24, {1, 0, 0, 0}},
+	    {"data of 4 GiB", 25, {0xff, 0xff, 0xff, 0xff}},
+	    {"more data than may be", 25, {1, 0, 4, 0}},
 	};
 
 	for (size_t i = 0; i < COUNT(cases); i++) {
@@ -241,9 +260,9 @@ static void hostile_replies_are_refused(void)
 		struct error err = {0};
 		struct files_reply got;
 
-		files_put_reply(&b, 1, 1, &(struct files_reply){0});
+		put_reply(&b, 1, 1, &(struct files_reply){0});
 		memcpy(b.data + AGENT_HEADER + cases[i].at, cases[i].bytes,
-		       cases[i].at == 20 ? 1 : 4);
+		       cases[i].at == 24 ? 1 : 4);
 		agent_next(&b, &f, NULL);
 		is_int(files_get_reply(&f, &got, &err), -EPROTO, "%s", cases[i].what);
 		ok(err.text[0], "and a sentence about it");
@@ -352,9 +371,9 @@ int main(void)
 	a_request_comes_back();
 	the_largest_request_fits();
 	an_operation_has_a_number();
-	a_reply_comes_back(false);
-	a_reply_comes_back(true);
-	a_head_in_front_of_data_is_the_same_frame();
+	for (unsigned int has = 0; has < 16; has++)
+		a_reply_comes_back(has);
+	the_largest_reply_fits();
 	hostile_replies_are_refused();
 	entries_come_back();
 	hostile_names_are_refused();

@@ -3,6 +3,7 @@
  * guest says otherwise, and calls with one answer each, against a vmctl and a guest that
  * this test plays.
  */
+#include "tests/unit/put_reply.h"
 #include "tests/unit/world.h"
 
 #include "pffs/core/files_cache.h"
@@ -357,7 +358,7 @@ static void reply_to(uint32_t stream, int error, uint32_t handle)
 	struct buf agent = {0};
 	struct agent_frame frame;
 
-	files_put_reply(&agent, epoch, stream, &reply);
+	put_reply(&agent, epoch, stream, &reply);
 	agent_next(&agent, &frame, NULL);
 	say(VM, stream, AGENT_FILES_REPLY, frame.payload, frame.len);
 	buf_fini(&agent);

@@ -3,6 +3,7 @@
  * parent and children share, and that a fork leaves all of its children or none.
  */
 #include "tests/unit/forks.h"
+#include "tests/unit/put_reply.h"
 
 #include "pffs/core/files.h"
 
@@ -161,7 +162,7 @@ static void answer_files(unsigned vm)
 	uint32_t streams[8];
 
 	is_int(heard(vm, AGENT_FILES, streams), 1, "the guest is asked");
-	files_put_reply(&agent, 2, streams[0], &reply);
+	put_reply(&agent, 2, streams[0], &reply);
 	agent_next(&agent, &frame, NULL);
 	epoch = 2;
 	say(vm, streams[0], AGENT_FILES_REPLY, frame.payload, frame.len);

@@ -3,6 +3,7 @@
  */
 #pragma once
 
+#include "tests/unit/put_reply.h"
 #include "tests/unit/world.h"
 
 #include "wire/files.h"
@@ -286,7 +287,7 @@ static bool guest_answer(struct guest_fs *fs)
 			fs->requests++;
 			if (!fs->meddle || !fs->meddle(fs, &request, &reply))
 				reply.error = guest_do(fs, &request, &reply);
-			files_put_reply(&frames, frame.epoch, frame.stream, &reply);
+			put_reply(&frames, frame.epoch, frame.stream, &reply);
 		}
 		buf_consume(in, agent_frame_size(&frame));
 	}

@@ -34,7 +34,7 @@ def directory(ino=1):
 
 
 def reply(error=0, handle=0, watch=-1, value=0, attr=None, data=b""):
-    return (struct.pack("<IIiQB", error, handle, watch, value, attr is not None)
+    return (struct.pack("<IIiiQB", error, handle, watch, 0, value, attr is not None)
             + (attr or b"") + struct.pack("<I", len(data)) + data)
 
 

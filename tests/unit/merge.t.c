@@ -4,6 +4,7 @@
  * changes nothing.
  */
 #include "tests/unit/forks.h"
+#include "tests/unit/put_reply.h"
 
 #include "pffs/core/files.h"
 #include "pffs/core/merge.h"
@@ -152,7 +153,7 @@ static void answer_files(unsigned vm, uint16_t of_epoch, uint32_t stream)
 	struct agent_frame frame;
 	struct buf agent = {0};
 
-	files_put_reply(&agent, of_epoch, stream, &reply);
+	put_reply(&agent, of_epoch, stream, &reply);
 	agent_next(&agent, &frame, NULL);
 	epoch = of_epoch;
 	say(vm, stream, AGENT_FILES_REPLY, frame.payload, frame.len);
