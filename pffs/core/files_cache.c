@@ -25,10 +25,14 @@ struct files_moment files_cache_moment(const struct files_node *dir)
 	};
 }
 
-bool files_cache_is(const struct files_node *dir, const struct files_moment *then)
+bool files_cache_same(const struct files_node *dir, const struct files_moment *then)
 {
-	return dir && dir == then->dir && dir->changes == then->changes &&
-	       dir->files->replacements == then->replacements;
+	return dir && dir == then->dir && dir->files->replacements == then->replacements;
+}
+
+bool files_cache_unchanged(const struct files_node *dir, const struct files_moment *then)
+{
+	return files_cache_same(dir, then) && dir->changes == then->changes;
 }
 
 static struct link *watch_bucket(const struct files *files, uint32_t watch)
@@ -160,12 +164,102 @@ static struct files_listing *listing_of(struct files_node *dir, int32_t watch)
 	return dir->listing;
 }
 
+static bool is_unsure(const struct files_entry *entry)
+{
+	return entry->attr.mode == FILES_UNSURE;
+}
+
+static bool is_sure(const struct files_listing *listing, const char *name)
+{
+	struct files_entry entry;
+
+	return !files_listing_find(listing, name, &entry) || !is_unsure(&entry);
+}
+
+/* It is to change: what somebody reads stays as it is, and a copy takes its place. */
+static struct files_listing *writable(struct files_node *dir, struct files_listing *listing)
+{
+	struct files_listing *copy;
+	bool shown = listing->shown;
+
+	if (listing->refs == 1)
+		return listing;
+	copy = files_listing_copy(listing);
+	if (!copy)
+		return NULL;
+	listing->shown = false; /* what was shown goes on to be true */
+	install(dir, copy, listing->watch);
+	copy->shown = shown;
+	return dir->listing;
+}
+
+static int put_name(struct files_node *dir, struct files_listing *listing, const char *name,
+		    const struct files_attr *attr)
+{
+	struct files_entry entry = {0};
+	bool was_unsure = files_listing_find(listing, name, &entry) && is_unsure(&entry);
+	size_t before = listing->bytes;
+	int r;
+
+	entry.attr = attr ? *attr : (struct files_attr){0};
+	snprintf(entry.name, sizeof(entry.name), "%s", name);
+	r = files_listing_add(listing, &entry);
+	if (r < 0)
+		return r;
+	listing->unsure += is_unsure(&entry);
+	listing->unsure -= was_unsure;
+	account(dir, before);
+	return 0;
+}
+
+void files_cache_unsure(struct files_node *dir, const char *name, bool self)
+{
+	static const struct files_attr unsure = {.mode = FILES_UNSURE};
+	struct files_node *node = files_node_find(dir, name);
+	struct files_listing *listing = dir->listing;
+
+	if (node)
+		files_cache_hide(node);
+	if (!listing)
+		return;
+	listing = writable(dir, listing);
+	if (!listing || put_name(dir, listing, name, &unsure) < 0) {
+		files_cache_drop(dir);
+	} else if (self && dir->listing) {
+		files_cache_hide(dir);
+		listing->has_self = false;
+	}
+}
+
+void files_cache_change(struct files_node *dir, int32_t watch, const char *name,
+			const struct files_attr *attr, const struct files_attr *self)
+{
+	struct files_node *node = files_node_find(dir, name);
+	struct files_listing *listing = listing_of(dir, watch);
+
+	dir->changes++;
+	if (node)
+		files_cache_hide(node);
+	if (listing)
+		listing = writable(dir, listing);
+	if (!listing || put_name(dir, listing, name, attr) < 0) {
+		files_cache_drop(dir);
+		return;
+	}
+	if (!self || !dir->listing)
+		return;
+	files_cache_hide(dir);
+	listing->self = *self;
+	listing->has_self = true;
+}
+
 void files_cache_learn(struct files_node *dir, int32_t watch, const char *name,
 		       const struct files_attr *attr)
 {
 	struct files_listing *listing = listing_of(dir, watch);
 
-	if (listing && !listing->complete && put_name(dir, listing, name, attr) < 0)
+	if (listing && !(listing->complete && is_sure(listing, name)) &&
+	    put_name(dir, listing, name, attr) < 0)
 		files_cache_drop(dir);
 }
 
@@ -197,61 +291,6 @@ void files_cache_install(struct files_node *dir, struct files_listing *listing,
 	install(dir, listing, (uint32_t)watch);
 }
 
-/* It is to change: what somebody reads stays as it is, and a copy takes its place. */
-static struct files_listing *writable(struct files_node *dir, struct files_listing *listing)
-{
-	struct files_listing *copy;
-	bool shown = listing->shown;
-
-	if (listing->refs == 1)
-		return listing;
-	copy = files_listing_copy(listing);
-	if (!copy)
-		return NULL;
-	listing->shown = false; /* what was shown goes on to be true */
-	install(dir, copy, listing->watch);
-	copy->shown = shown;
-	return dir->listing;
-}
-
-static int put_name(struct files_node *dir, struct files_listing *listing, const char *name,
-		    const struct files_attr *attr)
-{
-	struct files_entry entry = {0};
-	size_t before = listing->bytes;
-	int r;
-
-	if (attr)
-		entry.attr = *attr;
-	snprintf(entry.name, sizeof(entry.name), "%s", name);
-	r = files_listing_add(listing, &entry);
-	if (r == 0)
-		account(dir, before);
-	return r;
-}
-
-void files_cache_change(struct files_node *dir, int32_t watch, const char *name,
-			const struct files_attr *attr, const struct files_attr *self)
-{
-	struct files_node *node = files_node_find(dir, name);
-	struct files_listing *listing = listing_of(dir, watch);
-
-	dir->changes++;
-	if (node)
-		files_cache_hide(node);
-	if (listing)
-		listing = writable(dir, listing);
-	if (!listing || put_name(dir, listing, name, attr) < 0) {
-		files_cache_drop(dir);
-		return;
-	}
-	if (!self || !dir->listing)
-		return;
-	files_cache_hide(dir);
-	listing->self = *self;
-	listing->has_self = true;
-}
-
 static void touch(struct files_listing *listing)
 {
 	list_del(&listing->used);
@@ -262,7 +301,7 @@ struct files_listing *files_cache_complete(struct files_node *dir)
 {
 	struct files_listing *listing = dir->listing;
 
-	if (!listing || !listing->complete)
+	if (!listing || !listing->complete || listing->unsure)
 		return NULL;
 	touch(listing);
 	listing->refs++;
@@ -308,6 +347,8 @@ enum files_known files_cache_lookup(struct files_node *dir, const char *name,
 	touch(listing);
 	if (!files_listing_find(listing, name, &entry))
 		return listing->complete ? FILES_ABSENT : FILES_UNKNOWN;
+	if (is_unsure(&entry))
+		return FILES_UNKNOWN;
 	*attr = entry.attr;
 	return reliable(&entry);
 }
@@ -323,7 +364,7 @@ static unsigned true_for(struct files_node *node)
 		return 0;
 	if (node->type == S_IFDIR)
 		return listing->has_self ? FILES_ATTR_MS : 0;
-	if (!files_listing_find(listing, node->name, &entry) ||
+	if (!files_listing_find(listing, node->name, &entry) || is_unsure(&entry) ||
 	    reliable(&entry) != FILES_PRESENT || !files_node_is(node, &entry.attr))
 		return 0;
 	return left_ms(&entry);

@@ -11,8 +11,9 @@
  * files count for FILES_ATTR_MS only.
  *
  * What we change ourselves does not end what is known: the guest answers with what the
- * name is now, under the same watch (wire/files.h). What was asked before another change
- * was answered may be older than that, and is not learnt.
+ * name is now, under the same watch (wire/files.h). Until then, and when it answers with
+ * an error, nobody is sure of that name. What is answered later is newer, but what was
+ * read in several pieces may be older than a change, and is not learnt.
  *
  * Mounts have the kernel keep attributes that are known (files_cache_show()), and are told
  * before anybody else when these end.
@@ -35,6 +36,8 @@
 #define FILES_ATTR_MS	 10000u
 #define FILES_SHOWN_MAX	 4096u /* entries of a directory, for the kernel to keep them */
 
+#define FILES_UNSURE UINT32_MAX /* as a mode */
+
 struct files_slot {
 	uint32_t hash;
 	uint32_t at; /* 1 + where an entry begins; 0: none */
@@ -51,15 +54,15 @@ struct files_listing {
 	bool has_self;
 	struct files_attr self; /* of the directory */
 	struct buf entries;	/* as files_get_entry() reads them; mode 0: no such name;
-				   the cookie is when it came, in ms of CLOCK_MONOTONIC */
-	uint32_t count;
+				   FILES_UNSURE: not known. The cookie is when it came, in
+				   ms of CLOCK_MONOTONIC */
+	uint32_t count, unsure;
 	struct files_slot *index;
 	uint32_t slots; /* a power of two */
 	size_t bytes;	/* what it counts for */
 };
 
-/* When something was asked of a directory: an answer that was made before we changed
- * something, or of another directory, is not learnt. */
+/* When something was asked of a directory. */
 struct files_moment {
 	const struct files_node *dir;
 	uint64_t changes, replacements;
@@ -75,8 +78,11 @@ enum files_known {
 /** files_cache_moment() - now, of a directory or of NULL. */
 struct files_moment files_cache_moment(const struct files_node *dir);
 
-/** files_cache_is() - what is known of @dir has not changed by us since then. */
-bool files_cache_is(const struct files_node *dir, const struct files_moment *then);
+/** files_cache_same() - @dir is the directory that was asked then. */
+bool files_cache_same(const struct files_node *dir, const struct files_moment *then);
+
+/** files_cache_unchanged() - and we have not changed anything in it since. */
+bool files_cache_unchanged(const struct files_node *dir, const struct files_moment *then);
 
 /** files_cache_lookup() - what is known of a name. */
 enum files_known files_cache_lookup(struct files_node *dir, const char *name,
@@ -96,6 +102,12 @@ void files_cache_learn_self(struct files_node *dir, int32_t watch,
 /** files_cache_install() - the whole of a watched directory has been read. */
 void files_cache_install(struct files_node *dir, struct files_listing *listing,
 			 int32_t watch);
+
+/**
+ * files_cache_unsure() - we begin to change a name in a directory.
+ * @self: and with it the directory itself.
+ */
+void files_cache_unsure(struct files_node *dir, const char *name, bool self);
 
 /**
  * files_cache_change() - we changed a name in a directory.
@@ -133,6 +145,12 @@ struct files_listing *files_listing_copy(const struct files_listing *listing);
  * Return: 0, -ENOMEM, or -EFBIG: larger than is worth keeping.
  */
 int files_listing_add(struct files_listing *listing, const struct files_entry *entry);
+
+/**
+ * files_listing_take() - the entries of a reply to FILES_LIST.
+ * Return: 0, -ENOMEM or -EFBIG as files_listing_add(), -EPROTO: malformed.
+ */
+int files_listing_take(struct files_listing *listing, const struct files_reply *reply);
 
 /** files_listing_find() - what was said of a name. Return: was anything? */
 bool files_listing_find(const struct files_listing *listing, const char *name,

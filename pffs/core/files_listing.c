@@ -4,6 +4,7 @@
  */
 #include "pffs/core/files_cache.h"
 
+#include "pffs/core/files_path.h"
 #include "util/io.h"
 #include "util/siphash.h"
 
@@ -62,6 +63,7 @@ struct files_listing *files_listing_copy(const struct files_listing *listing)
 		copy->index[i] = listing->index[i];
 	copy->slots = listing->slots;
 	copy->count = listing->count;
+	copy->unsure = listing->unsure;
 	copy->complete = listing->complete;
 	copy->has_self = listing->has_self;
 	copy->self = listing->self;
@@ -170,4 +172,19 @@ int files_listing_add(struct files_listing *listing, const struct files_entry *e
 	/* Of one name all are as long. */
 	memcpy(entry_at(listing, slot), room, len);
 	return 0;
+}
+
+int files_listing_take(struct files_listing *listing, const struct files_reply *reply)
+{
+	struct cursor c = cursor_over(reply->data, reply->data_len);
+	struct files_entry entry;
+	int r;
+
+	while ((r = files_get_entry(&c, &entry)) == 1) {
+		r = files_attr_ok(&entry.attr) ? files_listing_add(listing, &entry)
+					       : -EPROTO;
+		if (r < 0)
+			break;
+	}
+	return r;
 }

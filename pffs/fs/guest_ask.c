@@ -202,7 +202,12 @@ static struct files_node *directory_of(const struct ask *ask)
 
 int32_t ask_watch(const struct ask *ask, const struct files_reply *reply)
 {
-	return files_cache_is(directory_of(ask), &ask->asked) ? reply->watch : -1;
+	return files_cache_same(directory_of(ask), &ask->asked) ? reply->watch : -1;
+}
+
+int32_t ask_watch_to(const struct ask *ask, const struct files_reply *reply)
+{
+	return files_cache_same(ask->to, &ask->asked_to) ? reply->watch2 : -1;
 }
 
 /* What the answer says of a directory. */
@@ -211,31 +216,45 @@ static const struct files_attr *directory_attr(bool has, const struct files_attr
 	return has && files_attr_ok(attr) && S_ISDIR(attr->mode) ? attr : NULL;
 }
 
-void ask_changed_name(struct ask *ask, const struct files_reply *reply,
+void ask_changed_name(struct ask *ask, int32_t watch, const struct files_reply *reply,
 		      const struct files_attr *attr)
 {
-	files_cache_change(ask->node, ask_watch(ask, reply), ask->name, attr,
+	files_cache_change(ask->node, watch, ask->name, attr,
 			   directory_attr(reply->has_dir, &reply->dir));
 }
 
-void ask_changed_to(struct ask *ask, const struct files_reply *reply,
+void ask_changed_to(struct ask *ask, int32_t watch, const struct files_reply *reply,
 		    const struct files_attr *attr)
 {
-	int32_t watch = files_cache_is(ask->to, &ask->asked_to) ? reply->watch2 : -1;
-
 	files_cache_change(ask->to, watch, ask->to_name, attr,
 			   directory_attr(reply->has_dir2, &reply->dir2));
 }
 
-void ask_changed_file(struct ask *ask, const struct files_reply *reply)
+void ask_changed_file(struct ask *ask, int32_t watch, const struct files_reply *reply)
 {
 	struct files_node *node = file_of(ask);
 	const struct files_attr *attr = guest_attr(reply);
 	bool good = attr && files_node_is(node, attr);
 
 	if (node->parent)
-		files_cache_change(node->parent, good ? ask_watch(ask, reply) : -1,
-				   node->name, attr, NULL);
+		files_cache_change(node->parent, good ? watch : -1, node->name, attr, NULL);
+}
+
+/* Until it is answered nobody is sure of what it changes. */
+static void begin_change(const struct ask *ask)
+{
+	struct files_node *node = file_of(ask);
+	uint8_t op = ask->request.op;
+
+	if (!(ask->request.flags & FILES_WATCH) || op == FILES_LOOKUP ||
+	    op == FILES_GETATTR || op == FILES_LIST)
+		return;
+	if (ask->named)
+		files_cache_unsure(ask->node, ask->name, true);
+	else if (node->parent)
+		files_cache_unsure(node->parent, node->name, false);
+	if (ask->to)
+		files_cache_unsure(ask->to, ask->to_name, true);
 }
 
 static int send_parts(struct ask *ask)
@@ -246,6 +265,7 @@ static int send_parts(struct ask *ask)
 
 	if (request.path)
 		request.path = ask->request.paths;
+	begin_change(ask);
 	ask->asked = files_cache_moment(directory_of(ask));
 	ask->asked_to = files_cache_moment(ask->to);
 	for (unsigned i = 0; r == 0 && left && i < ASK_PARTS; i++) {
@@ -425,6 +445,11 @@ static double name_seconds(const struct files_node *node)
 double guest_seconds(struct files_node *node)
 {
 	return files_cache_show(node) / 1000.0;
+}
+
+int guest_stale(int error)
+{
+	return error == ENOENT || error == ENOTDIR || error == ELOOP ? ESTALE : error;
 }
 
 struct files_node *guest_entry(struct files_node *dir, const char *name,

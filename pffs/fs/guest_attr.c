@@ -27,19 +27,12 @@ static struct guest_file *some_open(const struct files_node *node)
 		   : container_of(node->opens.next, struct guest_file, link);
 }
 
-/* Who came by a name that is nobody's now has it looked up: the kernel does so when it
- * hears ESTALE. */
-static int shown_error(int error)
-{
-	return error == ENOENT || error == ENOTDIR || error == ELOOP ? ESTALE : error;
-}
-
 static void have_attr(struct ask *ask, const struct files_reply *reply)
 {
 	const struct files_attr *attr = guest_attr(reply);
 
 	if (reply->error || !attr) {
-		fuse_reply_err(ask->req, reply->error ? shown_error(reply->error) : EIO);
+		fuse_reply_err(ask->req, reply->error ? guest_stale(reply->error) : EIO);
 		return;
 	}
 	if (!files_node_is(ask->node, attr)) {
@@ -69,7 +62,7 @@ static void ask_open_file(fuse_req_t req, const struct node *node)
 	struct ask *ask;
 
 	if (!file) {
-		fuse_reply_err(req, node->file->type == S_IFDIR ? ENOENT : ESTALE);
+		fuse_reply_err(req, node->file->removed ? ENOENT : ESTALE);
 		return;
 	}
 	ask = ask_new(req, node, FILES_GETATTR);
@@ -97,7 +90,7 @@ static void have_named(struct ask *ask, const struct files_reply *reply)
 		files_node_learn(file, attr);
 		reply_attr(ask->req, file, attr);
 	} else {
-		fuse_reply_err(ask->req, reply->error ? shown_error(reply->error) : ESTALE);
+		fuse_reply_err(ask->req, reply->error ? guest_stale(reply->error) : ESTALE);
 	}
 }
 
@@ -152,7 +145,7 @@ void guest_getattr(fuse_req_t req, const struct node *node)
 static void attr_set(struct ask *ask, const struct files_reply *reply)
 {
 	if (!reply->error)
-		ask_changed_file(ask, reply);
+		ask_changed_file(ask, ask_watch(ask, reply), reply);
 	have_attr(ask, reply);
 }
 
@@ -328,7 +321,7 @@ void guest_getxattr(fuse_req_t req, const struct node *node, const char *name, s
 static void xattr_set(struct ask *ask, const struct files_reply *reply)
 {
 	if (!reply->error)
-		ask_changed_file(ask, reply);
+		ask_changed_file(ask, ask_watch(ask, reply), reply);
 	ask_done(ask, reply);
 }
 

@@ -23,16 +23,11 @@ static void prefetched(void *ctx, const struct files_reply *reply)
 {
 	struct prefetch *prefetch = ctx;
 	struct files_listing *listing = files_listing_new();
-	struct cursor c = cursor_over(reply->data, reply->data_len);
-	struct files_entry entry;
-	int r = listing && !reply->error ? 1 : -EIO;
+	int r = listing && !reply->error ? files_listing_take(listing, reply) : -EIO;
 
-	while (r == 1 && (r = files_get_entry(&c, &entry)) == 1)
-		if (files_listing_add(listing, &entry) < 0)
-			r = -ENOMEM;
 	prefetch->dir->large = !reply->error && reply->value != 1;
 	if (r == 0 && !prefetch->dir->large &&
-	    files_cache_is(prefetch->dir, &prefetch->asked))
+	    files_cache_same(prefetch->dir, &prefetch->asked))
 		files_cache_install(prefetch->dir, listing, reply->watch);
 	files_listing_unref(listing);
 	files_node_unref(prefetch->dir);
@@ -81,21 +76,26 @@ static void looked_up(struct ask *ask, const struct files_reply *reply)
 	fuse_reply_err(ask->req, reply->error ? reply->error : EIO);
 }
 
-static bool has_writes(const struct files_node *node)
+enum files_known guest_known(struct files_node *dir, const char *name,
+			     struct files_attr *attr)
 {
-	return node && !list_empty(&node->writes);
+	struct files_node *node = files_node_find(dir, name);
+	enum files_known known = FILES_UNKNOWN;
+
+	if (!node || list_empty(&node->writes))
+		known = files_cache_lookup(dir, name, attr);
+	if (known == FILES_NAMED && node && node->type == S_IFDIR)
+		files_cache_self(node, attr);
+	return known;
 }
 
 void guest_lookup(fuse_req_t req, const struct node *dir, const char *name)
 {
 	struct files_node *node = files_node_find(dir->file, name);
 	struct files_attr attr;
-	enum files_known known =
-	    has_writes(node) ? FILES_UNKNOWN : files_cache_lookup(dir->file, name, &attr);
+	enum files_known known = guest_known(dir->file, name, &attr);
 	struct ask *ask;
 
-	if (known == FILES_NAMED && node && node->type == S_IFDIR)
-		files_cache_self(node, &attr);
 
 	if (dir->sb->state == SANDBOX_DEAD) {
 		fuse_reply_err(req, EIO);
@@ -120,7 +120,7 @@ static void made(struct ask *ask, const struct files_reply *reply)
 	const struct files_attr *attr = guest_attr(reply);
 
 	if (!reply->error)
-		ask_changed_name(ask, reply, attr);
+		ask_changed_name(ask, ask_watch(ask, reply), reply, attr);
 	if (reply->error || !attr)
 		fuse_reply_err(ask->req, reply->error ? reply->error : EIO);
 	else
@@ -199,14 +199,15 @@ void guest_symlink(fuse_req_t req, const char *target, const struct node *dir,
 static void linked(struct ask *ask, const struct files_reply *reply)
 {
 	const struct files_attr *attr = guest_attr(reply);
+	int32_t watch = ask_watch(ask, reply), watch_to = ask_watch_to(ask, reply);
 
 	if (reply->error || !attr) {
 		fuse_reply_err(ask->req, reply->error ? reply->error : EIO);
 		return;
 	}
 	files_node_learn(ask->node, attr);
-	ask_changed_file(ask, reply);
-	ask_changed_to(ask, reply, attr);
+	ask_changed_file(ask, watch, reply);
+	ask_changed_to(ask, watch_to, reply, attr);
 	guest_reply_entry(ask->req, ask->to, ask->to_name, attr);
 }
 
@@ -227,9 +228,11 @@ static void removed(struct ask *ask, const struct files_reply *reply)
 	struct files_node *node = files_node_find(ask->node, ask->name);
 
 	if (!reply->error)
-		ask_changed_name(ask, reply, NULL);
-	if (!reply->error && node)
+		ask_changed_name(ask, ask_watch(ask, reply), reply, NULL);
+	if (!reply->error && node) {
+		node->removed = true;
 		files_node_unlink(node);
+	}
 	fuse_reply_err(ask->req, reply->error);
 }
 
@@ -295,19 +298,16 @@ static void move(const struct ask *ask, struct files_node *node)
 		files_node_unlink(there);
 }
 
-/* Both directories may be one, which then has changed twice by one answer. */
+/* Both directories may be one. */
 static void learn_renamed(struct ask *ask, const struct files_reply *reply)
 {
+	int32_t watch = ask_watch(ask, reply), watch_to = ask_watch_to(ask, reply);
 	bool swapped = ask->request.flags & FILES_EXCHANGE;
 	bool known = reply->has_attr2 && files_attr_ok(&reply->attr2);
-	struct files_reply first = *reply;
 
-	if (swapped && !known)
-		first.watch = -1;
-	ask_changed_to(ask, reply, guest_attr(reply));
-	if (ask->to == ask->node)
-		ask->asked = files_cache_moment(ask->node);
-	ask_changed_name(ask, &first, swapped && known ? &reply->attr2 : NULL);
+	ask_changed_to(ask, guest_attr(reply) ? watch_to : -1, reply, guest_attr(reply));
+	ask_changed_name(ask, swapped && !known ? -1 : watch, reply,
+			 swapped && known ? &reply->attr2 : NULL);
 }
 
 /* What has the name now is known; what the kernel calls it is a node of its own. */
