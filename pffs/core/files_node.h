@@ -27,9 +27,9 @@
 struct files_content {
 	uint64_t size;
 	int64_t mtime_ns, ctime_ns;
-	uint64_t since_ns; /* CLOCK_MONOTONIC: when this was first seen; 0: never */
-	bool fresh;	   /* something was read so soon after that that a later change
-			      might have the same times */
+	bool known; /* these are what they were when it was opened last */
+	bool read;  /* and some of it was read */
+	bool fresh; /* so soon after these times that a later change might have the same */
 };
 
 struct files_node {

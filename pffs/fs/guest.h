@@ -9,7 +9,9 @@
  *
  * An open file is a path and flags, and a handle of the guest's in one epoch. When the
  * guest does not know the handle any more, because the machine is another one or the file
- * server was ended, the file is opened again by its path.
+ * server was ended, the file is opened again by its path. A file that the kernel has in
+ * its page cache is open without a handle at first: who reads it and closes it soon does
+ * not need the guest.
  */
 #pragma once
 
@@ -30,6 +32,8 @@ struct guest_file {
 	uint32_t flags;		 /* FILES_O_* to open it again with */
 	int error;	    /* of a write that was answered long ago: a positive errno */
 	struct buf lockers; /* uint64_t: owners of POSIX locks that were taken by it */
+	struct loop_timer soon;	    /* it is opened in the guest as well, then */
+	struct files_call *opening; /* that, or NULL */
 	uint8_t *ahead;	    /* the whole file, as it was when it was opened, or NULL */
 	uint32_t ahead_len;
 	struct files_attr ahead_of;

@@ -2,13 +2,13 @@
  * Open files of the guest: opening, creating and closing them.
  */
 #include "pffs/fs/guest.h"
-#include "util/io.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define AHEAD_MAX  (64u << 10) /* bytes of a file that come with its being opened */
+#define SOON_MS	   10u	       /* how long a file may be open without the guest */
 #define AHEAD_EACH (16u << 20) /* bytes of a sandbox's that nobody has read yet */
 
 struct guest_file *guest_file_ref(struct guest_file *file)
@@ -32,6 +32,9 @@ void guest_file_unref(struct guest_file *file)
 	if (guest_file_live(file))
 		files_request(file->sb, &request, NULL, NULL, NULL);
 	guest_ahead_drop(file);
+	loop_timer_cancel(&file->soon);
+	if (file->opening)
+		files_cancel(file->opening);
 	list_del(&file->link);
 	list_del(&file->open);
 	buf_fini(&file->lockers);
@@ -40,19 +43,35 @@ void guest_file_unref(struct guest_file *file)
 	free(file);
 }
 
-static struct guest_file *file_new(const struct ask *ask, struct files_node *node)
+static void opened_too(void *ctx, const struct files_reply *reply)
+{
+	struct guest_file *file = ctx;
+
+	file->opening = NULL;
+	guest_file_reopened(file, reply);
+}
+
+static void open_too(struct loop_timer *timer)
+{
+	struct guest_file *file = container_of(timer, struct guest_file, soon);
+
+	if (!guest_file_live(file))
+		guest_file_reopen(file, opened_too, file, &file->opening);
+}
+
+static struct guest_file *file_new(struct fs *fs, struct files_node *node, uint32_t flags)
 {
 	struct guest_file *file = calloc(1, sizeof(*file));
 
 	if (!file)
 		return NULL;
-	file->sb = sandbox_ref(ask->sb);
+	file->sb = sandbox_ref(node->files->sb);
 	file->node = files_node_ref(node);
+	loop_timer_init(&file->soon, open_too);
 	file->refs = 1;
-	file->flags = ask->request.flags &
-		      ~(FILES_O_CREAT | FILES_O_EXCL | FILES_O_TRUNC | FILES_WATCH);
+	file->flags = flags & (FILES_O_READ | FILES_O_WRITE | FILES_O_APPEND);
 	list_add_before(&node->opens, &file->link);
-	list_add_before(&ask->fs->guest_files, &file->open);
+	list_add_before(&fs->guest_files, &file->open);
 	return file;
 }
 
@@ -124,14 +143,13 @@ static uint32_t open_flags(int flags)
 
 static bool same_content(const struct files_content *content, const struct files_attr *attr)
 {
-	return content->since_ns && content->size == attr->size &&
+	return content->known && content->size == attr->size &&
 	       content->mtime_ns == attr->mtime_ns && content->ctime_ns == attr->ctime_ns;
 }
 
 /* Is what the kernel has of the file still in it? If not, all will be read anew. */
 static bool keep_cache(struct files_content *content, const struct files_attr *attr)
 {
-	uint64_t now = io_monotonic_ns();
 	bool same = same_content(content, attr);
 	bool keep = same && !content->fresh;
 
@@ -139,7 +157,7 @@ static bool keep_cache(struct files_content *content, const struct files_attr *a
 		*content = (struct files_content){.size = attr->size,
 						  .mtime_ns = attr->mtime_ns,
 						  .ctime_ns = attr->ctime_ns,
-						  .since_ns = now};
+						  .known = true};
 	content->fresh = false;
 	return keep;
 }
@@ -170,7 +188,7 @@ static struct guest_file *take_file(struct ask *ask, struct files_node *node,
 	if (!*error && (!S_ISREG(attr->mode) || !files_node_is(node, attr)))
 		*error = ESTALE;
 	if (!*error) {
-		file = file_new(ask, node);
+		file = file_new(ask->fs, node, ask->request.flags);
 		*error = file ? 0 : ENOMEM;
 	}
 	if (file) {
@@ -253,30 +271,50 @@ static void opened(struct ask *ask, const struct files_reply *reply)
 		guest_file_unref(file); /* it was interrupted: no release will come */
 }
 
-/* How much of a file is to come with its being opened: nothing of what the kernel has. */
-static uint32_t ahead(const struct files_node *node)
+/* Does the kernel have some of the file, perhaps all, and is that in it now? */
+static bool is_cached(const struct files_node *node)
 {
+	const struct files_content *content = &node->content;
 	struct files_attr attr;
-	bool known = node->parent && files_cache_lookup(node->parent, node->name, &attr) ==
-					 FILES_PRESENT;
 
-	if (node->files->ahead >= AHEAD_EACH ||
-	    (node->content.since_ns && (!known || same_content(&node->content, &attr))))
-		return 0;
-	return !known || attr.size <= AHEAD_MAX ? AHEAD_MAX : 0;
+	return content->read && !content->fresh && node->parent &&
+	       list_empty(&node->writes) &&
+	       files_cache_lookup(node->parent, node->name, &attr) == FILES_PRESENT &&
+	       files_node_is(node, &attr) && same_content(content, &attr);
+}
+
+/* Whoever has it open for long has this very file open, whatever becomes of its name. */
+static void open_cached(fuse_req_t req, struct files_node *node, uint32_t flags)
+{
+	struct fuse_file_info fi = {.keep_cache = 1};
+	struct guest_file *file = file_new(fuse_req_userdata(req), node, flags);
+
+	if (!file) {
+		fuse_reply_err(req, ENOMEM);
+		return;
+	}
+	fi.fh = (uintptr_t)file;
+	if (fuse_reply_open(req, &fi) == -ENOENT)
+		guest_file_unref(file);
+	else
+		loop_timer_set(file->sb->core->loop, &file->soon, SOON_MS);
 }
 
 void guest_open(fuse_req_t req, const struct node *node, struct fuse_file_info *fi)
 {
-	struct ask *ask = ask_new(req, node, FILES_OPEN);
+	uint32_t flags = open_flags(fi->flags);
+	struct ask *ask;
 
+	if (flags == FILES_O_READ && is_cached(node->file)) {
+		open_cached(req, node->file, flags);
+		return;
+	}
+	ask = ask_new(req, node, FILES_OPEN);
 	if (!ask)
 		return;
-	ask->request.flags = open_flags(fi->flags);
-	if (ask->request.flags & FILES_O_TRUNC)
-		ask->request.flags |= FILES_WATCH;
-	if (ask->request.flags == FILES_O_READ)
-		ask->request.size = ahead(node->file);
+	ask->request.flags = flags | (flags & FILES_O_TRUNC ? FILES_WATCH : 0);
+	if (flags == FILES_O_READ && node->file->files->ahead < AHEAD_EACH)
+		ask->request.size = AHEAD_MAX;
 	ask_after(ask, node->file);
 	ask_go(ask, opened);
 }
