@@ -5,8 +5,8 @@
 
 static bool is_type(uint8_t type)
 {
-	return (type >= AGENT_WAKE && type <= AGENT_FILES_CANCEL) ||
-	       (type >= AGENT_READY && type <= AGENT_FIGURE);
+	return (type >= AGENT_WAKE && type <= AGENT_HOLD) ||
+	       (type >= AGENT_READY && type <= AGENT_HELD);
 }
 
 int agent_next(const struct buf *in, struct agent_frame *frame, struct error *err)
@@ -185,4 +185,31 @@ int agent_get_stdin_taken(const struct agent_frame *frame, uint32_t *bytes,
 	if (*bytes > AGENT_STDIN_WINDOW)
 		c.overflow = true;
 	return finish(&c, "stdin-taken", err);
+}
+
+int agent_put_hold(struct buf *out, uint16_t epoch, uint32_t msecs)
+{
+	uint8_t payload[4];
+	struct cursor c = cursor_into(payload, sizeof(payload));
+
+	cursor_put_u32(&c, msecs);
+	return agent_put(out, epoch, 0, AGENT_HOLD, payload, sizeof(payload));
+}
+
+int agent_get_hold(const struct agent_frame *frame, uint32_t *msecs, struct error *err)
+{
+	struct cursor c = payload_of(frame);
+
+	*msecs = cursor_get_u32(&c);
+	return finish(&c, "hold", err);
+}
+
+int agent_get_held(const struct agent_frame *frame, uint8_t *stopped, struct error *err)
+{
+	struct cursor c = payload_of(frame);
+
+	*stopped = cursor_get_u8(&c);
+	if (*stopped > 1)
+		c.overflow = true;
+	return finish(&c, "held", err);
 }

@@ -21,6 +21,9 @@
  * that: identity, clock, and fresh entropy for everything that has a generator. A
  * machine whose files alone are of use is told to stop what runs in it instead.
  *
+ * AGENT_HOLD stops what runs while files are changed that belong together; AGENT_HELD says
+ * that it has. Who asks again before the time is over has more, without an answer.
+ *
  * AGENT_CHANGES frames follow a run's exit, with its stream, and end by one entry that
  * says so; then its stream id is free for good. AGENT_FIGURE frames come before it.
  *
@@ -58,6 +61,7 @@ enum agent_type {
 	AGENT_RESET = 7,	/* replace the REPL by a new one */
 	AGENT_FILES = 8,	/* a request about files */
 	AGENT_FILES_CANCEL = 9, /* answer it, if it still waits */
+	AGENT_HOLD = 10,	/* stop all processes for so many ms, u32; 0: go on */
 	/* guest to host */
 	AGENT_READY = 64,
 	AGENT_STARTED = 65,
@@ -73,6 +77,7 @@ enum agent_type {
 	AGENT_CHANGES = 74, /* what a run changed: entries of enum agent_change */
 	AGENT_FIGURE = 75,  /* its number, u32, and bytes of a PNG; none: that was all
 			       of it; before AGENT_EXIT */
+	AGENT_HELD = 76,    /* u8, 1: they have stopped; 0: one did not, and all go on */
 };
 
 /* In AGENT_CHANGES: this byte, and the path as a byte string; or this byte alone. */
@@ -169,3 +174,6 @@ int agent_get_exit(const struct agent_frame *frame, struct agent_exit *status,
 int agent_put_stdin_taken(struct buf *out, uint16_t epoch, uint32_t stream, uint32_t bytes);
 int agent_get_stdin_taken(const struct agent_frame *frame, uint32_t *bytes,
 			  struct error *err);
+int agent_put_hold(struct buf *out, uint16_t epoch, uint32_t msecs);
+int agent_get_hold(const struct agent_frame *frame, uint32_t *msecs, struct error *err);
+int agent_get_held(const struct agent_frame *frame, uint8_t *stopped, struct error *err);

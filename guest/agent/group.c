@@ -21,11 +21,27 @@
 #define FIELD_START   22
 
 static bool have_cgroups;
+static bool held; /* all groups are frozen, also those that are made now */
 static struct link abandoned = {&abandoned, &abandoned};
 
 void groups_init(void)
 {
 	have_cgroups = access(CGROUPS "/cgroup.procs", W_OK) == 0;
+}
+
+static bool group_write(const struct group *group, const char *file, const char *value)
+{
+	cleanup_close int fd = -1;
+
+	if (group->fd < 0)
+		return false;
+	fd = openat(group->fd, file, O_WRONLY | O_CLOEXEC);
+	return fd >= 0 && io_write_all(fd, value, strlen(value)) == 0;
+}
+
+void group_freeze(const struct group *group, bool on)
+{
+	group_write(group, "cgroup.freeze", on || held ? "1" : "0");
 }
 
 struct group *group_new(const char *name)
@@ -42,6 +58,8 @@ struct group *group_new(const char *name)
 	snprintf(group->path, sizeof(group->path), CGROUPS "/%.24s-%u", name, ++made);
 	if (mkdir(group->path, 0755) == 0)
 		group->fd = open(group->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (held)
+		group_freeze(group, true);
 	return group;
 }
 
@@ -70,60 +88,43 @@ void groups_sweep(void)
 		group_remove(group);
 }
 
-static bool group_write(const struct group *group, const char *file, const char *value)
+/* A file of the cgroup @name. Return: a descriptor, or -1. */
+static int open_file(const char *name, const char *file, int flags)
 {
-	cleanup_close int fd = -1;
-
-	if (group->fd < 0)
-		return false;
-	fd = openat(group->fd, file, O_WRONLY | O_CLOEXEC);
-	return fd >= 0 && io_write_all(fd, value, strlen(value)) == 0;
-}
-
-void group_freeze(const struct group *group, bool on)
-{
-	group_write(group, "cgroup.freeze", on ? "1" : "0");
-}
-
-static void freeze_group(const char *name, uint64_t until_ns)
-{
-	(void)until_ns;
 	char path[sizeof(CGROUPS) + NAME_MAX + sizeof("/cgroup.freeze")];
-	cleanup_close int fd = -1;
 
-	snprintf(path, sizeof(path), CGROUPS "/%s/cgroup.freeze", name);
-	fd = open(path, O_WRONLY | O_CLOEXEC);
-	if (fd < 0 || io_write_all(fd, "1", 1) < 0)
-		log_say("cannot stop the processes of %s", name);
+	snprintf(path, sizeof(path), CGROUPS "/%s/%s", name, file);
+	return open(path, flags | O_CLOEXEC);
 }
 
-static void each_group(void (*fn)(const char *name, uint64_t until_ns), uint64_t until_ns)
+static void set_frozen(const char *name, const char *value)
 {
-	cleanup_closedir DIR *dir = have_cgroups ? opendir(CGROUPS) : NULL;
-	struct dirent *entry;
+	cleanup_close int fd = open_file(name, "cgroup.freeze", O_WRONLY);
 
-	while (dir && (entry = readdir(dir)))
-		if (entry->d_type == DT_DIR && entry->d_name[0] != '.')
-			fn(entry->d_name, until_ns);
+	if (fd < 0 || io_write_all(fd, value, 1) < 0)
+		log_say("cannot stop the processes of %s, or let them go on", name);
+}
+
+/* Is cgroup.events, which is @fd, that of one whose processes have all stopped? */
+static bool is_frozen(int fd)
+{
+	char text[64];
+	ssize_t n = pread(fd, text, sizeof(text) - 1, 0);
+
+	text[n > 0 ? n : 0] = '\0';
+	return n <= 0 || strstr(text, "frozen 1"); /* or it has gone */
 }
 
 /* A process stops when it is about to return from what it asked the kernel for: until
  * then it may write. The kernel reports a change of the file as POLLPRI. */
 static void wait_for_group(const char *name, uint64_t until_ns)
 {
-	char path[sizeof(CGROUPS) + NAME_MAX + sizeof("/cgroup.events")], text[64];
-	cleanup_close int fd = -1;
-	struct pollfd changed = {.events = POLLPRI};
-	ssize_t n;
+	cleanup_close int fd = open_file(name, "cgroup.events", O_RDONLY);
+	struct pollfd changed = {.fd = fd, .events = POLLPRI};
 
-	snprintf(path, sizeof(path), CGROUPS "/%s/cgroup.events", name);
-	changed.fd = fd = open(path, O_RDONLY | O_CLOEXEC);
-	while ((n = pread(fd, text, sizeof(text) - 1, 0)) > 0) {
+	while (!is_frozen(fd)) {
 		uint64_t now_ns = io_monotonic_ns();
 
-		text[n] = '\0';
-		if (strstr(text, "frozen 1"))
-			return;
 		if (now_ns >= until_ns) {
 			log_say("the processes of %s have not stopped", name);
 			return;
@@ -132,11 +133,57 @@ static void wait_for_group(const char *name, uint64_t until_ns)
 	}
 }
 
-/* A cgroup that a process made inside one of ours stops with it. */
+/* The next cgroup in @dir, or NULL. One that a process made inside one of ours stops with
+ * it. */
+static const char *next_group(DIR *dir)
+{
+	struct dirent *entry;
+
+	while (dir && (entry = readdir(dir)))
+		if (entry->d_type == DT_DIR && entry->d_name[0] != '.')
+			return entry->d_name;
+	return NULL;
+}
+
+static DIR *open_groups(void)
+{
+	return have_cgroups ? opendir(CGROUPS) : NULL;
+}
+
+void groups_hold(bool on)
+{
+	cleanup_closedir DIR *dir = open_groups();
+	const char *name;
+
+	held = on;
+	while ((name = next_group(dir)))
+		set_frozen(name, on ? "1" : "0");
+}
+
+bool groups_have_stopped(void)
+{
+	cleanup_closedir DIR *dir = open_groups();
+	const char *name;
+	bool all = true;
+
+	while (all && (name = next_group(dir))) {
+		cleanup_close int fd = open_file(name, "cgroup.events", O_RDONLY);
+
+		all = is_frozen(fd);
+	}
+	return all;
+}
+
 void groups_freeze(void)
 {
-	each_group(freeze_group, 0);
-	each_group(wait_for_group, io_monotonic_ns() + FREEZE_NS);
+	uint64_t until_ns = io_monotonic_ns() + FREEZE_NS;
+	cleanup_closedir DIR *dir = NULL;
+	const char *name;
+
+	groups_hold(true);
+	dir = open_groups();
+	while ((name = next_group(dir)))
+		wait_for_group(name, until_ns);
 }
 
 void group_kill(const struct group *group)

@@ -58,7 +58,14 @@ void group_kill(const struct group *group);
 /** groups_freeze() - stop the processes of all groups, for good, and wait for that. */
 void groups_freeze(void);
 
-/** group_freeze() - stop (or let go on) all of a cgroup; no-op for a session. */
+/** groups_hold() - stop (or let go on) the processes of all groups, also of new ones. */
+void groups_hold(bool on);
+
+/** groups_have_stopped() - have all processes that are held? Until then they may write. */
+bool groups_have_stopped(void);
+
+/** group_freeze() - stop (or let go on, unless all are held) all of a cgroup; no-op for a
+ * session. */
 void group_freeze(const struct group *group, bool on);
 
 /**

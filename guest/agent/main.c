@@ -8,6 +8,7 @@
  */
 #include "guest/agent/agent.h"
 #include "guest/agent/boot.h"
+#include "guest/agent/hold.h"
 #include "guest/agent/log.h"
 #include "guest/agent/reap.h"
 #include "guest/agent/run.h"
@@ -30,6 +31,7 @@ static struct agent agent;
 /* A machine that is to stop everything does so before anything else. */
 static void apply(const struct agent_wake *wake)
 {
+	hold_end();
 	if (wake->frozen)
 		groups_freeze();
 	files_wake(&agent.files);
@@ -50,6 +52,8 @@ static void on_frame(struct port *port, const struct agent_frame *frame)
 		repl_reset(&agent.repl);
 	} else if (frame->type == AGENT_FILES || frame->type == AGENT_FILES_CANCEL) {
 		files_frame(&agent.files, frame);
+	} else if (frame->type == AGENT_HOLD) {
+		hold_frame(port, frame);
 	} else if (frame->type != AGENT_WAKE) {
 		runs_frame(&agent, frame);
 	} else if (agent_get_wake(frame, &wake, &err) < 0) {

@@ -1,6 +1,7 @@
 #include "pffs/core/compare.h"
 
 #include "pffs/core/quote.h"
+#include "pffs/core/same.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -12,27 +13,10 @@ static bool is_device(uint32_t mode)
 	return S_ISCHR(mode) || S_ISBLK(mode);
 }
 
-/* Inode 0 is the image's: of two images, files of one size and time are taken for the
- * same, as rsync does. */
-static bool is_untouched(const struct tree_pair *pair)
+/* All of what the trees tell of two that are there. */
+static bool may_be_same(const struct tree_state *a, const struct tree_state *b)
 {
-	const struct tree_state *a = pair->from, *b = pair->to;
-
-	if (a->size != b->size || a->mtime_ns != b->mtime_ns || a->ino != b->ino)
-		return false;
-	return !a->ino || a->ctime_ns == b->ctime_ns;
-}
-
-/* In the layer of changes of both, and not of an image. */
-static bool is_own_file(const struct tree_pair *pair)
-{
-	return S_ISREG(pair->from->mode) && S_ISREG(pair->to->mode) && pair->to->ino &&
-	       !pair->from_image && !pair->to_image;
-}
-
-static bool same_attributes(const struct tree_state *a, const struct tree_state *b)
-{
-	if (a->mode != b->mode || a->uid != b->uid || a->gid != b->gid)
+	if (!same_attributes(a, b))
 		return false;
 	if (is_device(a->mode))
 		return a->rdev == b->rdev;
@@ -41,42 +25,18 @@ static bool same_attributes(const struct tree_state *a, const struct tree_state 
 	return !S_ISREG(a->mode) || a->size == b->size;
 }
 
-/*
- * What a guest's clock shows is the same for a tick, so a file that is written before a
- * fork and again after it may look as if it had not been. When that was, the newest time
- * tells that two sides have in common: that of the fork is no older, and no file can have
- * been written at it that does not show it. Two sides that are both forks go on with one
- * clock for a moment more, until each is told what time it is.
- */
-#define FORK_NS 10000000
-
-static int64_t newest_in_common(const struct tree *from, const struct tree *to)
-{
-	struct tree_pairs pairs = {.from = from, .to = to};
-	struct tree_pair pair;
-	int64_t newest = INT64_MIN;
-
-	while (tree_pair_next(&pairs, &pair))
-		if (is_own_file(&pair) && is_untouched(&pair) && pair.to->ctime_ns > newest)
-			newest = pair.to->ctime_ns;
-	return newest;
-}
-
-/* @newest: see above. */
-static enum difference compare_pair(const struct tree_pair *pair, int64_t newest)
+static enum difference compare_pair(const struct tree_pair *pair, int64_t doubt)
 {
 	if (!pair->from->mode)
 		return pair->to->mode ? ADDED : EQUAL;
 	if (!pair->to->mode)
 		return REMOVED;
-	if (!same_attributes(pair->from, pair->to))
+	if (!may_be_same(pair->from, pair->to))
 		return MODIFIED;
-	if (!S_ISREG(pair->to->mode) || !pair->to->size)
+	if (!S_ISREG(pair->to->mode) || !pair->to->size ||
+	    same_untouched(pair->from, pair->to, doubt))
 		return EQUAL;
-	if (!is_untouched(pair) ||
-	    (is_own_file(pair) && pair->to->ctime_ns >= newest - FORK_NS))
-		return SUSPECTED;
-	return EQUAL;
+	return SUSPECTED;
 }
 
 static bool is_below(const char *path, const char *top, size_t len)
@@ -168,7 +128,7 @@ int compare_trees(const struct tree *from, const struct tree *to, const char *pa
 		  struct comparison *result)
 {
 	struct tree_pairs pairs = {.from = from, .to = to};
-	int64_t newest = newest_in_common(from, to);
+	int64_t doubt = same_doubt(from, to);
 	struct compared one = {0};
 	struct wanted wanted;
 	size_t room = 0;
@@ -178,7 +138,7 @@ int compare_trees(const struct tree *from, const struct tree *to, const char *pa
 	if (r < 0)
 		return r;
 	while (r == 0 && tree_pair_next(&pairs, &one.pair)) {
-		one.is = compare_pair(&one.pair, newest);
+		one.is = compare_pair(&one.pair, doubt);
 		if (one.is != EQUAL && is_wanted(&wanted, one.pair.path))
 			r = add(result, &room, &one);
 	}

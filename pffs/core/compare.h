@@ -1,10 +1,9 @@
 /*
  * Two trees of files, and what is different between them.
  *
- * Theory of operation: of most paths the trees tell by themselves. What a copy of a disk
- * has with the same inode, size and times is what it was when it was copied, unless it
- * was written at that moment. Regular files of one size that are not so are SUSPECTED:
- * only their contents can tell.
+ * Theory of operation: of most paths the trees tell by themselves. Regular files of one
+ * size that are not untouched for certain (pffs/core/same.h) are SUSPECTED: only their
+ * contents can tell.
  *
  * Types, modes, owners, the targets of links and contents count; times do not.
  */

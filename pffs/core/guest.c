@@ -2,6 +2,7 @@
 
 #include "pffs/core/files.h"
 #include "pffs/core/fork.h"
+#include "pffs/core/hold.h"
 #include "pffs/core/merge.h"
 #include "pffs/core/template.h"
 #include "pffs/core/twin.h"
@@ -402,6 +403,8 @@ static int handle_frame(struct sandbox *sb, const struct agent_frame *frame,
 		return frame->epoch == sb->epoch ? files_frame(sb, frame, err) : 0;
 	if (frame->stream)
 		return handle_run_frame(sb, frame, err);
+	if (frame->type == AGENT_HELD)
+		return frame->epoch == sb->epoch ? hold_frame(sb, frame, err) : 0;
 	handle_life(sb, frame);
 	return 0;
 }

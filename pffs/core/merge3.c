@@ -1,5 +1,6 @@
 #include "pffs/core/merge3.h"
 
+#include "pffs/core/same.h"
 #include "wire/files.h"
 
 #include <errno.h>
@@ -22,18 +23,6 @@ static uint32_t type(const struct tree_state *state)
 	return state->mode & S_IFMT;
 }
 
-static bool same_attributes(const struct tree_state *a, const struct tree_state *b)
-{
-	return a->mode == b->mode && a->uid == b->uid && a->gid == b->gid;
-}
-
-/* The same file of disks that are forks of one another, unchanged. */
-static bool is_untouched(const struct tree_state *a, const struct tree_state *b)
-{
-	return a->ino == b->ino && a->size == b->size && a->mtime_ns == b->mtime_ns &&
-	       a->ctime_ns == b->ctime_ns;
-}
-
 static enum relation compare_bytes(const struct buf *a, const struct buf *b)
 {
 	return a->len == b->len &&
@@ -43,7 +32,8 @@ static enum relation compare_bytes(const struct buf *a, const struct buf *b)
 }
 
 /* Content alone, of two that are of one type. */
-static enum relation relate_content(const struct merge3_item *item, enum merge3_side x,
+static enum relation relate_content(const struct merge3 *merge,
+				    const struct merge3_item *item, enum merge3_side x,
 				    enum merge3_side y)
 {
 	const struct tree_state *a = &item->state[x], *b = &item->state[y];
@@ -51,12 +41,14 @@ static enum relation relate_content(const struct merge3_item *item, enum merge3_
 
 	switch (type(a)) {
 	case S_IFREG:
-		if (is_untouched(a, b))
-			return SAME;
 		if (a->size != b->size)
 			return DIFFERENT;
+		if (!a->size || same_untouched(a, b, merge->doubt[x ^ y]))
+			return SAME;
 		if ((item->have & both) == both)
 			return compare_bytes(&item->content[x], &item->content[y]);
+		if ((item->digested & both) == both)
+			return item->digest[x] == item->digest[y] ? SAME : DIFFERENT;
 		return UNKNOWN;
 	case S_IFLNK:
 		return strcmp(a->target, b->target) == 0 ? SAME : DIFFERENT;
@@ -65,8 +57,8 @@ static enum relation relate_content(const struct merge3_item *item, enum merge3_
 	}
 }
 
-static enum relation relate(const struct merge3_item *item, enum merge3_side x,
-			    enum merge3_side y)
+static enum relation relate(const struct merge3 *merge, const struct merge3_item *item,
+			    enum merge3_side x, enum merge3_side y)
 {
 	const struct tree_state *a = &item->state[x], *b = &item->state[y];
 
@@ -74,7 +66,7 @@ static enum relation relate(const struct merge3_item *item, enum merge3_side x,
 		return SAME;
 	if (type(a) != type(b) || !same_attributes(a, b))
 		return DIFFERENT;
-	return relate_content(item, x, y);
+	return relate_content(merge, item, x, y);
 }
 
 void merge3_keep(struct merge3_item *item)
@@ -200,7 +192,7 @@ static void have_merged(struct merge3_item *item)
 {
 	item->verdict = MERGE3_MERGED;
 	item->result.size = item->merged.len;
-	item->result.ino = 0;
+	item->result.ctime_ns = INT64_MAX;
 }
 
 /* Content of which both sides made something else. */
@@ -233,14 +225,15 @@ static bool want_contents(struct merge3_item *item)
 }
 
 /* Something of one type on all three sides, or that both sides made anew. */
-static int decide_alike(struct merge3_item *item, enum merge3_favour favour)
+static int decide_alike(const struct merge3 *merge, struct merge3_item *item)
 {
+	const enum merge3_favour favour = merge->favour;
 	bool added = !item->state[MERGE3_BASE].mode;
 	enum relation tb =
-	    added ? DIFFERENT : relate_content(item, MERGE3_THEIRS, MERGE3_BASE);
+	    added ? DIFFERENT : relate_content(merge, item, MERGE3_THEIRS, MERGE3_BASE);
 	enum relation ob =
-	    added ? DIFFERENT : relate_content(item, MERGE3_OURS, MERGE3_BASE);
-	enum relation ot = relate_content(item, MERGE3_OURS, MERGE3_THEIRS);
+	    added ? DIFFERENT : relate_content(merge, item, MERGE3_OURS, MERGE3_BASE);
+	enum relation ot = relate_content(merge, item, MERGE3_OURS, MERGE3_THEIRS);
 	bool content_clashes = tb != SAME && ob != SAME && ot != SAME;
 
 	if ((tb == UNKNOWN || (tb != SAME && ob == UNKNOWN) || content_clashes) &&
@@ -279,11 +272,11 @@ static const char *why_unlike(const struct merge3_item *item)
 	return "both made something else of it";
 }
 
-static int decide_unlike(struct merge3_item *item, enum merge3_favour favour)
+static int decide_unlike(const struct merge3 *merge, struct merge3_item *item)
 {
-	enum relation tb = relate(item, MERGE3_THEIRS, MERGE3_BASE);
-	enum relation ob = relate(item, MERGE3_OURS, MERGE3_BASE);
-	enum relation ot = relate(item, MERGE3_OURS, MERGE3_THEIRS);
+	enum relation tb = relate(merge, item, MERGE3_THEIRS, MERGE3_BASE);
+	enum relation ob = relate(merge, item, MERGE3_OURS, MERGE3_BASE);
+	enum relation ot = relate(merge, item, MERGE3_OURS, MERGE3_THEIRS);
 
 	if ((tb == UNKNOWN || ob == UNKNOWN || ot == UNKNOWN) && want_contents(item))
 		return 0;
@@ -292,24 +285,24 @@ static int decide_unlike(struct merge3_item *item, enum merge3_favour favour)
 	else if (ob == SAME)
 		merge3_take(item);
 	else
-		clash(item, favour, why_unlike(item));
+		clash(item, merge->favour, why_unlike(item));
 	return 0;
 }
 
-static int decide(struct merge3_item *item, enum merge3_favour favour)
+static int decide(const struct merge3 *merge, struct merge3_item *item)
 {
 	uint32_t base = type(&item->state[MERGE3_BASE]);
 	uint32_t ours = type(&item->state[MERGE3_OURS]);
 	uint32_t theirs = type(&item->state[MERGE3_THEIRS]);
 
 	if (ours && ours == theirs && (!base || base == ours))
-		return decide_alike(item, favour);
-	return decide_unlike(item, favour);
+		return decide_alike(merge, item);
+	return decide_unlike(merge, item);
 }
 
 int merge3_decide(const struct merge3 *merge, struct merge3_item *item)
 {
-	int r = decide(item, merge->favour);
+	int r = decide(merge, item);
 
 	for (int side = 0; side < MERGE3_SIDES; side++)
 		buf_fini(&item->content[side]);
@@ -353,9 +346,9 @@ static int add_item(struct merge3 *merge, const struct tree_pair *pair,
 	int r;
 
 	item.state[MERGE3_OURS] = state_at(ours, pair->path, below);
-	if (relate(&item, MERGE3_THEIRS, MERGE3_BASE) == SAME)
+	if (relate(merge, &item, MERGE3_THEIRS, MERGE3_BASE) == SAME)
 		return 0;
-	r = decide(&item, merge->favour);
+	r = decide(merge, &item);
 	return r < 0 ? r : merge3_append(merge, &item);
 }
 
@@ -376,6 +369,9 @@ int merge3_begin(struct merge3 *merge, const struct tree *base, const struct tre
 
 	git_libgit2_init();
 	*merge = (struct merge3){.favour = favour, .ours = ours, .theirs = theirs};
+	merge->doubt[MERGE3_BASE ^ MERGE3_OURS] = same_doubt(base, ours);
+	merge->doubt[MERGE3_BASE ^ MERGE3_THEIRS] = same_doubt(base, theirs);
+	merge->doubt[MERGE3_OURS ^ MERGE3_THEIRS] = same_doubt(ours, theirs);
 	while (r == 0 && tree_pair_next(&pairs, &pair)) {
 		below = below_of(base, pair.path);
 		if (!below)

@@ -33,6 +33,8 @@ struct merge3_item {
 	unsigned wanted;		  /* bits: sides whose contents are wanted */
 	unsigned have;			  /* bits: sides whose @content is there */
 	struct buf content[MERGE3_SIDES]; /* the caller's to fill */
+	unsigned digested;		  /* bits: sides of which there is a @digest */
+	uint64_t digest[MERGE3_SIDES];	  /* instead, of what is too large to be merged */
 	struct tree_state result;	  /* mode 0: it is to go */
 	struct buf merged;
 	const char *conflict;
@@ -41,7 +43,8 @@ struct merge3_item {
 struct merge3 {
 	enum merge3_favour favour;
 	const struct tree *ours, *theirs;
-	struct merge3_item *items; /* in the order of paths of a tree */
+	int64_t doubt[MERGE3_SIDES + 1]; /* of sides x and y: [x ^ y] (pffs/core/same.h) */
+	struct merge3_item *items;	 /* in the order of paths of a tree */
 	size_t count, room;
 	size_t sorted; /* of @items, while some are added */
 	size_t looks;  /* for directories */

@@ -2,6 +2,7 @@
 
 #include "pffs/core/fetch.h"
 #include "pffs/core/files.h"
+#include "pffs/core/hold.h"
 #include "pffs/core/merge_plan.h"
 
 #include <errno.h>
@@ -21,6 +22,7 @@ struct apply {
 	struct loop_timer next; /* takes the step that is next */
 	struct loop_timer limit;
 	struct files_call *call; /* that has no reply yet */
+	struct hold *hold;	 /* the parent's programs stand still; or NULL */
 	bool failed;
 	bool part;     /* something has gone, and that is not taken back */
 	bool broken;   /* what was to be taken back was not */
@@ -47,6 +49,8 @@ static void finish(struct apply *apply)
 {
 	struct error err = apply->err;
 
+	if (apply->hold)
+		hold_end(apply->hold);
 	if (apply->broken)
 		error_say(&err, -apply->err.code, "%s; not all of it could be taken back",
 			  apply->err.text);
@@ -355,6 +359,25 @@ static void copy(struct apply *apply, const struct change *change)
 	copy_request(apply, apply->source, &request, source_opened);
 }
 
+static void held(void *ctx, const struct error *err)
+{
+	struct apply *apply = ctx;
+
+	if (is_cancelled(apply))
+		return;
+	if (err)
+		fail(apply, err);
+	else
+		go_on(apply, apply->at + 1);
+}
+
+static void hold(struct apply *apply)
+{
+	apply->hold = hold_begin(apply->sb, held, apply);
+	if (!apply->hold)
+		fail_with(apply, ENOMEM, NULL);
+}
+
 static bool is_as_before(const struct change *change, const struct tree *was,
 			 const struct tree *is)
 {
@@ -401,6 +424,8 @@ static void take_step(struct loop_timer *timer)
 		finish(apply);
 	else if (step->kind == STEP_COPY)
 		copy(apply, step->change);
+	else if (step->kind == STEP_HOLD)
+		hold(apply);
 	else if (step->kind == STEP_LOOK)
 		fetch_tree(apply->sb, looked, apply);
 	else

@@ -2,6 +2,7 @@
 
 #include "pffs/core/fetch.h"
 #include "pffs/core/merge_apply.h"
+#include "pffs/core/merge_contents.h"
 #include "pffs/core/quote.h"
 #include "pffs/core/twin.h"
 #include "util/io.h"
@@ -10,9 +11,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-
-#define CONTENT_MAX (32u << 20) /* a larger file is merged as a whole */
-#define MERGED_MAX  (64u << 20) /* bytes of texts that are merged by lines, in all */
 
 /* Who will call back. A fork point does so also when nobody waits for it any more. */
 struct call {
@@ -31,16 +29,15 @@ struct merge_files {
 	struct tree base, ours, theirs;
 	bool begun; /* @merge3 is of the fork */
 	struct merge3 merge3;
-	size_t item;		/* that wants contents */
-	enum merge3_side side;	/* whose is being read */
 	struct changes changes; /* of all forks so far */
 	struct loop_timer next; /* takes the next step */
 	void (*step)(struct merge_files *merge);
-	struct call *call;   /* whose answer it waits for */
-	struct apply *apply; /* once all is decided */
-	bool conflict;	     /* that is why it failed */
-	bool part;	     /* it failed when some was done */
-	uint64_t merged;     /* bytes of texts that were */
+	struct call *call;	   /* whose answer it waits for */
+	struct contents *contents; /* on their way; or NULL */
+	struct apply *apply;	   /* once all is decided */
+	bool conflict;		   /* that is why it failed */
+	bool part;		   /* it failed when some was done */
+	uint64_t merged;	   /* bytes of texts that were */
 	merge_done_fn *done;
 	void *ctx;
 };
@@ -168,6 +165,8 @@ static void forget_call(struct call *call)
 static void merge_free(struct merge_files *merge)
 {
 	forget_call(merge->call);
+	if (merge->contents)
+		contents_cancel(merge->contents);
 	forget_fork(merge);
 	loop_timer_cancel(&merge->next);
 	changes_fini(&merge->changes);
@@ -289,115 +288,31 @@ static void end_fork(struct merge_files *merge)
 	then(merge, merge->at < merge->count ? begin_fork : apply_all);
 }
 
-static struct merge3_item *current(const struct merge_files *merge)
+static void have_contents(void *ctx, const struct error *err)
 {
-	return &merge->merge3.items[merge->item];
-}
+	struct merge_files *merge = ctx;
 
-static void look_for_content(struct merge_files *merge);
-
-static void next_side(struct merge_files *merge)
-{
-	merge->side++;
-	then(merge, look_for_content);
-}
-
-/* A file that is too large, or went meanwhile, is one of which nothing is known. */
-static void have_content(void *ctx, struct buf *bytes, const struct error *err)
-{
-	struct merge_files *merge = called(ctx);
-	struct merge3_item *item;
-
-	if (!merge)
-		return;
-	item = current(merge);
-	if (!bytes && err->code != -EFBIG) {
+	merge->contents = NULL;
+	if (err)
 		finish(merge, err);
-		return;
-	}
-	if (bytes) {
-		item->content[merge->side] = *bytes;
-		*bytes = (struct buf){0};
-		item->have |= 1u << merge->side;
-	}
-	next_side(merge);
-}
-
-static void read_file(struct merge_files *merge, struct sandbox *sb, const char *path)
-{
-	struct call *call = wait_for_call(merge);
-	struct fetch *fetch =
-	    call ? fetch_file(sb, path, CONTENT_MAX, have_content, call) : NULL;
-
-	if (fetch)
-		call->fetch = fetch;
-}
-
-/* Ours may be what a fork before has brought. */
-static void fetch_ours(struct merge_files *merge, const char *path)
-{
-	struct merge3_item *item = current(merge);
-	const struct change *change = changes_find(&merge->changes, path);
-
-	if (!change || !change->content) {
-		read_file(merge, merge->sb, path);
-	} else if (change->source) {
-		read_file(merge, change->source, path);
-	} else if (buf_append(&item->content[MERGE3_OURS], buf_peek(&change->bytes),
-			      change->bytes.len) < 0) {
-		fail(merge, ENOMEM, "no memory to merge files");
-	} else {
-		item->have |= 1u << MERGE3_OURS;
-		next_side(merge);
-	}
-}
-
-static void fetch_side(struct merge_files *merge)
-{
-	const char *path = current(merge)->path;
-
-	if (merge->side == MERGE3_OURS)
-		fetch_ours(merge, path);
 	else
-		read_file(merge, merge->side == MERGE3_BASE ? merge->point : fork_of(merge),
-			  path);
+		end_fork(merge);
 }
 
-/* Return: false when the merge has ended. */
-static bool decide(struct merge_files *merge, struct merge3_item *item)
+static void look_for_contents(struct merge_files *merge)
 {
-	if (item->verdict == MERGE3_WANTS && merge3_decide(&merge->merge3, item) < 0) {
+	const struct contents_order order = {
+	    .merge = &merge->merge3,
+	    .changes = &merge->changes,
+	    .sides = {[MERGE3_BASE] = merge->point,
+		      [MERGE3_OURS] = merge->sb,
+		      [MERGE3_THEIRS] = fork_of(merge)},
+	    .merged = &merge->merged,
+	};
+
+	merge->contents = contents_begin(&order, have_contents, merge);
+	if (!merge->contents)
 		fail(merge, ENOMEM, "no memory to merge files");
-		return false;
-	}
-	merge->merged += item->merged.len;
-	if (merge->merged > MERGED_MAX) {
-		fail(merge, EFBIG, "both sides changed more than 64 MiB of text");
-		return false;
-	}
-	return true;
-}
-
-/* Read what the next item wants; decide it when that is there. */
-static void look_for_content(struct merge_files *merge)
-{
-	struct merge3_item *item;
-
-	while (merge->item < merge->merge3.count) {
-		item = current(merge);
-		while (item->verdict == MERGE3_WANTS && merge->side < MERGE3_SIDES) {
-			if (item->wanted & 1u << merge->side) {
-				fetch_side(merge);
-				return;
-			}
-			merge->side++;
-		}
-		if (!decide(merge, item))
-			return;
-		merge->item++;
-		merge->side = MERGE3_BASE;
-	}
-	end_fork(merge);
 }
 
 static void begin_merge3(struct merge_files *merge)
@@ -409,13 +324,11 @@ static void begin_merge3(struct merge_files *merge)
 		return;
 	}
 	merge->begun = true;
-	merge->item = 0;
-	merge->side = MERGE3_BASE;
 	if (merge3_begin(&merge->merge3, &merge->base, &merge->ours, &merge->theirs,
 			 merge->favour) < 0)
 		fail(merge, ENOMEM, "no memory to merge files");
 	else
-		look_for_content(merge);
+		look_for_contents(merge);
 }
 
 /* Return: false when there is no tree, and the merge has ended. */

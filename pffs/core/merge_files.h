@@ -5,8 +5,9 @@
  * parent and of the fork are merged (merge3.h), the parent as the forks before have left
  * it. Until all of them have been, nothing is changed; one conflict ends it all. Then
  * what is new is written into a directory in the parent's root, without a name that
- * anybody looks for; the parent's tree is looked at once more, and if it is what it was
- * where it matters, everything is put in its place by renames.
+ * anybody looks for; the parent's programs are stopped (hold.h), its tree is looked at
+ * once more, and if it is what it was where it matters, everything is put in its place by
+ * renames.
  *
  * As long as it lasts the parent and the forks take part in no other merge, are not
  * forked and become no templates. Their machines run meanwhile. What a fork writes while

@@ -228,7 +228,7 @@ static void add_cleaning(struct plan *plan, const struct changes *changes, bool 
 void plan_make(struct plan *plan, struct changes *changes)
 {
 	const struct step make = {.op = FILES_MKDIR, .mode = 0700};
-	const struct step look = {.kind = STEP_LOOK};
+	const struct step hold = {.kind = STEP_HOLD}, look = {.kind = STEP_LOOK};
 	struct change *list = changes->list;
 
 	find_what_is_in_the_way(changes);
@@ -236,6 +236,7 @@ void plan_make(struct plan *plan, struct changes *changes)
 	for (size_t i = 0; i < changes->count; i++)
 		if (is_staged(&list[i]))
 			stage(plan, &list[i], i);
+	add_step(&plan->steps, &hold, NULL, NULL);
 	plan->look = plan->steps.count;
 	add_step(&plan->steps, &look, NULL, NULL);
 	for (size_t i = changes->count; i > 0; i--)

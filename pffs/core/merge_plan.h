@@ -2,16 +2,16 @@
  * What is to be done for the changes of a merge of files, step by step.
  *
  * Theory of operation: everything new is first made in a directory of its own, the
- * staging directory. Behind a look at what the parent has now, three kinds of steps
- * follow: things of another type get out of the way; what comes takes its place,
- * exchanged for what was there; what goes is removed. The first two kinds have steps
- * that take them back. The last has not, and is last for that.
+ * staging directory. Then the parent's programs are stopped, and behind a look at what
+ * it has now, three kinds of steps follow: things of another type get out of the way; what
+ * comes takes its place, exchanged for what was there; what goes is removed. The first two
+ * kinds have steps that take them back. The last has not, and is last for that.
  */
 #pragma once
 
 #include "pffs/core/merge_changes.h"
 
-enum step_kind { STEP_ASK, STEP_COPY, STEP_LOOK };
+enum step_kind { STEP_ASK, STEP_COPY, STEP_HOLD, STEP_LOOK };
 
 struct step {
 	enum step_kind kind;

@@ -3,6 +3,7 @@
 #include "pffs/core/files.h"
 #include "pffs/core/fork.h"
 #include "pffs/core/guest.h"
+#include "pffs/core/hold.h"
 #include "pffs/core/merge.h"
 #include "pffs/core/twin.h"
 
@@ -300,6 +301,7 @@ void sandbox_die(struct sandbox *sb, const char *reason)
 	sandbox_event(sb, "dead", json_pack("{s:s}", "reason", reason));
 	fork_settled(sb);
 	merge_ended(sb);
+	hold_ended(sb);
 	twin_ended(sb);
 	sandbox_unref(sb);
 }
@@ -438,6 +440,7 @@ void sandbox_destroy(struct sandbox *sb)
 	sandbox_event(sb, "destroyed", NULL);
 	fork_settled(sb);
 	merge_ended(sb);
+	hold_ended(sb);
 	twin_ended(sb);
 	twin_drop(sb);
 	sandbox_unref(sb);

@@ -78,6 +78,7 @@ struct sandbox {
 	struct twin *twin;    /* that this is the machine of; or NULL */
 	struct merge *merge;  /* that it takes part in; see merge.h */
 	struct merge_files *merge_files; /* likewise */
+	struct hold *hold;		 /* while its programs stand still; or NULL */
 	char *merge_report;		 /* of the last merge into it; or NULL */
 	struct loop_timer limit; /* until ready; later: until a killed run has ended */
 

@@ -37,6 +37,9 @@ static void check_payload(const struct agent_frame *f, struct buf *again)
 	else if (f->type == AGENT_STDIN_TAKEN &&
 		 agent_get_stdin_taken(f, &bytes, &err) == 0)
 		agent_put_stdin_taken(again, f->epoch, f->stream, bytes);
+	else if (f->type == AGENT_HOLD && !f->stream &&
+		 agent_get_hold(f, &bytes, &err) == 0)
+		agent_put_hold(again, f->epoch, bytes);
 	else
 		agent_put(again, f->epoch, f->stream, f->type, f->payload, f->len);
 }

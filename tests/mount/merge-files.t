@@ -79,6 +79,29 @@ ok "and are as they were" bash_in demo/forks/b <<< 'test -e /root/w/dir/x'
 ok "what was merged can be merged again" within "$wait_limit" bash -c 'echo files a > demo/merge'
 is "$(tail -n +3 demo/merge)" "" "which changes nothing"
 
+# A program that reads 60 files again and again while they are merged: of those that one look
+# finds in two versions there is one at most, which was going on at that moment.
+ok "a sandbox has many files" bash_in demo <<< 'mkdir /root/many; cd /root/many; for i in $(seq 60); do echo 1 > $i; done'
+ok "which are forked" mkdir demo/forks/d
+sandboxes=(demo/forks/d "${sandboxes[@]}")
+ok "and changed there" bash_in demo/forks/d <<< 'cd /root/many; for i in *; do echo two > $i; done'
+command cat > demo/exec <<'CODE'
+import os, time
+torn = looks = 0
+seen = {"1\n"}
+until = time.monotonic() + 60
+while seen != {"two\n"} and time.monotonic() < until:
+    seen = set()
+    for name in sorted(os.listdir("/root/many"), key=int, reverse=looks % 2):
+        with open("/root/many/" + name) as file:
+            seen.add(file.read())
+    torn += len(seen) > 1
+    looks += 1
+print(torn <= 1 or torn, looks > 1)
+CODE
+ok "they are merged while a program reads them" within "$wait_limit" bash -c 'echo files d > demo/merge'
+is "$(cat demo/stdout)" "True True" "which stands still, and sees all of them change at once"
+
 sum='cd /; find root -type f -o -type l | sort | xargs md5sum; ls -laR --time-style=full-iso root'
 before=$(echo "$sum" > demo/bash; cat demo/stdout)
 fails_with EBUSY "one that is in the way: EBUSY" write demo/merge "files c"

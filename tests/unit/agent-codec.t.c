@@ -80,7 +80,7 @@ static void hostile_headers_are_no_frames(void)
 		known += agent_next(&b, &f, NULL) == 1;
 		buf_fini(&b);
 	}
-	is_int(known, 21, "of 256 types, the 21 there are, are known");
+	is_int(known, 23, "of 256 types, the 23 there are, are known");
 }
 
 /* Every decoder behind one signature, and a payload it takes. */
@@ -88,8 +88,8 @@ union decoded {
 	struct agent_wake wake;
 	struct agent_run run;
 	struct agent_exit exit;
-	uint8_t signal;
-	uint32_t taken;
+	uint8_t signal, stopped;
+	uint32_t taken, msecs;
 };
 
 static int get_wake(const struct agent_frame *f, union decoded *d, struct error *err)
@@ -115,6 +115,16 @@ static int get_signal(const struct agent_frame *f, union decoded *d, struct erro
 static int get_taken(const struct agent_frame *f, union decoded *d, struct error *err)
 {
 	return agent_get_stdin_taken(f, &d->taken, err);
+}
+
+static int get_hold(const struct agent_frame *f, union decoded *d, struct error *err)
+{
+	return agent_get_hold(f, &d->msecs, err);
+}
+
+static int get_held(const struct agent_frame *f, union decoded *d, struct error *err)
+{
+	return agent_get_held(f, &d->stopped, err);
 }
 
 typedef int (*decoder)(const struct agent_frame *, union decoded *, struct error *);
@@ -227,6 +237,19 @@ static void exit_signal_and_taken_come_back(void)
 	is_int(d.taken, AGENT_STDIN_WINDOW, "stdin-taken: the whole window");
 }
 
+static void hold_comes_back(void)
+{
+	struct buf b = {0};
+	union decoded d;
+
+	is_int(agent_put_hold(&b, 1, 60000), 0, "hold: written");
+	exactly_its_size(&b, get_hold, &d, "hold");
+	is_int((int)d.msecs, 60000, "hold: how long");
+	agent_put(&b, 1, 0, AGENT_HELD, &(uint8_t){1}, 1);
+	exactly_its_size(&b, get_held, &d, "held");
+	is_int(d.stopped, 1, "held: all have stopped");
+}
+
 static void values_out_of_range_are_refused(void)
 {
 	static const struct {
@@ -244,6 +267,7 @@ static void values_out_of_range_are_refused(void)
 	    {"signal 3", get_signal, 1, {3}},
 	    {"exit that is neither code nor signal", get_exit, 2, {2, 0}},
 	    {"exit by signal 128", get_exit, 2, {1, 128}},
+	    {"held that is neither", get_held, 1, {2}},
 	    {"more stdin taken than the window", get_taken, 4, {1, 0, 1, 0}},
 	    {"4 GiB of stdin taken", get_taken, 4, {0xff, 0xff, 0xff, 0xff}},
 	};
@@ -289,6 +313,7 @@ int main(void)
 	names_of_full_length_fit();
 	run_comes_back();
 	exit_signal_and_taken_come_back();
+	hold_comes_back();
 	values_out_of_range_are_refused();
 	hostile_names_are_refused();
 	return done_testing();

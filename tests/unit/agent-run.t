@@ -547,6 +547,17 @@ def an_interrupt_during_a_wake_is_not_lost(agent):
 
 
 @test
+def the_host_hears_that_programs_stand_still(agent):
+    agent.send(HOLD, 0, struct.pack("<I", 60000))
+    agent.wait_seen(HELD, 1)
+    same(agent.held, [1])
+    agent.send(HOLD, 0, struct.pack("<I", 60000))  # more time needs no answer
+    agent.send(HOLD, 0, struct.pack("<I", 0))
+    same(agent.python("print(1)").out, b"1\n")
+    same(agent.held, [1])
+
+
+@test
 def ended_runs_leave_nothing(agent):
     agent.python("import gc; gc.collect()")
     for _ in range(3):

@@ -15,9 +15,9 @@ if not os.path.exists(AGENT):
     AGENT = os.path.join(TOP, "guest/agent/agent")
 REPL = os.path.join(TOP, "guest", "repl.py")
 
-WAKE, RUN, CODE, STDIN, STDIN_EOF, SIGNAL, RESET, FILES, FILES_CANCEL = range(1, 10)
+WAKE, RUN, CODE, STDIN, STDIN_EOF, SIGNAL, RESET, FILES, FILES_CANCEL, HOLD = range(1, 11)
 READY, STARTED, STDOUT, STDERR, EXIT, STDIN_TAKEN, RESET_DONE, AWAKE = range(64, 72)
-FILES_REPLY, FILES_CHANGED, CHANGES, FIGURE = range(72, 76)
+FILES_REPLY, FILES_CHANGED, CHANGES, FIGURE, HELD = range(72, 77)
 PYTHON, BASH, SCRIPT = 1, 2, 3
 INTERRUPT, KILL = 1, 2
 HEADER = struct.Struct("<IIBBH")
@@ -101,6 +101,7 @@ class Agent:
         self.runs = {}
         self.seen = []  # types of the frames of stream 0
         self.replies = {}  # payloads of replies about files, by stream
+        self.held = []  # the answers to HOLD
         self.changed = []  # numbers of watches, as the agent reported them
         self.changed_before = {}  # how many there were before the reply, by stream
         self.order = []  # types of all frames
@@ -152,6 +153,8 @@ class Agent:
             return
         if type_ == FILES_CHANGED:
             self.changed += struct.unpack("<%dI" % (len(payload) // 4), payload)
+        if type_ == HELD:
+            self.held += payload
         if stream == 0:
             self.seen.append(type_)
             return

@@ -71,8 +71,8 @@ static void test_verdicts(void)
 	put(&to, "type", one, nothing);
 	put(&from, "empty", file_of(1, 0, 1), nothing);
 	put(&to, "empty", file_of(2, 0, 2), nothing);
-	put(&from, "last", file_of(1, 5, 20000000), nothing);
-	put(&to, "last", file_of(1, 5, 20000000), nothing);
+	put(&from, "last", file_of(1, 5, 200000000), nothing);
+	put(&to, "last", file_of(1, 5, 200000000), nothing);
 	a = tree_of(&from);
 	b = tree_of(&to);
 	compare_trees(&a, &b, NULL, &result);

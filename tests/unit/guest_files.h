@@ -16,9 +16,13 @@ struct guest_file {
 	char path[128]; /* empty: no file */
 	uint32_t mode;
 	char text[GUEST_TEXT];
-	int64_t mtime_ns;
+	int64_t mtime_ns, ctime_ns;
 	uint64_t ino;
 };
+
+/* The ctime of a file that all have: that of the fork. Files that a test makes are older
+ * unless it says so. */
+#define GUEST_FORK_NS 1000000000
 
 struct guest_fs {
 	uint32_t vm;
@@ -26,6 +30,8 @@ struct guest_fs {
 	struct buf tree; /* that is being read, by handle 1; those of files follow */
 	bool silent;	 /* it answers no request */
 	int requests;
+	int holds;     /* how often its programs were to stop */
+	bool restless; /* they do not */
 	/* what a test does before the answer to a request, or instead; true: instead */
 	bool (*meddle)(struct guest_fs *fs, const struct files_request *request,
 		       struct files_reply *reply);
@@ -192,7 +198,11 @@ static int guest_write(struct guest_fs *fs, const struct files_request *request,
 
 static int guest_tree(struct guest_fs *fs, struct files_reply *reply)
 {
+	const struct tree_entry newest = {
+	    .path = "~", .now = {.mode = S_IFREG, .ino = 1, .ctime_ns = GUEST_FORK_NS}};
+
 	buf_fini(&fs->tree);
+	tree_put(&fs->tree, &newest);
 	for (int i = 0; i < GUEST_FILES; i++) {
 		const struct guest_file *file = &fs->files[i];
 		struct tree_entry entry = {
@@ -202,6 +212,7 @@ static int guest_tree(struct guest_fs *fs, struct files_reply *reply)
 			    .ino = file->ino,
 			    .size = strlen(file->text),
 			    .mtime_ns = file->mtime_ns,
+			    .ctime_ns = file->ctime_ns,
 			    .target = S_ISLNK(file->mode) ? file->text : NULL}};
 
 		if (*file->path)
@@ -288,6 +299,11 @@ static bool guest_answer(struct guest_fs *fs)
 			if (!fs->meddle || !fs->meddle(fs, &request, &reply))
 				reply.error = guest_do(fs, &request, &reply);
 			put_reply(&frames, frame.epoch, frame.stream, &reply);
+		}
+		if (frame.type == AGENT_HOLD && *frame.payload) {
+			fs->holds++;
+			agent_put(&frames, frame.epoch, 0, AGENT_HELD,
+				  &(uint8_t){!fs->restless}, 1);
 		}
 		buf_consume(in, agent_frame_size(&frame));
 	}

@@ -135,6 +135,26 @@ static void directories_come_back(struct sandbox *demo)
 	   "and the report says no more");
 }
 
+/* A file that is written again, to the same size and at the moment of the fork, looks as
+ * if nobody had: the fork's change was lost, or took demo's with it. */
+static void at_the_moment_of_the_fork(struct sandbox *demo)
+{
+	static struct guest_fs *const changed[] = {&a_fs, &demo_fs};
+
+	for (int i = 0; i < 2; i++) {
+		begin_files();
+		guest_find(&demo_fs, "text")->ctime_ns = GUEST_FORK_NS;
+		all_have(&demo_fs);
+		strcpy(guest_find(changed[i], "text")->text, "1\n2\n3\n4\nV\n");
+		if (changed[i] == &demo_fs)
+			guest_text(&a_fs, "text", "I\n2\n3\n4\n5\n");
+		merge(demo, "a", NULL, 0, "what was written in one tick of the clock");
+		is_str(guest_find(&demo_fs, "text")->text,
+		       i ? "I\n2\n3\n4\nV\n" : "1\n2\n3\n4\nV\n",
+		       i ? "of both is merged" : "is a change");
+	}
+}
+
 static bool lie(struct guest_fs *fs, const struct files_request *request,
 		struct files_reply *reply)
 {
@@ -230,6 +250,27 @@ static void a_changes_much(void)
 	guest_text(&a_fs, "e/f", "f");
 	guest_text(&a_fs, "new", "n");
 	guest_text(&a_fs, "text", "other");
+}
+
+/* They would see a part of the merge, or change what it is about to replace. */
+static void programs_stand_still(struct sandbox *demo)
+{
+	char before[256];
+
+	demo_fs.holds = 0;
+	begin_files();
+	merge(demo, "a", NULL, 0, "nothing is to be changed");
+	is_int(demo_fs.holds, 0, "which programs of the sandbox do not notice");
+	a_changes_much();
+	merge(demo, "a", NULL, 0, "files of a fork come");
+	is_int(demo_fs.holds, 1, "while its programs stand still");
+	ok(!demo->hold, "and go on");
+	a_changes_much();
+	snprintf(before, sizeof(before), "%s", listing(&demo_fs));
+	demo_fs.restless = true;
+	merge(demo, "a", NULL, -EAGAIN, "one that does not stop is in the way");
+	is_str(listing(&demo_fs), before, "and nothing is changed");
+	demo_fs.restless = false;
 }
 
 static void all_or_nothing(struct sandbox *demo)
@@ -360,7 +401,9 @@ int main(void)
 	}
 	directories_come_back(demo);
 	texts_are_merged(demo);
+	at_the_moment_of_the_fork(demo);
 	guests_may_lie(demo);
+	programs_stand_still(demo);
 	all_or_nothing(demo);
 	guests_may_be_silent(demo);
 	nothing_else_meanwhile(demo);
