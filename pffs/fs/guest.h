@@ -34,7 +34,7 @@ struct guest_file {
 	struct buf lockers; /* uint64_t: owners of POSIX locks that were taken by it */
 	struct loop_timer soon;	    /* it is opened in the guest as well, then */
 	struct files_call *opening; /* that, or NULL */
-	uint8_t *ahead;	    /* the whole file, as it was when it was opened, or NULL */
+	uint8_t *ahead; /* the whole file, as it was when it was opened, or NULL */
 	uint32_t ahead_len;
 	struct files_attr ahead_of;
 };
@@ -64,7 +64,7 @@ struct ask {
 	struct link wait;	  /* on about->settle */
 	uint64_t after;		  /* the newest write to @about that it waits for */
 	struct files_moment asked, asked_to; /* of its directories, when it was sent */
-	struct loop_timer patience; /* since an interrupt */
+	struct loop_timer patience;	     /* since an interrupt */
 	ask_fn *answer;
 	bool locks;		      /* it may rightly take for ever */
 	bool unlocks;		      /* it goes on when its program does not wait */

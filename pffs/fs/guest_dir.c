@@ -198,9 +198,8 @@ static ssize_t add_entries(fuse_req_t req, struct guest_dir *dir, char *to, size
 
 	*more = false;
 	while ((r = files_get_entry(&c, &entry)) == 1) {
-		len = entry.attr.mode
-			  ? add_one(req, dir, &entry, to + used, size - used)
-			  : 0; /* a name that was removed */
+		len = entry.attr.mode ? add_one(req, dir, &entry, to + used, size - used)
+				      : 0; /* a name that was removed */
 		*more = len > size - used;
 		if (*more)
 			break;

@@ -51,7 +51,8 @@ static void have_read(struct ask *ask, const struct files_reply *reply)
 }
 
 /* Return: was it answered with what came when the file was opened? */
-static bool read_ahead(fuse_req_t req, struct guest_file *file, size_t size, uint64_t offset)
+static bool read_ahead(fuse_req_t req, struct guest_file *file, size_t size,
+		       uint64_t offset)
 {
 	size_t left = offset < file->ahead_len ? file->ahead_len - (size_t)offset : 0;
 

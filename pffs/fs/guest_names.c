@@ -96,7 +96,6 @@ void guest_lookup(fuse_req_t req, const struct node *dir, const char *name)
 	enum files_known known = guest_known(dir->file, name, &attr);
 	struct ask *ask;
 
-
 	if (dir->sb->state == SANDBOX_DEAD) {
 		fuse_reply_err(req, EIO);
 	} else if (known == FILES_ABSENT) {

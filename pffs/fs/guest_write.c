@@ -135,8 +135,8 @@ static void learn(const struct writing *w, const struct files_reply *reply)
 {
 	struct files_node *node = w->file->node;
 	const struct files_attr *attr = guest_attr(reply);
-	bool known = attr && files_node_is(node, attr) &&
-		     files_cache_same(node->parent, &w->asked);
+	bool known =
+	    attr && files_node_is(node, attr) && files_cache_same(node->parent, &w->asked);
 
 	if (attr)
 		files_node_learn(node, attr);

@@ -1,7 +1,7 @@
 #include "pffs/fs/stale.h"
 
-#include "pffs/fs/fs.h"
 #include "pffs/core/files_node.h"
+#include "pffs/fs/fs.h"
 #include "pffs/fs/node.h"
 
 #include <errno.h>
