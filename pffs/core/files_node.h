@@ -62,7 +62,7 @@ struct files_node {
 	size_t unwritten;   /* memory that @writes take */
 	unsigned flying;    /* calls of these */
 	uint64_t written;   /* number of the newest write */
-	bool removed;	    /* by a mount, which leads nobody to it any more */
+	bool removed;	    /* by the only mount, which leads nobody to it any more */
 	bool locked;	    /* there were POSIX locks, which close(2) lets go of */
 	struct files_content content;
 };

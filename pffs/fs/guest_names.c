@@ -229,7 +229,7 @@ static void removed(struct ask *ask, const struct files_reply *reply)
 	if (!reply->error)
 		ask_changed_name(ask, ask_watch(ask, reply), reply, NULL);
 	if (!reply->error && node) {
-		node->removed = true;
+		node->removed = !core_mounted_twice(ask->fs->core);
 		files_node_unlink(node);
 	}
 	fuse_reply_err(ask->req, reply->error);
