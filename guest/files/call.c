@@ -33,7 +33,7 @@ static const struct operation {
     [FILES_SETATTR] = {op_setattr, settle_file, TAKES_EITHER | WRITES, OF_CONTENT},
     [FILES_LIST] = {op_list, settle_list, TAKES_PATH | TAKES_HANDLE, 0},
     [FILES_READLINK] = {op_readlink, NULL, TAKES_PATH | TAKES_FILE, 0},
-    [FILES_OPEN] = {op_open, settle_open, TAKES_PATH, OF_NAMES | OF_CONTENT},
+    [FILES_OPEN] = {op_open, settle_open, TAKES_PATH, OF_NAMES | IN_MODIFY},
     [FILES_CLOSE] = {op_close, settle_file, TAKES_HANDLE | QUIET, IN_CLOSE_WRITE},
     [FILES_READ] = {op_read, NULL, TAKES_HANDLE, 0},
     [FILES_WRITE] = {op_write, settle_file, TAKES_HANDLE | WRITES, OF_CONTENT},

@@ -60,9 +60,9 @@ static int remember(struct server *server, int number)
 /* For 0: an entry that is free. */
 static struct opened *find(struct server *server, int number)
 {
-	for (struct opened *o = server->opened; o < server->opened + WINDOWS_MAX; o++)
-		if (o->watch == number)
-			return o;
+	for (int i = 0; i < WINDOWS_MAX; i++)
+		if (server->opened[i].watch == number)
+			return &server->opened[i];
 	return NULL;
 }
 

@@ -27,6 +27,8 @@ mkdir demo/forks/twin
 is "$(linked demo/forks/twin 7 'ln ../here/7 7; echo more >> 7')" "$seen" "in a fork"
 is "$(linked demo 7 'ln ../here/7 7; echo more >> 7')" "$seen" "and in what it was forked from"
 
+rmdir demo/forks/twin
+
 ok "the host makes a link" ln demo/fs/srv/here/8 demo/fs/srv/there/8
 echo more >> demo/fs/srv/there/8
 is "$(stat -c '%h %s' demo/fs/srv/here/8)" "2 9" "and writes to it"

@@ -19,7 +19,6 @@
 
 static struct server server;
 static struct agent agent;
-static struct files *files = &agent.files;
 static int d; /* the directory */
 
 /* What the agent told since the last look. */
@@ -38,13 +37,15 @@ void port_send(struct port *port, uint32_t stream, enum agent_type type,
 		told[told_count++] = cursor_get_u32(&c);
 }
 
-struct files_pending *files_pending(struct files *of, uint32_t stream)
+struct files_pending *files_pending(struct files *files, uint32_t stream)
 {
 	for (size_t i = 0; i < FILES_IN_FLIGHT; i++)
-		if (of->pending[i].stream == stream)
-			return &of->pending[i];
+		if (files->pending[i].stream == stream)
+			return &files->pending[i];
 	return NULL;
 }
+
+static struct files *files = &agent.files;
 
 void server_reply(uint16_t epoch, uint32_t stream, const struct files_reply *reply)
 {
@@ -322,8 +323,8 @@ static struct perf_event_mmap_page entered, returned;
 /* Records of which the size does not matter. */
 static void links(unsigned int more_entered, unsigned int more_returned)
 {
-	entered.data_head += 8 * more_entered;
-	returned.data_head += 8 * more_returned;
+	entered.data_head += UINT64_C(8) * more_entered;
+	returned.data_head += UINT64_C(8) * more_returned;
 }
 
 static bool all_is_told(void)
