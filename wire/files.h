@@ -53,8 +53,8 @@
  *  - FILES_LINK: the same, and both names are of what @attr tells.
  *  - FILES_MKDIR: @watch2 is of the new directory, @dir2 its attributes, and value is 1 if
  *    it was empty then; else there is no watch2.
- *  - FILES_SETATTR, FILES_SETXATTR, FILES_REMOVEXATTR of a directory: @watch2 is its own,
- *    which @attr tells all about. The root has no other.
+ *  - FILES_SETATTR, FILES_SETXATTR, FILES_REMOVEXATTR of a directory: its own watch, if it
+ *    has one, is told as changed. The root is in no directory, and so there is no watch.
  * What others do to that name at the same time is in the reply, but not told by
  * AGENT_FILES_CHANGED. So from the moment when the host asks for such a change to the
  * reply, what it knows of these names, and of the directory's own attributes and whole

@@ -124,18 +124,13 @@ static int take_path(struct call *call, unsigned int takes)
 	return r == 0 && takes & TAKES_FILE ? take_file(call) : r;
 }
 
-/* A directory that is changed itself has a watch, too. */
-static void take_more_places(struct call *call, unsigned int takes)
+static void take_place_of_handle(struct call *call, unsigned int takes)
 {
 	const struct handle *handle = takes & TAKES_HANDLE2 ? call->handle2 : call->handle;
 
 	if (handle && handle->folder) {
 		call->places[0].dir = handle->folder->fd;
 		call->places[0].name = handle->name;
-	}
-	if (call->path_fd && !(takes & TAKES_PATH2)) {
-		call->places[1].dir = call->fd;
-		call->places[1].name = "";
 	}
 }
 
@@ -159,7 +154,7 @@ static int take(struct call *call, unsigned int takes)
 	}
 	call->file = call->handle2 ? call->handle2->fd : call->fd;
 	if (r == 0 && call->tells)
-		take_more_places(call, takes);
+		take_place_of_handle(call, takes);
 	return r;
 }
 

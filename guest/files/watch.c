@@ -138,7 +138,7 @@ void windows_open(struct call *call, uint32_t events)
 	pthread_mutex_lock(&call->server->watching);
 	for (struct place *p = call->places; p < call->places + PLACES; p++)
 		if (p->dir >= 0)
-			open_one(call, p, *p->name ? events : events & IN_ATTRIB);
+			open_one(call, p, events);
 	pthread_mutex_unlock(&call->server->watching);
 }
 
