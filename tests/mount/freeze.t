@@ -60,8 +60,8 @@ exec {in}>&-
 is "$(cat demo/stdout)" $'begun\nhello' "its stdin resumes it, and it goes on to its end"
 is "$(cat demo/exit)" 0 "and ends well"
 
-echo 'time.sleep(1000)' > demo/exec
-wait_for 30 state_is demo running
+echo 'print("asleep", flush=True); time.sleep(1000)' > demo/exec
+wait_for 30 grep -q asleep demo/last/stdout
 ok "freeze a run that sleeps" frozen demo
 echo interrupt > demo/ctl
 like "$(cat demo/stderr)" KeyboardInterrupt "interrupt resumes it for that"
