@@ -16,6 +16,11 @@
 #define CHANNELS    128
 #define TEMPLATE_VM 4u
 
+/* How long the core gets for what it was just sent. */
+#ifndef SPIN_MS
+#define SPIN_MS 20
+#endif
+
 static struct loop loop;
 static struct core core;
 static struct buf channels[CHANNELS]; /* likewise, what went to each VM */
@@ -44,7 +49,7 @@ static void spin(unsigned ms)
 static void send_frames(const struct buf *frames)
 {
 	io_write_all(peer, buf_peek(frames), frames->len);
-	spin(20);
+	spin(SPIN_MS);
 }
 
 static void send_control(const char *text)
