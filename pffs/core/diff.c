@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define COMPARE_SMALL 50000u /* entries of trees that are compared while others wait */
+
 bool diff_cancel_fetch(struct fetch **fetch)
 {
 	if (!*fetch)
@@ -90,11 +92,11 @@ void diff_print(struct diff *diff)
 	diff_fail(diff, ENOMEM, "no memory for the differences");
 }
 
-static void compare(struct diff *diff)
+static void compare_now(struct work *work)
 {
+	struct diff *diff = container_of(work, struct diff, work);
 	int r = 0;
 
-	diff->compared = true;
 	if (!diff->same_image)
 		r = compare_whole(&diff->from.tree, &diff->from.image);
 	if (r == 0 && !diff->same_image)
@@ -102,10 +104,40 @@ static void compare(struct diff *diff)
 	if (r == 0)
 		r = compare_trees(&diff->from.tree, &diff->to.tree, diff->paths,
 				  &diff->result);
-	if (r < 0)
+	diff->compare_result = r;
+}
+
+/* Contents are next. */
+static void go_on(struct diff *diff)
+{
+	if (diff->compare_result < 0)
 		diff_fail(diff, ENOMEM, "no memory for the differences");
 	else
 		diff_tasks_next(diff);
+}
+
+static void have_compared(struct work *work)
+{
+	struct diff *diff = container_of(work, struct diff, work);
+
+	go_on(diff);
+	diff_settle(diff);
+}
+
+static void compare(struct diff *diff)
+{
+	size_t count = diff->from.tree.count + diff->to.tree.count +
+		       diff->from.image.count + diff->to.image.count;
+
+	diff->compared = true;
+	if (count > COMPARE_SMALL) {
+		diff_expect(diff);
+		work_begin(diff->from.machine->core->loop, &diff->work, compare_now,
+			   have_compared);
+	} else {
+		compare_now(&diff->work);
+		go_on(diff);
+	}
 }
 
 static struct side side_of(struct diff *diff, enum diff_of of, struct sandbox *sb)

@@ -9,6 +9,7 @@
 #include "pffs/core/diff.h"
 #include "pffs/core/fetch.h"
 #include "pffs/core/patch.h"
+#include "util/work.h"
 
 struct side {
 	struct diff *diff;
@@ -33,7 +34,9 @@ struct diff {
 	struct patch_budget budget;
 	struct link tasks; /* struct task */
 	unsigned task_count, pending;
-	bool compared;	/* the trees were */
+	struct work work; /* while they are compared */
+	int compare_result;
+	bool compared;	/* the trees were, or are being */
 	bool beginning; /* of tasks: who ends one meanwhile leaves that to it */
 	bool done;
 	diff_fn *fn;

@@ -6,11 +6,14 @@
 #include "pffs/core/quote.h"
 #include "pffs/core/twin.h"
 #include "util/io.h"
+#include "util/work.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+
+#define BEGIN_SMALL 50000u /* entries of trees that are merged while others wait */
 
 /* Who will call back. A fork point does so also when nobody waits for it any more. */
 struct call {
@@ -29,6 +32,10 @@ struct merge_files {
 	struct tree base, ours, theirs;
 	bool begun; /* @merge3 is of the fork */
 	struct merge3 merge3;
+	struct work work; /* which begins it */
+	struct error begin_err;
+	int begin_result;
+	bool working;
 	struct changes changes; /* of all forks so far */
 	struct loop_timer next; /* takes the next step */
 	void (*step)(struct merge_files *merge);
@@ -184,7 +191,8 @@ static void finish(struct merge_files *merge, const struct error *err)
 	report(merge, err);
 	if (!err)
 		tell(merge);
-	merge->done(merge->ctx, err);
+	if (merge->done)
+		merge->done(merge->ctx, err);
 	merge_free(merge);
 }
 
@@ -315,20 +323,43 @@ static void look_for_contents(struct merge_files *merge)
 		fail(merge, ENOMEM, "no memory to merge files");
 }
 
-static void begin_merge3(struct merge_files *merge)
+static void begin_now(struct work *work)
 {
-	struct error err;
+	struct merge_files *merge = container_of(work, struct merge_files, work);
+	int r = changes_tree(&merge->changes, &merge->was, &merge->ours, &merge->begin_err);
 
-	if (changes_tree(&merge->changes, &merge->was, &merge->ours, &err) < 0) {
-		finish(merge, &err);
-		return;
+	if (r == 0) {
+		merge->begun = true;
+		r = merge3_begin(&merge->merge3, &merge->base, &merge->ours, &merge->theirs,
+				 merge->favour);
+		if (r < 0)
+			error_set(&merge->begin_err, ENOMEM, "cannot merge files");
 	}
-	merge->begun = true;
-	if (merge3_begin(&merge->merge3, &merge->base, &merge->ours, &merge->theirs,
-			 merge->favour) < 0)
-		fail(merge, ENOMEM, "no memory to merge files");
+	merge->begin_result = r;
+}
+
+static void have_begun(struct work *work)
+{
+	struct merge_files *merge = container_of(work, struct merge_files, work);
+
+	merge->working = false;
+	if (!merge->done)
+		fail(merge, EINTR, "the merge was interrupted");
+	else if (merge->begin_result < 0)
+		finish(merge, &merge->begin_err);
 	else
 		look_for_contents(merge);
+}
+
+static void begin_merge3(struct merge_files *merge)
+{
+	merge->working = true;
+	if (merge->was.count + merge->base.count + merge->theirs.count > BEGIN_SMALL) {
+		work_begin(merge->sb->core->loop, &merge->work, begin_now, have_begun);
+	} else {
+		begin_now(&merge->work);
+		have_begun(&merge->work);
+	}
 }
 
 /* Return: false when there is no tree, and the merge has ended. */
@@ -401,10 +432,17 @@ static void timer_fires(struct loop_timer *timer)
 
 void merge_files_cancel(struct merge_files *merge)
 {
-	if (merge->apply)
+	struct error err;
+
+	error_say(&err, EINTR, "the merge was interrupted");
+	if (merge->apply) {
 		apply_cancel(merge->apply);
-	else
-		fail(merge, EINTR, "the merge was interrupted");
+	} else if (merge->working) {
+		merge->done(merge->ctx, &err);
+		merge->done = NULL; /* it ends when the thread has done */
+	} else {
+		finish(merge, &err);
+	}
 }
 
 static int check_fork(const struct sandbox *fork, struct error *err)
