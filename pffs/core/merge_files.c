@@ -3,15 +3,12 @@
 #include "pffs/core/fetch.h"
 #include "pffs/core/merge_apply.h"
 #include "pffs/core/merge_contents.h"
-#include "pffs/core/quote.h"
+#include "pffs/core/merge_report.h"
 #include "pffs/core/twin.h"
-#include "util/io.h"
 #include "util/work.h"
 
 #include <errno.h>
 #include <stdlib.h>
-#include <string.h>
-#include <sys/stat.h>
 
 #define BEGIN_SMALL 50000u /* entries of trees that are merged while others wait */
 
@@ -75,68 +72,22 @@ static void forget_fork(struct merge_files *merge)
 	merge->point = NULL;
 }
 
-static void print_change(FILE *out, const struct change *change)
-{
-	const char *prefix = "M ";
-
-	if (change->stays || (!change->before.mode && !change->after.mode))
-		return;
-	if (S_ISDIR(change->before.mode) && change->before.mode == change->after.mode &&
-	    change->before.uid == change->after.uid &&
-	    change->before.gid == change->after.gid)
-		return; /* one fork removed it, another one needs it */
-	if (!change->before.mode)
-		prefix = "A ";
-	else if (!change->after.mode)
-		prefix = "D ";
-	fputs(prefix, out);
-	quote_path(out, "", change->path);
-	fputc('\n', out);
-}
-
-static void print_conflicts(FILE *out, const struct merge_files *merge)
-{
-	for (size_t i = 0; merge->begun && i < merge->merge3.count; i++) {
-		const struct merge3_item *item = &merge->merge3.items[i];
-
-		if (item->verdict != MERGE3_CONFLICT)
-			continue;
-		fputs("C ", out);
-		quote_path(out, "", item->path);
-		fprintf(out, ": %s\n", item->conflict);
-	}
-}
-
-static void print_report(FILE *out, const struct merge_files *merge,
-			 const struct error *err)
-{
-	fputs("merge files", out);
-	for (size_t i = 0; i < merge->count; i++)
-		fprintf(out, " %s", merge->forks[i]->name);
-	fprintf(out, "\nresult %s\n",
-		!err		  ? "merged"
-		: merge->conflict ? "conflict"
-				  : "failed");
-	if (err)
-		fprintf(out, "error %s\n", err->text);
-	for (size_t i = 0; i < merge->changes.count && (!err || merge->part); i++)
-		print_change(out, &merge->changes.list[i]);
-	print_conflicts(out, merge);
-}
-
 static void report(const struct merge_files *merge, const struct error *err)
 {
-	struct sandbox *sb = merge->sb;
-	char *text = NULL;
-	size_t len;
-	FILE *out = open_memstream(&text, &len);
+	const struct merge_report report = {
+	    .forks = merge->forks,
+	    .count = merge->count,
+	    .changes = !err || merge->part ? &merge->changes : NULL,
+	    .merge3 = merge->begun ? &merge->merge3 : NULL,
+	    .conflict = merge->conflict,
+	    .err = err,
+	};
+	char *text = merge_report(&report);
 
-	if (!out)
+	if (!text)
 		return;
-	print_report(out, merge, err);
-	fclose(out);
-	free(sb->merge_report);
-	sb->merge_report = text;
+	free(merge->sb->merge_report);
+	merge->sb->merge_report = text;
 }
 
 static void tell(const struct merge_files *merge)
