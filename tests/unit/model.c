@@ -91,6 +91,7 @@ static void from_core(struct loop_source *source, uint32_t revents)
 	while (link_next(&peer_in, &frame, NULL) == 1) {
 		if (frame.type == LINK_DATA) {
 			to_agent(frame.channel, frame.payload, frame.len);
+			link_put_credit(&to_core, frame.channel, frame.len);
 		} else if (frame.type == LINK_CONTROL) {
 			json_t *order =
 			    json_loadb((const char *)frame.payload, frame.len, 0, NULL);

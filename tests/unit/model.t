@@ -25,6 +25,7 @@ MODEL = os.path.join(BUILD, "tests/unit/model")
 AGENT = os.environ.get("PFFS_AGENT", os.path.join(BUILD, "guest/agent/agent"))
 SEEDS = int(os.environ.get("PFFS_TEST_SEEDS", "200"))
 FIRST = int(os.environ.get("PFFS_TEST_SEED", "0"))
+LARGE = 33 << 20  # bytes of a file that is compared without being held in memory
 CLONE_NEWNS = 0x20000
 EBUSY = 16
 WORKERS = 4  # who wait for processes most of the time
@@ -48,9 +49,9 @@ def unmount(path):
 class Blank:
     "an empty file system, as the disk of a new machine has it"
 
-    def __init__(self):
+    def __init__(self, mib=8):
         self.file = tempfile.NamedTemporaryFile(prefix="pffs-model-")
-        self.file.truncate(8 << 20)
+        self.file.truncate(mib << 20)
         self.name = self.file.name
         subprocess.run(["mkfs.ext4", "-q", "-O", "^has_journal", "-I", "256", self.name], check=True)
 
@@ -59,7 +60,7 @@ class World:
     """An image, and over it four machines with disks of their own: that of the fork point is made
     first, and the others are copies of it, with inodes and times, as forks have them."""
 
-    def __init__(self, rng, blank):
+    def __init__(self, rng, blank, large=False):
         self.rng = rng
         self.maker = kit.Maker(rng)
         self.mounted = []
@@ -70,9 +71,9 @@ class World:
             with open(self.path("idle.py"), "w", encoding="utf-8") as file:
                 file.write("import os; os.read(3, 1)\n")  # a REPL that waits for its agent's end
             self.steps(os.fsencode(self.path("lower")), 40)
-            self.make_point(blank)
+            self.make_point(blank, large)
             for name in MACHINES[1:]:
-                shutil.copy(self.path("point.disk"), self.path(name + ".disk"))
+                self.copy_disk(self.path("point.disk"), name)
                 self.attach(name)
             self.attach("point")
         except BaseException:
@@ -108,17 +109,23 @@ class World:
         self.mount("overlay", root, "overlay", "lowerdir=%s,upperdir=%s/upper,workdir=%s/work"
                    % (self.path("lower"), disk, disk))
 
+    def copy_disk(self, disk, name):
+        subprocess.run(["cp", "--sparse=always", disk, self.path(name + ".disk")], check=True)
+
     def detach(self, name):
         self.unmount(self.path(name, "root"))
         self.unmount(self.path(name))
 
-    def make_point(self, blank):
-        shutil.copy(blank, self.path("point.disk"))
+    def make_point(self, blank, large):
+        self.copy_disk(blank, "point")
         self.attach("point")
         self.steps(self.root("point"), 30)
         if self.rng.randrange(2):
             time.sleep(0.12)  # what was made before is not of the moment of the fork
         self.steps(self.root("point"), 3)
+        if large:
+            with open(self.root("point") + b"/large", "wb") as file:
+                file.truncate(LARGE)
         self.detach("point")
 
     def remove(self):
@@ -253,6 +260,41 @@ def run_seed(seed, blank):
     return merged, conflicting
 
 
+def put_byte(world, name, at, byte=b""):
+    "change a byte of a large file; or only its times"
+    path = world.root(name) + b"/large"
+    with open(path, "r+b") as file:
+        file.seek(at)
+        file.write(byte)
+    os.utime(path)
+
+
+def merge_large(change_demo, change_a, want):
+    "a file that is too large to be merged by lines, of which two sides change bytes, or none"
+    blank = Blank(160)
+    world = World(random.Random(1), blank.name, True)
+    pffs = Pffs(world.top)
+    try:
+        for name, byte in (("demo", change_demo), ("a", change_a)):
+            put_byte(world, name, LARGE - 1 if name == "a" else 5, byte)
+        text, code = pffs.order("merge", "a")
+        with open(world.root("demo") + b"/large", "rb") as file:
+            content = file.read()
+        assert len(content) == LARGE
+        return (code, content[5:6], content[-1:], (b"M", b"large") in kit.told_lines(text)) == want
+    finally:
+        pffs.end()
+        world.remove()
+
+
+def large_files():
+    zero = b"\0"
+    return (merge_large(b"", b"", (0, zero, zero, False)) and  # both touched it
+            merge_large(b"x", b"", (0, b"x", zero, False)) and
+            merge_large(b"", b"y", (0, zero, b"y", True)) and
+            merge_large(b"x", b"y", (EBUSY, b"x", zero, False)))
+
+
 def main():
     for program in ("rsync", "diff3", "mkfs.ext4"):
         if not shutil.which(program):
@@ -269,11 +311,12 @@ def main():
     failed = sum(merged is None for merged, _ in found)
     merged = sum(merged or 0 for merged, _ in found)
     conflicts = sum(conflicts for _, conflicts in found)
-    print("1..3")
+    print("1..4")
     for number, (good, name) in enumerate((
             (not failed, "diff says what rsync says, and merge makes what diff3 makes, of %d random trees" % SEEDS),
             (merged > SEEDS, "%d merges were well" % merged),
-            (conflicts > SEEDS // 4, "%d had conflicts first" % conflicts)), 1):
+            (conflicts > SEEDS // 4, "%d had conflicts first" % conflicts),
+            (large_files(), "so have files of 33 MiB that both changed, and no others")), 1):
         print("%s %d - %s" % ("ok" if good else "not ok", number, name))
     sys.exit(failed > 0)
 
