@@ -183,11 +183,6 @@ bool sandbox_has_base(const struct sandbox *sb)
 	return sb->base || sb->base_lost;
 }
 
-bool sandbox_same_base(const struct sandbox *a, const struct sandbox *b)
-{
-	return a->base == b->base && !a->base_lost && !b->base_lost;
-}
-
 static void resumed(void *ctx, json_t *reply, const struct error *err)
 {
 	struct twin *twin = ctx;
