@@ -13,6 +13,13 @@
 /** io_write_all() - write @len bytes to a blocking @fd. Return: 0 or -errno. */
 int io_write_all(int fd, const void *data, size_t len);
 
+/** io_pwrite_all() - write @len bytes at @offset of a file. Return: 0 or -errno. */
+int io_pwrite_all(int fd, const void *data, size_t len, uint64_t offset);
+
+/** io_pread_all() - read @len bytes at @offset of a file. Return: 0, -errno, or
+ * -ENODATA when it ends before. */
+int io_pread_all(int fd, void *data, size_t len, uint64_t offset);
+
 /**
  * io_read_file() - read a whole file into memory.
  * @max: refuse (-EFBIG) a file larger than this many bytes.

@@ -86,6 +86,7 @@ int broker_init(struct broker *broker, const struct broker_config *config,
 	};
 	if (!broker->config.deadline_ms)
 		broker->config.deadline_ms = BROKER_DEADLINE_MS;
+	store_open(&broker->store, config->state);
 	list_init(&broker->clients);
 	list_init(&broker->vms);
 	for (int i = 0; i < BROKER_BUCKETS; i++) {
@@ -161,6 +162,7 @@ void broker_fini(struct broker *broker)
 	if (broker->listen_fd >= 0)
 		close(broker->listen_fd);
 	loop_fini(&broker->loop);
+	store_close(&broker->store);
 }
 
 struct vmproc *broker_find_any(struct broker *broker, uint32_t id)

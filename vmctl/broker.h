@@ -20,6 +20,7 @@
 #include "util/error.h"
 #include "util/list.h"
 #include "util/loop.h"
+#include "vmctl/store.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -32,6 +33,7 @@ struct links;
 struct vmproc;
 
 struct broker_config {
+	const char *state;	/* directory of frozen machines, or NULL */
 	const char *images;	/* directory of kernel, initramfs, templates */
 	const char *engine;	/* "kvm" or "emulated", as `stat` reports it */
 	const char *vm_program; /* what to execute as `vmctl vm` */
@@ -41,6 +43,7 @@ struct broker_config {
 
 struct broker {
 	struct broker_config config;
+	struct store store;
 	struct loop loop;
 	struct link clients; /* struct client, by its link */
 	struct link vms;     /* struct vmproc, by its link, in order of id */

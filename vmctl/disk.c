@@ -24,6 +24,14 @@ static bool on_disk(const struct disk *disk, uint64_t offset, uint64_t len)
 	return offset <= disk->size && len <= disk->size - offset;
 }
 
+static void take_base(struct disk *disk, int fd, uint64_t size)
+{
+	*disk = (struct disk){.size = size, .layers = 1};
+	for (unsigned i = 0; i <= DISK_LAYERS_MAX; i++)
+		disk->fd[i] = -1;
+	disk->fd[BASE] = fd;
+}
+
 static int open_base(struct disk *disk, const char *path, struct error *err)
 {
 	cleanup_close int fd = open(path, O_RDONLY | O_CLOEXEC);
@@ -39,13 +47,7 @@ static int open_base(struct disk *disk, const char *path, struct error *err)
 	size = lseek(fd, 0, SEEK_END);
 	if (size < (off_t)DISK_SECTOR)
 		return error_say(err, EINVAL, "the disk image %s is empty", path);
-	*disk = (struct disk){
-	    .size = (uint64_t)size - (uint64_t)size % DISK_SECTOR,
-	    .layers = 1,
-	};
-	for (unsigned i = 0; i <= DISK_LAYERS_MAX; i++)
-		disk->fd[i] = -1;
-	disk->fd[BASE] = steal_fd(&fd);
+	take_base(disk, steal_fd(&fd), (uint64_t)size - (uint64_t)size % DISK_SECTOR);
 	return 0;
 }
 
@@ -54,8 +56,7 @@ int disk_open_image(struct disk *disk, const char *path, struct error *err)
 	return open_base(disk, path, err);
 }
 
-/* Give the clusters of [@from, @to) to the base. */
-static void give_to_base(struct disk *disk, uint64_t from, uint64_t to)
+void disk_give_to_base(struct disk *disk, uint64_t from, uint64_t to)
 {
 	for (uint64_t i = from / DISK_CLUSTER; i * DISK_CLUSTER < to; i++) {
 		disk->held[BASE] += disk->map[i] == ZERO;
@@ -72,12 +73,12 @@ static void map_base(struct disk *disk, uint64_t size)
 	off_t data = lseek(disk->fd[BASE], 0, SEEK_DATA), hole;
 
 	if (data < 0 && errno != ENXIO)
-		give_to_base(disk, 0, size);
+		disk_give_to_base(disk, 0, size);
 	while (data >= 0 && (uint64_t)data < size) {
 		hole = lseek(disk->fd[BASE], data, SEEK_HOLE);
 		if (hole <= data || (uint64_t)hole > size)
 			hole = (off_t)size;
-		give_to_base(disk, (uint64_t)data, (uint64_t)hole);
+		disk_give_to_base(disk, (uint64_t)data, (uint64_t)hole);
 		data = lseek(disk->fd[BASE], hole, SEEK_DATA);
 	}
 }
@@ -116,6 +117,27 @@ static int add_top(struct disk *disk, struct error *err)
 	return 0;
 }
 
+/* What a disk knows of its clusters, which are all zeros as yet, and a top. */
+static int make_layers(struct disk *disk, struct error *err)
+{
+	int r;
+
+	disk->map = calloc(cluster_count(disk), sizeof(*disk->map));
+	disk->scratch = malloc(DISK_CLUSTER);
+	r = disk->map && disk->scratch
+		? add_top(disk, err)
+		: error_say(err, ENOMEM, "no memory for the map of a disk");
+	if (r < 0)
+		disk_close(disk);
+	return r;
+}
+
+int disk_over(struct disk *disk, int fd, uint64_t size, struct error *err)
+{
+	take_base(disk, fd, size);
+	return make_layers(disk, err);
+}
+
 int disk_open_layered(struct disk *disk, const char *path, uint64_t size, struct error *err)
 {
 	int r = open_base(disk, path, err);
@@ -132,16 +154,9 @@ int disk_open_layered(struct disk *disk, const char *path, uint64_t size, struct
 	}
 	if (size)
 		disk->size = size;
-	disk->map = calloc(cluster_count(disk), sizeof(*disk->map));
-	disk->scratch = malloc(DISK_CLUSTER);
-	if (!disk->map || !disk->scratch) {
-		disk_close(disk);
-		return error_say(err, ENOMEM, "no memory for the map of %s", path);
-	}
-	map_base(disk, base);
-	r = add_top(disk, err);
-	if (r < 0)
-		disk_close(disk);
+	r = make_layers(disk, err);
+	if (r == 0)
+		map_base(disk, base);
 	return r;
 }
 
@@ -158,6 +173,7 @@ void disk_close(struct disk *disk)
 		if (disk->fd[i] >= 0)
 			close_layer(disk, i);
 	free(disk->map);
+	free(disk->slot);
 	free(disk->scratch);
 	*disk = (struct disk){0};
 }
@@ -192,6 +208,18 @@ static int transfer(int fd, bool write, uint64_t offset, struct iov_cursor *cur,
 	return 0;
 }
 
+/*
+ * Where @offset of the disk is in the file of @layer. Clusters that follow each other on
+ * the disk, and are all in the base, follow each other there, too.
+ */
+static uint64_t place(const struct disk *disk, unsigned layer, uint64_t offset)
+{
+	if (layer != BASE || !disk->slot)
+		return offset;
+	return disk->start + disk->slot[offset / DISK_CLUSTER] * DISK_CLUSTER +
+	       offset % DISK_CLUSTER;
+}
+
 /* Bytes from @offset on, at most @len, that one layer holds. */
 static uint64_t run_length(const struct disk *disk, uint64_t offset, uint64_t len)
 {
@@ -218,7 +246,8 @@ int disk_read(struct disk *disk, uint64_t offset, struct iov_cursor *to, size_t 
 		if (layer == ZERO)
 			iov_zero(to, run);
 		else
-			r = transfer(disk->fd[layer], false, offset, to, run);
+			r = transfer(disk->fd[layer], false, place(disk, layer, offset), to,
+				     run);
 		if (r < 0)
 			return r;
 		offset += run;
@@ -241,7 +270,7 @@ static int copy_up(struct disk *disk, unsigned layer, uint64_t from, uint64_t to
 
 	if (from == to)
 		return 0;
-	r = transfer(disk->fd[layer], false, from, &cur, iov.iov_len);
+	r = transfer(disk->fd[layer], false, place(disk, layer, from), &cur, iov.iov_len);
 	if (r < 0 || all_zero(disk->scratch, iov.iov_len))
 		return r;
 	cur = iov_at(&iov, 1);

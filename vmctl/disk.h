@@ -21,6 +21,9 @@
  * room is free when the last process has done so. When there are DISK_LAYERS_MAX
  * layers, the one with the fewest clusters is folded into the top before that is
  * sealed. The fewest are no more than what the sealed layers hold on average.
+ *
+ * The disk of a machine that was frozen has the machine's file as its base. There the
+ * clusters stand one behind the other, without those that are zeros: @slot tells where.
  */
 #pragma once
 
@@ -42,7 +45,12 @@ struct disk {
 	int fd[DISK_LAYERS_MAX + 1];	    /* by layer; -1: not in use */
 	uint32_t held[DISK_LAYERS_MAX + 1]; /* clusters that the map gives to each */
 	uint8_t *scratch;		    /* one cluster, for copying up */
+	uint32_t *slot;			    /* of each cluster in the base; NULL: its own */
+	uint64_t start;			    /* of the base's slots in its file */
 };
+
+struct snapshot;
+struct snapshot_writer;
 
 /**
  * disk_open_image() - a read-only disk.
@@ -63,6 +71,32 @@ int disk_open_image(struct disk *disk, const char *path, struct error *err);
  */
 int disk_open_layered(struct disk *disk, const char *path, uint64_t size,
 		      struct error *err);
+
+/**
+ * disk_over() - a writable disk of zeros, for one who gives its clusters to the base.
+ * @fd:   the base; the disk's from now on, also on failure.
+ * @size: in bytes.
+ *
+ * Return: 0 or -errno with @err filled.
+ */
+int disk_over(struct disk *disk, int fd, uint64_t size, struct error *err);
+
+/** disk_give_to_base() - let the base hold the clusters of [@from, @to). */
+void disk_give_to_base(struct disk *disk, uint64_t from, uint64_t to);
+
+/**
+ * disk_open_saved() - a writable disk that begins as disk_save() wrote it.
+ * @s:    its file is the disk's from now on, as well.
+ * @size: of the disk that was saved.
+ *
+ * Return: 0 or -errno with @err filled.
+ */
+int disk_open_saved(struct disk *disk, const struct snapshot *s, uint64_t size,
+		    struct error *err);
+
+/** disk_save() - write all that is not zeros to SNAPSHOT_CLUSTERS and SNAPSHOT_DISK.
+ * Return: 0 or -errno with @err filled. */
+int disk_save(struct disk *disk, struct snapshot_writer *w, struct error *err);
 
 /** disk_close() - give up all layers. */
 void disk_close(struct disk *disk);

@@ -47,8 +47,18 @@ static struct fork *find_fork(struct vmproc *parent)
 	return NULL;
 }
 
-static int check_parent(const struct client *client, struct vmproc *parent,
-			struct error *err)
+static bool is_being_copied(const struct vmproc *parent)
+{
+	const struct request *request;
+
+	list_for_each (request, &parent->requests, struct request, vm_link)
+		if (request->kind == REQUEST_FORK || request->kind == REQUEST_FREEZE ||
+		    request->kind == REQUEST_SAVE)
+			return true;
+	return false;
+}
+
+int fork_check_parent(const struct client *client, struct vmproc *parent, struct error *err)
 {
 	unsigned id = parent->channel.id;
 
@@ -59,8 +69,9 @@ static int check_parent(const struct client *client, struct vmproc *parent,
 	if (parent->channel.owner != client)
 		return error_say(err, EPERM, "VM %u is another client's: attach it first",
 				 id);
-	if (find_fork(parent))
-		return error_say(err, EAGAIN, "VM %u is being forked: try again", id);
+	if (is_being_copied(parent))
+		return error_say(err, EAGAIN, "VM %u is being forked or frozen: try again",
+				 id);
 	return 0;
 }
 
@@ -223,7 +234,7 @@ static void fork_free(struct fork *fork)
 int fork_begin(struct client *client, json_t *seq, struct vmproc *parent, json_t *names,
 	       const char *twin, struct error *err)
 {
-	int r = check_parent(client, parent, err);
+	int r = fork_check_parent(client, parent, err);
 	struct fork *fork = r < 0 ? NULL : fork_new(client, seq, parent, names, twin);
 
 	if (r < 0)
@@ -313,13 +324,13 @@ void fork_child_dead(struct vmproc *child)
 
 void fork_interrupt(struct vmproc *parent)
 {
-	struct fork *fork = find_fork(parent);
+	struct request *request;
 	struct error err;
 
-	if (!fork)
-		return;
 	error_say(&err, EAGAIN, "another client has attached VM %u", parent->channel.id);
-	fail(fork, &err);
+	list_for_each (request, &parent->requests, struct request, vm_link)
+		if (request->kind == REQUEST_FORK || request->kind == REQUEST_FREEZE)
+			request_fail(request, &err);
 }
 
 /* The process may still wait for its guest, or for the rest of the names. */

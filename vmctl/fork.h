@@ -38,6 +38,11 @@ struct vmproc;
 int fork_begin(struct client *client, json_t *seq, struct vmproc *parent, json_t *names,
 	       const char *twin, struct error *err);
 
+/** fork_check_parent() - may @client have @parent copied now, by a fork or to a file?
+ * Return: 0 or -errno with @err filled. */
+int fork_check_parent(const struct client *client, struct vmproc *parent,
+		      struct error *err);
+
 /**
  * fork_errno() - what a client is told of @errnum: whatever is short is short like
  * memory, since with less of other VMs it is there.
@@ -53,7 +58,8 @@ void fork_started(struct vmproc *child);
 /** fork_child_dead() - @child, which is being made, has died; it is to be freed. */
 void fork_child_dead(struct vmproc *child);
 
-/** fork_interrupt() - another client takes the channel of @parent. */
+/** fork_interrupt() - another client takes the channel of @parent, which may also
+ * be one that is being frozen. */
 void fork_interrupt(struct vmproc *parent);
 
 /** fork_end() - the request is about to be freed. */

@@ -79,10 +79,17 @@ int gmem_write(const struct gmem *mem, uint64_t gpa, const void *data, uint64_t 
 	return 0;
 }
 
-void gmem_release(void *at, uint64_t len)
+void gmem_release(const struct gmem *mem, void *at, uint64_t len)
 {
-	uint64_t skip = -(uintptr_t)at % PAGE;
+	uint64_t skip = -(uintptr_t)at % PAGE, whole;
 
-	if (len >= skip + PAGE)
-		madvise((uint8_t *)at + skip, (len - skip) / PAGE * PAGE, MADV_DONTNEED);
+	if (len < skip + PAGE)
+		return;
+	whole = (len - skip) / PAGE * PAGE;
+	at = (uint8_t *)at + skip;
+	/* A page of a file would be again what it is there. */
+	if (!mem->of_files || mmap(at, whole, PROT_READ | PROT_WRITE,
+				   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED,
+				   -1, 0) == MAP_FAILED)
+		madvise(at, whole, MADV_DONTNEED);
 }

@@ -11,6 +11,7 @@
 
 #include "util/error.h"
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #define GMEM_HOLE     (3ull << 30) /* guest addresses from here */
@@ -20,7 +21,11 @@ struct gmem {
 	uint8_t *base;
 	uint64_t size; /* bytes of RAM */
 	uint64_t low;  /* bytes of it below GMEM_HOLE */
+	bool of_files; /* some of it is mapped from files */
 };
+
+struct snapshot;
+struct snapshot_writer;
 
 /**
  * gmem_init() - map @size bytes of zeroed RAM.
@@ -47,4 +52,21 @@ int gmem_write(const struct gmem *mem, uint64_t gpa, const void *data, uint64_t 
  * gmem_release() - forget what is in the whole pages of @len bytes at @at, which are
  * RAM. They cost nothing until they are used again, and read as zeros.
  */
-void gmem_release(void *at, uint64_t len);
+void gmem_release(const struct gmem *mem, void *at, uint64_t len);
+
+/**
+ * gmem_save() - write the pages of a guest that stands still to SNAPSHOT_RUNS and
+ * SNAPSHOT_MEMORY: those that are not what they are in @base, or not zero where that has
+ * none.
+ * @base: memory of the same size, or NULL.
+ *
+ * Return: 0 or -errno with @err filled.
+ */
+int gmem_save(const struct gmem *mem, const struct gmem *base, struct snapshot_writer *w,
+	      struct error *err);
+
+/**
+ * gmem_map() - put the pages of a snapshot where they were. They are read when they are
+ * used. Return: 0 or -errno with @err filled.
+ */
+int gmem_map(struct gmem *mem, const struct snapshot *s, struct error *err);

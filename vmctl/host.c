@@ -6,6 +6,7 @@
 #include "vmctl/host_disks.h"
 #include "vmctl/host_qemu.h"
 #include "vmctl/host_relay.h"
+#include "vmctl/host_state.h"
 #include "vmctl/serve.h"
 
 #include <errno.h>
@@ -24,6 +25,7 @@ struct host {
 	struct qemu qemu;
 	struct qmp qmp;
 	struct disks disks;
+	struct store store; /* held for the broker inside */
 	struct relay relay;
 	struct loop_source signals, console;
 	struct loop_timer deadline;
@@ -212,23 +214,42 @@ static int host_run(struct host *host, const char *images, int listen_fd, struct
 	return r;
 }
 
+/* Return: the disk of frozen machines, to free(), or NULL: there will be none. */
+static char *prepare_state(struct host *host, const char *dir)
+{
+	struct error why;
+	char *path = NULL;
+
+	store_open(&host->store, dir);
+	if (dir && store_check(&host->store, &why) == 0)
+		path = host_state_prepare(&host->store, &why);
+	if (dir && !path)
+		fprintf(stderr, "vmctl: machines cannot be frozen: %s\n", why.text);
+	return path;
+}
+
 int host_serve(const struct serve_options *options, int listen_fd, struct error *err)
 {
+	cleanup_free char *state = NULL;
 	cleanup_close int listener = listen_fd, signal_fd = -1;
-	struct host host = {.started_ns = io_monotonic_ns()};
+	struct host host = {.store.lock_fd = -1, .started_ns = io_monotonic_ns()};
 	int r = loop_init(&host.loop, err);
 
 	if (r < 0)
 		return r;
 	loop_timer_init(&host.deadline, on_deadline);
 	r = take_signals(&host, &signal_fd, err);
-	if (r == 0)
-		r = qemu_start(&host.qemu, options->images, options->host_memory_mib, err);
+	if (r == 0) {
+		state = prepare_state(&host, options->state);
+		r = qemu_start(&host.qemu, options->images, state, options->host_memory_mib,
+			       err);
+	}
 	if (r == 0) {
 		r = host_run(&host, options->images, listener, err);
 		qemu_stop(&host.qemu);
 	}
 	buf_fini(&host.said);
+	store_close(&host.store);
 	loop_fini(&host.loop);
 	return r;
 }

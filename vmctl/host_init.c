@@ -17,6 +17,7 @@
 #include "vmctl/client.h"
 #include "vmctl/host.h"
 #include "vmctl/host_links.h"
+#include "vmctl/host_state.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -32,6 +33,7 @@
 #include <unistd.h>
 
 #define IMAGES	      "/images"
+#define STATE	      "/state"
 #define MODULES	      "/modules/list"
 #define PORTS	      "/sys/class/virtio-ports"
 #define PORT_WAIT_MS  20000
@@ -147,10 +149,23 @@ static int add_ports(struct broker *broker, struct error *err)
 	return r;
 }
 
-static int host_init(struct error *err)
+/* Without it the host does all but freeze. Return: the state directory, or NULL. */
+static const char *open_state(const struct links *links)
+{
+	cleanup_free char *device = NULL;
+	struct error err;
+
+	device = links_state(links, &err);
+	if (device && host_state_mount(device, STATE, &err) == 0)
+		return STATE;
+	fprintf(stderr, "vmctl: %s\n", err.text);
+	return NULL;
+}
+
+static int host_init(bool has_state, struct error *err)
 {
 	struct links links = {0};
-	const struct broker_config config = {
+	struct broker_config config = {
 	    .images = IMAGES,
 	    .engine = "emulated",
 	    .vm_program = "/proc/self/exe",
@@ -168,6 +183,8 @@ static int host_init(struct error *err)
 		r = access("/dev/kvm", R_OK | W_OK) < 0
 			? error_set(err, errno, "cannot use /dev/kvm")
 			: 0;
+	if (r == 0 && has_state)
+		config.state = open_state(&links);
 	if (r == 0)
 		r = broker_init(&broker, &config, err);
 	if (r == 0)
@@ -180,17 +197,16 @@ static int host_init(struct error *err)
 
 int host_init_main(int argc, char **argv)
 {
+	bool has_state = argc > 1 && strcmp(argv[argc - 1], HOST_STATE_WORD) == 0;
 	struct error err;
 
-	(void)argc;
-	(void)argv;
 	if (getpid() != 1) {
 		fputs("vmctl: host is for PID 1 of the emulated host alone\n", stderr);
 		return 2;
 	}
 	umask(022);
 	setenv("PATH", "/bin:/sbin", 1);
-	if (host_init(&err) < 0)
+	if (host_init(has_state, &err) < 0)
 		fprintf(stderr, "vmctl: %s\n", err.text);
 	sync();
 	reboot(RB_POWER_OFF);

@@ -3,6 +3,7 @@
 #include "util/cleanup.h"
 #include "util/io.h"
 #include "vmctl/host.h"
+#include "vmctl/host_state.h"
 #include "vmctl/images.h"
 
 #include <errno.h>
@@ -35,14 +36,14 @@ static char *block_of(const struct links *links, const char *device)
 }
 
 /* The path of the block device of a unit, to free(), or NULL while there is none. */
-static char *find_disk(const struct links *links, json_int_t unit)
+static char *find_at(const struct links *links, int target, json_int_t unit)
 {
 	cleanup_free char *path = images_path(links->sysfs, "bus/scsi/devices", NULL);
 	cleanup_closedir DIR *devices = path ? opendir(path) : NULL;
 	const struct dirent *entry;
-	char wanted[32];
+	char wanted[48];
 
-	snprintf(wanted, sizeof(wanted), ":0:0:%lld", (long long)unit);
+	snprintf(wanted, sizeof(wanted), ":0:%d:%lld", target, (long long)unit);
 	while (devices && (entry = readdir(devices))) {
 		const char *address = strchr(entry->d_name, ':');
 
@@ -50,6 +51,11 @@ static char *find_disk(const struct links *links, json_int_t unit)
 			return block_of(links, entry->d_name);
 	}
 	return NULL;
+}
+
+static char *find_disk(const struct links *links, json_int_t unit)
+{
+	return find_at(links, 0, unit);
 }
 
 /* Have the kernel look for a unit; what it knows already stays as it is. */
@@ -85,6 +91,18 @@ static void wait_a_bit(uint64_t *now)
 
 	nanosleep(&pause, NULL);
 	*now = io_monotonic_ns();
+}
+
+char *links_state(const struct links *links, struct error *err)
+{
+	uint64_t now = io_monotonic_ns(), until = now + links->wait_ms * 1000000ull;
+	char *disk;
+
+	while (!(disk = find_at(links, HOST_STATE_TARGET, 0)) && now < until)
+		wait_a_bit(&now);
+	if (!disk)
+		error_say(err, ENODEV, "the disk of frozen machines has not appeared");
+	return disk;
 }
 
 static int link_upper(struct links *links, const char *path, struct error *err)

@@ -37,6 +37,12 @@ int links_init(struct links *links, const char *images, const char *sysfs,
 void links_fini(struct links *links);
 
 /**
+ * links_state() - wait for the disk of frozen machines (host_state.h).
+ * Return: its block device, to free(), or NULL with @err filled.
+ */
+char *links_state(const struct links *links, struct error *err);
+
+/**
  * links_take() - make the templates those of @disks.
  * @disks: `units`, an object, name to unit; `generation`, a number: nothing happens
  *	   unless it is larger than all before.

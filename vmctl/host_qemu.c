@@ -2,6 +2,7 @@
 
 #include "util/cleanup.h"
 #include "util/io.h"
+#include "vmctl/host_state.h"
 #include "vmctl/images.h"
 #include "vmctl/spawn.h"
 
@@ -104,6 +105,24 @@ static void add_upper_disk(struct args *args, const char *images)
 	    HOST_UPPER_UNIT);
 }
 
+/* When there is no room for a write, that fails: it does not stop the machine. */
+static void add_state_disk(struct args *args, const char *state)
+{
+	cleanup_free char *file = escape_commas(state);
+
+	if (!file) {
+		args->failed = true;
+		return;
+	}
+	add(args, "-drive");
+	add(args,
+	    "if=none,id=state,format=raw,discard=unmap,werror=report,rerror=report,file=%s",
+	    file);
+	add(args, "-device");
+	add(args, "scsi-hd,bus=" HOST_SCSI ".0,scsi-id=%d,lun=0,drive=state",
+	    HOST_STATE_TARGET);
+}
+
 /* Half of the machine's memory: the guests' comes out of it. */
 static int choose_memory(int given)
 {
@@ -118,7 +137,8 @@ static int choose_memory(int given)
 	return half > MEMORY_MAX_MIB ? MEMORY_MAX_MIB : (int)half;
 }
 
-static void make_args(struct args *args, const char *images, int memory_mib)
+static void make_args(struct args *args, const char *images, const char *state,
+		      int memory_mib)
 {
 	char words[] = QEMU_OPTIONS;
 	char *rest = words, *word;
@@ -137,12 +157,14 @@ static void make_args(struct args *args, const char *images, int memory_mib)
 	add(args, "-chardev");
 	add(args, "socket,id=monitor,fd=%d", SPAWN_FIRST_FD + HOST_PORTS);
 	add_upper_disk(args, images);
+	if (state)
+		add_state_disk(args, state);
 	add(args, "-kernel");
 	add(args, "%s/kernel", images);
 	add(args, "-initrd");
 	add(args, "%s/host-initramfs", images);
 	add(args, "-append");
-	add(args, KERNEL_OPTIONS " -- host");
+	add(args, KERNEL_OPTIONS " -- host%s", state ? " " HOST_STATE_WORD : "");
 }
 
 static int check_images(const char *images, struct error *err)
@@ -210,7 +232,8 @@ static int run(struct qemu *qemu, struct args *args, int *theirs, struct error *
 	return qemu->pid < 0 ? qemu->pid : 0;
 }
 
-int qemu_start(struct qemu *qemu, const char *images, int memory_mib, struct error *err)
+int qemu_start(struct qemu *qemu, const char *images, const char *state, int memory_mib,
+	       struct error *err)
 {
 	struct args args = {0};
 	int theirs[HOST_PORTS + 1], r = check_images(images, err);
@@ -222,7 +245,7 @@ int qemu_start(struct qemu *qemu, const char *images, int memory_mib, struct err
 		theirs[i] = -1;
 	if (r < 0)
 		return r;
-	make_args(&args, images, memory_mib);
+	make_args(&args, images, state, memory_mib);
 	r = args.failed ? error_set(err, ENOMEM, "cannot start the emulated host")
 			: run(qemu, &args, theirs, err);
 	args_fini(&args);
@@ -234,7 +257,7 @@ int qemu_start(struct qemu *qemu, const char *images, int memory_mib, struct err
 	return r;
 }
 
-/* Its disks are read-only, so there is nothing that it had to finish. */
+/* All of its disks are read-only but one, where what counts has been synced. */
 void qemu_stop(struct qemu *qemu)
 {
 	if (qemu->pid > 0) {

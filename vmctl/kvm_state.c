@@ -243,6 +243,17 @@ static void probe(struct kvm_state *state, int vm_fd)
 	state->has_irqchip = ioctl(vm_fd, KVM_GET_IRQCHIP, &chip) == 0;
 }
 
+bool kvm_state_fits(const struct kvm_state *state, int vm_fd)
+{
+	struct kvm_state here = {0};
+
+	probe(&here, vm_fd);
+	return here.xsave_size == state->xsave_size &&
+	       here.has_xsave2 == state->has_xsave2 && here.has_xcrs == state->has_xcrs &&
+	       here.has_debugregs == state->has_debugregs &&
+	       here.has_irqchip == state->has_irqchip && here.has_clock == state->has_clock;
+}
+
 int kvm_state_get(struct kvm_state *state, int dev_fd, int vm_fd, const int *fds,
 		  unsigned count, struct error *err)
 {

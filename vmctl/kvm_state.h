@@ -72,5 +72,19 @@ int kvm_state_get(struct kvm_state *state, int dev_fd, int vm_fd, const int *fds
 int kvm_state_set(const struct kvm_state *state, int vm_fd, const int *fds,
 		  struct error *err);
 
+#define KVM_STATE_BYTES_MAX (4u << 20)
+
+/** kvm_state_save() - as bytes. Return: how many, or 0 when they are more than @room. */
+size_t kvm_state_save(const struct kvm_state *state, void *to, size_t room);
+
+/**
+ * kvm_state_load() - from bytes.
+ * Return: 0, or -EBADMSG when they are no state; either way kvm_state_fini() is due.
+ */
+int kvm_state_load(struct kvm_state *state, const void *from, size_t len);
+
+/** kvm_state_fits() - whether the KVM of a VM is of the kind that the state is of. */
+bool kvm_state_fits(const struct kvm_state *state, int vm_fd);
+
 /** kvm_state_fini() - free what the state holds. */
 void kvm_state_fini(struct kvm_state *state);

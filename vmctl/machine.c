@@ -126,7 +126,12 @@ static const struct vcpu_ops vcpu_ops = {
     .dead = on_dead,
 };
 
-static void init_devices(struct machine *m, const struct machine_config *config)
+const struct vcpu_ops *machine_vcpu_ops(void)
+{
+	return &vcpu_ops;
+}
+
+void machine_connect(struct machine *m, const struct machine_config *config)
 {
 	struct virtio_line line[MACHINE_WINDOWS];
 
@@ -197,7 +202,7 @@ int machine_init(struct machine *m, const struct machine_config *config, struct 
 				      err);
 	if (r < 0)
 		return r;
-	init_devices(m, config);
+	machine_connect(m, config);
 	r = load(m, config, &entry, err);
 	if (!r)
 		r = kvm_vm_init(&m->kvm, &m->mem, err);

@@ -13,6 +13,7 @@
 #include "vmctl/disk.h"
 #include "vmctl/gmem.h"
 #include "vmctl/kvm.h"
+#include "vmctl/snapshot.h"
 #include "vmctl/uart.h"
 #include "vmctl/vcpu.h"
 #include "vmctl/virtio_balloon.h"
@@ -67,9 +68,64 @@ struct machine {
  */
 int machine_init(struct machine *m, const struct machine_config *config, struct error *err);
 
+/* What a snapshot says of a machine, and its owner has to tell when it is written. */
+struct machine_origin {
+	const char *template; /* the name of its image */
+	const char *base;     /* the name of the snapshot that it is compared with, or "" */
+	int base_fd;	      /* the file of that; -1: there is none */
+};
+
+/**
+ * machine_freeze() - write a machine that stands still to an empty file.
+ * @state:  what KVM knows of it.
+ * @fd:	    the file, which is on the disk when this returns 0.
+ * @progress: called now and then.
+ * @bytes:  set to the length of the file.
+ *
+ * Return: 0 or -errno with @err filled; the machine can run on either way.
+ */
+int machine_freeze(struct machine *m, const struct kvm_state *state,
+		   const struct machine_origin *origin, int fd,
+		   snapshot_progress_fn *progress, uint64_t *bytes, struct error *err);
+
+/** machine_save_memory() - write memory alone, to compare others with. As machine_freeze().
+ */
+int machine_save_memory(struct machine *m, const struct machine_origin *origin, int fd,
+			snapshot_progress_fn *progress, uint64_t *bytes, struct error *err);
+
+/**
+ * machine_thaw() - build the machine that a snapshot has, as machine_init() builds a new
+ * one; nothing runs yet.
+ * @config: kernel, initramfs, upper and the sizes are not used.
+ * @fd:	    the snapshot's file.
+ * @base_fd: the file of the one that it was compared with, or -1.
+ *
+ * Return: 0 or -errno with @err filled; then the process is to end.
+ */
+int machine_thaw(struct machine *m, const struct machine_config *config, int fd,
+		 int base_fd, snapshot_progress_fn *progress, struct error *err);
+
+/** machine_connect() - the devices of a machine with memory and disks, as after power on.
+ */
+void machine_connect(struct machine *m, const struct machine_config *config);
+
+/** machine_vcpu_ops() - what a machine does for its vCPUs. */
+const struct vcpu_ops *machine_vcpu_ops(void);
+
 /** machine_agent_ready() - the agent's socket is ready for what was wanted.
  * Return: 0, or -errno with @err filled when that ends the VM. */
 int machine_agent_ready(struct machine *m, struct error *err);
+
+/**
+ * machine_get_state() - what KVM knows of a machine whose vCPUs are parked.
+ * @state: NULL when the caller has it already.
+ *
+ * Return: as machine_seal().
+ */
+int machine_get_state(struct machine *m, struct kvm_state *state, struct error *err);
+
+/** machine_wake_devices() - the last step of machine_enter(), and of machine_thaw(). */
+int machine_wake_devices(struct machine *m, struct error *err);
 
 /**
  * machine_seal() - get a machine whose vCPUs are parked ready for fork(2).

@@ -2,19 +2,22 @@
 
 #include <errno.h>
 
-int machine_seal(struct machine *m, struct kvm_state *state, struct error *err)
+int machine_get_state(struct machine *m, struct kvm_state *state, struct error *err)
 {
-	int r = 0;
-
 	if (m->vcpus.running < m->vcpus.count)
 		return error_say(err, EIO, "the guest has ended");
-	if (state)
-		r = vcpus_get_state(&m->vcpus, &m->kvm, state, err);
+	return state ? vcpus_get_state(&m->vcpus, &m->kvm, state, err) : 0;
+}
+
+int machine_seal(struct machine *m, struct kvm_state *state, struct error *err)
+{
+	int r = machine_get_state(m, state, err);
+
 	return r ? r : disk_seal(&m->upper, err);
 }
 
 /* No vCPU runs yet, but a device may look at its lock. */
-static int wake_devices(struct machine *m, struct error *err)
+int machine_wake_devices(struct machine *m, struct error *err)
 {
 	int r = 0;
 
@@ -40,5 +43,5 @@ int machine_enter(struct machine *m, const struct kvm_state *state, struct error
 
 	if (!r)
 		r = vcpus_restore(&m->vcpus, &m->kvm, state, err);
-	return r ? r : wake_devices(m, err);
+	return r ? r : machine_wake_devices(m, err);
 }

@@ -5,6 +5,7 @@
 #include "vmctl/client.h"
 #include "vmctl/describe.h"
 #include "vmctl/fork.h"
+#include "vmctl/freeze.h"
 #include "vmctl/host_links.h"
 #include "vmctl/images.h"
 #include "vmctl/request.h"
@@ -287,6 +288,60 @@ static int op_fork(struct call *call)
 	return fork_begin(call->client, call->seq, vm, names, twin, &call->err);
 }
 
+static int op_freeze(struct call *call)
+{
+	struct vmproc *vm = get_vm(call);
+	const char *image = vm ? get_string(call, "image") : NULL;
+
+	if (!image)
+		return call->err.code;
+	return freeze_begin(call->client, call->seq, vm, image,
+			    json_string_value(json_object_get(call->fields, "base")),
+			    &call->err);
+}
+
+static int op_save(struct call *call)
+{
+	struct vmproc *vm = get_vm(call);
+	const char *image = vm ? get_string(call, "image") : NULL;
+
+	if (!image)
+		return call->err.code;
+	return freeze_save(call->client, call->seq, vm, image, &call->err);
+}
+
+static int op_thaw(struct call *call)
+{
+	const char *image = get_string(call, "image");
+	const char *name = image ? get_string(call, "name") : NULL;
+
+	if (!name || check_name(call, name) < 0)
+		return call->err.code;
+	return freeze_thaw(call->client, call->seq, image, name, &call->err);
+}
+
+static int op_drop(struct call *call)
+{
+	const char *image = get_string(call, "image");
+
+	if (!image || freeze_drop(call->broker, image, &call->err) < 0)
+		return call->err.code;
+	reply(call->client, call->seq, json_object());
+	return 0;
+}
+
+static int op_images(struct call *call)
+{
+	json_t *names = store_check(&call->broker->store, &call->err) < 0
+			    ? NULL
+			    : store_list(&call->broker->store);
+
+	if (!names)
+		return call->err.code;
+	reply(call->client, call->seq, json_pack("{s:o}", "images", names));
+	return 0;
+}
+
 static int op_stat(struct call *call)
 {
 	if (json_object_get(call->fields, "vm"))
@@ -324,7 +379,8 @@ static const struct {
     {"create", op_create}, {"destroy", op_destroy}, {"attach", op_attach},
     {"list", op_list},	   {"stat", op_stat},	    {"log", op_log},
     {"kill", op_kill},	   {"fork", op_fork},	    {"park", op_park},
-    {"resume", op_resume},
+    {"resume", op_resume}, {"freeze", op_freeze},   {"save", op_save},
+    {"thaw", op_thaw},	   {"drop", op_drop},	    {"images", op_images},
 };
 
 static int dispatch(struct call *call)
@@ -416,6 +472,8 @@ int ops_answer(struct vmproc *vm, json_t *message)
 		answer_error(request, message, sentence);
 	else if (request->kind == REQUEST_FORK)
 		return fork_answer(request, message);
+	else if (request->kind == REQUEST_FREEZE || request->kind == REQUEST_SAVE)
+		return freeze_answer(request, message);
 	else if (request->kind == REQUEST_STAT)
 		request_reply(request, describe_use(vm, message));
 	else if (request->kind == REQUEST_LOG)

@@ -3,6 +3,7 @@
 #include "vmctl/broker.h"
 #include "vmctl/client.h"
 #include "vmctl/fork.h"
+#include "vmctl/freeze.h"
 #include "vmctl/vmproc.h"
 
 #include <errno.h>
@@ -81,6 +82,15 @@ void request_wait(struct request *request)
 	loop_timer_set(&broker->loop, &request->deadline, broker->config.deadline_ms);
 }
 
+void request_alive(struct vmproc *vm)
+{
+	struct request *request;
+
+	list_for_each (request, &vm->requests, struct request, vm_link)
+		if (request->kind != REQUEST_DESTROY)
+			request_wait(request);
+}
+
 int request_ask(struct request *request, json_t *question, const int *fds, unsigned count,
 		struct error *err)
 {
@@ -101,7 +111,8 @@ struct request *request_find(struct vmproc *vm, uint64_t vm_seq)
 	struct request *request;
 
 	list_for_each (request, &vm->requests, struct request, vm_link)
-		if (request->kind != REQUEST_DESTROY && request->vm_seq == vm_seq)
+		if (request->kind != REQUEST_DESTROY && request->kind != REQUEST_THAW &&
+		    request->vm_seq == vm_seq)
 			return request;
 	return NULL;
 }
@@ -129,6 +140,8 @@ void request_free(struct request *request)
 {
 	if (request->kind == REQUEST_FORK)
 		fork_end(request);
+	else
+		freeze_end(request);
 	loop_timer_cancel(&request->deadline);
 	list_del(&request->client_link);
 	list_del(&request->vm_link);

@@ -12,14 +12,18 @@
 
 struct client;
 struct fork;
+struct freeze;
 struct vmproc;
 
 enum request_kind {
 	REQUEST_DESTROY, /* waits for the end of the VM */
 	REQUEST_STAT,	 /* the others wait for an answer of its process */
 	REQUEST_LOG,
-	REQUEST_PLAIN, /* its reply has nothing in it */
-	REQUEST_FORK,  /* see fork.h */
+	REQUEST_PLAIN,	/* its reply has nothing in it */
+	REQUEST_FORK,	/* see fork.h */
+	REQUEST_FREEZE, /* the others: see freeze.h */
+	REQUEST_SAVE,
+	REQUEST_THAW,
 };
 
 struct request {
@@ -31,7 +35,8 @@ struct request {
 	uint64_t vm_seq; /* of the question to the VM process */
 	json_t *seq;	 /* of the client's request */
 
-	struct fork *fork; /* of a REQUEST_FORK */
+	struct fork *fork;     /* of a REQUEST_FORK */
+	struct freeze *freeze; /* of a REQUEST_FREEZE or _SAVE */
 };
 
 /**
@@ -60,6 +65,10 @@ int request_ask(struct request *request, json_t *question, const int *fds, unsig
 
 /** request_wait() - let the deadline of a request that waits begin anew. */
 void request_wait(struct request *request);
+
+/** request_alive() - the process of @vm has said that it is at work: as request_wait(), for
+ * all that wait for it. */
+void request_alive(struct vmproc *vm);
 
 /** request_find() - the request of @vm with this question's number, or NULL. */
 struct request *request_find(struct vmproc *vm, uint64_t vm_seq);

@@ -23,6 +23,7 @@ static const char usage[] =
     "\n"
     "  --socket PATH          listen here (" SOCKET_DEFAULT ")\n"
     "  --images DIR           kernel, initramfs and templates (" IMAGES_DEFAULT ")\n"
+    "  --state DIR            keep frozen machines here; without it none can be frozen\n"
     "  --engine ENGINE        kvm, emulated, or auto: what `vmctl probe` says (auto)\n"
     "  --host-memory-mib N    memory of the emulated host\n"
     "  --help                 show this\n";
@@ -31,6 +32,7 @@ static int serve_kvm(const struct serve_options *options, int listen_fd, struct 
 {
 	struct broker_config config = {
 	    .images = options->images,
+	    .state = options->state,
 	    .engine = "kvm",
 	    .vm_program = options->vm_program,
 	    .deadline_ms = options->deadline_ms,
@@ -121,6 +123,7 @@ int serve_main(int argc, char **argv)
 	static const struct option longs[] = {
 	    {"socket", required_argument, NULL, 's'},
 	    {"images", required_argument, NULL, 'i'},
+	    {"state", required_argument, NULL, 't'},
 	    {"engine", required_argument, NULL, 'e'},
 	    {"host-memory-mib", required_argument, NULL, 'm'},
 	    {"vm-program", required_argument, NULL, 'p'},  /* for tests */
@@ -138,6 +141,8 @@ int serve_main(int argc, char **argv)
 			options.socket = optarg;
 		else if (c == 'i')
 			options.images = optarg;
+		else if (c == 't')
+			options.state = optarg;
 		else if (c == 'e')
 			options.engine = optarg;
 		else if (c == 'p')

@@ -14,24 +14,33 @@ static void on_kick(int sig)
 	(void)sig; /* it only makes KVM_RUN return */
 }
 
-int vcpus_init(struct vcpus *all, struct kvm_vm *kvm, unsigned count, uint64_t entry,
-	       const struct vcpu_ops *ops, void *opaque, struct error *err)
+int vcpus_prepare(struct vcpus *all, unsigned count, const struct vcpu_ops *ops,
+		  void *opaque, struct error *err)
 {
 	if (!count || count > VCPUS_MAX)
 		return error_say(err, EINVAL, "a guest has 1 to %d vCPUs, not %u",
 				 VCPUS_MAX, count);
-	*all = (struct vcpus){.ops = ops, .opaque = opaque};
+	*all = (struct vcpus){.ops = ops, .opaque = opaque, .count = count};
 	pthread_mutex_init(&all->lock, NULL);
 	pthread_cond_init(&all->changed, NULL);
+	for (unsigned i = 0; i < count; i++)
+		all->vcpu[i] = (struct vcpu){.all = all, .index = i, .fd = -1};
+	return 0;
+}
+
+int vcpus_init(struct vcpus *all, struct kvm_vm *kvm, unsigned count, uint64_t entry,
+	       const struct vcpu_ops *ops, void *opaque, struct error *err)
+{
+	int r = vcpus_prepare(all, count, ops, opaque, err);
+
+	if (r < 0)
+		return r;
 	for (unsigned i = 0; i < count; i++) {
 		struct vcpu *vcpu = &all->vcpu[i];
 
-		vcpu->all = all;
-		vcpu->index = i;
 		vcpu->fd = kvm_vcpu_init(kvm, i, count, &vcpu->run, err);
 		if (vcpu->fd < 0)
 			return vcpu->fd;
-		all->count++;
 	}
 	return kvm_vcpu_enter(all->vcpu[0].fd, entry, err);
 }

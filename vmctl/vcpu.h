@@ -62,6 +62,10 @@ struct vcpus {
 int vcpus_init(struct vcpus *all, struct kvm_vm *kvm, unsigned count, uint64_t entry,
 	       const struct vcpu_ops *ops, void *opaque, struct error *err);
 
+/** vcpus_prepare() - @count vCPUs that vcpus_restore() will make. Return: 0 or -EINVAL. */
+int vcpus_prepare(struct vcpus *all, unsigned count, const struct vcpu_ops *ops,
+		  void *opaque, struct error *err);
+
 /** vcpus_get_state() - read the state of parked vCPUs and their VM. */
 int vcpus_get_state(const struct vcpus *all, const struct kvm_vm *kvm,
 		    struct kvm_state *state, struct error *err);
@@ -73,8 +77,8 @@ int vcpus_get_state(const struct vcpus *all, const struct kvm_vm *kvm,
 void vcpus_abandon(struct vcpus *all);
 
 /**
- * vcpus_restore() - after vcpus_abandon(): make the vCPUs anew, in a new VM.
- * Return: 0 or -errno with @err filled.
+ * vcpus_restore() - after vcpus_abandon() or vcpus_prepare(): make the vCPUs anew, in a new
+ * VM. Return: 0 or -errno with @err filled.
  */
 int vcpus_restore(struct vcpus *all, const struct kvm_vm *kvm,
 		  const struct kvm_state *state, struct error *err);

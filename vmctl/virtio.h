@@ -15,6 +15,7 @@
 #include "util/error.h"
 #include "vmctl/gmem.h"
 #include "vmctl/virtqueue.h"
+#include "wire/cursor.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -72,7 +73,7 @@ void virtio_init(struct virtio_device *dev, const struct virtio_ops *ops,
 bool virtio_running(const struct virtio_device *dev);
 
 /** virtio_used() - tell the driver about used buffers, if it wants to hear. */
-void virtio_used(struct virtio_device *dev, struct virtqueue *vq);
+void virtio_used(struct virtio_device *dev, const struct virtqueue *vq);
 
 /**
  * virtio_wake() - in a process that has just been forked: raise the interrupt line
@@ -80,6 +81,13 @@ void virtio_used(struct virtio_device *dev, struct virtqueue *vq);
  * Return: as virtio_mmio_write().
  */
 int virtio_wake(struct virtio_device *dev, struct error *err);
+
+/** virtio_save() - what the driver has made of the device, as bytes. */
+void virtio_save(const struct virtio_device *dev, struct cursor *c);
+
+/** virtio_load() - into a device in its state after power on, before virtio_wake().
+ * Return: 0, or -EBADMSG when it cannot be; then the device is of no use. */
+int virtio_load(struct virtio_device *dev, struct cursor *c);
 
 /** virtio_mmio_read() - the guest reads @len bytes at @offset of the window. */
 void virtio_mmio_read(struct virtio_device *dev, uint64_t offset, void *data, unsigned len);

@@ -31,18 +31,18 @@ static int inflate(const struct gmem *mem, const struct vchain *chain, struct er
 		page = gmem_ptr(mem, pfn * PAGE, PAGE);
 		if (!page)
 			return error_say(err, EPROTO, "page 0x%x is not in memory", pfn);
-		gmem_release(page, PAGE);
+		gmem_release(mem, page, PAGE);
 	}
 	return 0;
 }
 
 /* Free memory, as the buffers of the chain itself. */
-static void report(const struct vchain *chain)
+static void report(const struct gmem *mem, const struct vchain *chain)
 {
 	const struct iovec *free = chain->iov + chain->nout;
 
 	for (unsigned i = 0; i < chain->nin; i++)
-		gmem_release(free[i].iov_base, free[i].iov_len);
+		gmem_release(mem, free[i].iov_base, free[i].iov_len);
 }
 
 static int balloon_notify(struct virtio_device *dev, unsigned queue, struct error *err)
@@ -61,7 +61,7 @@ static int balloon_notify(struct virtio_device *dev, unsigned queue, struct erro
 		if (queue == INFLATE)
 			r = inflate(dev->mem, &chain, err);
 		else if (queue == REPORTING)
-			report(&chain);
+			report(dev->mem, &chain);
 		if (r < 0)
 			return r;
 		virtqueue_done(vq, dev->mem, &chain, 0);

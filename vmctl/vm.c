@@ -8,6 +8,7 @@
 #include "vmctl/vm_stat.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <jansson.h>
 #include <signal.h>
 #include <stdalign.h>
@@ -113,6 +114,14 @@ static void answer(json_t *request, struct vm_fork_fds *fds)
 
 	if (op && strcmp(op, "fork") == 0) {
 		vm_fork_order(&vm.fork, request, fds);
+		return;
+	}
+	if (op && strcmp(op, "freeze") == 0) {
+		vm_fork_freeze(&vm.fork, request, fds);
+		return;
+	}
+	if (op && strcmp(op, "save") == 0) {
+		vm_fork_save(&vm.fork, request, fds);
 		return;
 	}
 	if (op && strcmp(op, "log") == 0)
@@ -263,6 +272,31 @@ static int watch_all(struct error *err)
 	return r ? error_set(err, -r, "cannot watch the broker's sockets") : 0;
 }
 
+static void say_busy(void)
+{
+	say(json_pack("{s:s}", "event", "busy"));
+}
+
+/* A machine that was frozen. */
+static int thaw(const json_t *start, struct machine_config *config, struct error *err)
+{
+	cleanup_close int fd = -1, other_fd = -1;
+	const char *name, *file, *other = NULL;
+
+	if (json_unpack((json_t *)start, "{s:s, s:s, s:s, s?s}", "name", &name, "base",
+			&config->base, "file", &file, "other", &other) < 0)
+		return error_say(err, EPROTO, "the start message lacks something");
+	prctl(PR_SET_NAME, name);
+	fd = open(file, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return error_set(err, errno, "cannot open the frozen machine");
+	other_fd = other ? open(other, O_RDONLY | O_CLOEXEC) : -1;
+	if (other && other_fd < 0)
+		return error_set(err, errno,
+				 "cannot open the machine that it was compared with");
+	return machine_thaw(&vm.machine, config, fd, other_fd, say_busy, err);
+}
+
 static int build(const json_t *start, struct error *err)
 {
 	struct machine_config config = {
@@ -273,6 +307,8 @@ static int build(const json_t *start, struct error *err)
 	json_int_t memory_mib, vcpus, disk_mib;
 	const char *op, *name;
 
+	if (json_object_get(start, "file"))
+		return thaw(start, &config, err);
 	if (json_unpack((json_t *)start, "{s:s, s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:I}",
 			"op", &op, "name", &name, "kernel", &config.kernel, "initramfs",
 			&config.initramfs, "base", &config.base, "upper", &config.upper,
@@ -302,7 +338,8 @@ static int part(struct error *err)
 
 static int begin(struct error *err)
 {
-	static const struct vm_fork_ops fork_ops = {.answer = send_answer, .hold = hold};
+	static const struct vm_fork_ops fork_ops = {
+	    .answer = send_answer, .hold = hold, .busy = say_busy};
 	struct vm_fork_fds none;
 	json_t *start = receive(0, &none);
 	int r = watch_all(err);

@@ -8,11 +8,14 @@
  *	{"op":"start","name":,"kernel":,"initramfs":,"base":,"upper":,
  *	 "memory_mib":,"vcpus":,"disk_mib":}
  *
+ * or, for a machine that was frozen, {"op":"start","name":,"base":,"file":,"other":}, where
+ * "file" is its snapshot and "other" the one that that was compared with, if any;
  * and the answer is {"event":"started"} once the guest runs. After that
  * {"op":"log","seq":N} is answered by {"seq":N,"log":TEXT} and
  * {"op":"stat","seq":N} by {"seq":N,"cpu_usec":,"memory_bytes":,"memory_private":,
  * "memory_shared":,"disk_bytes":}.
- * {"op":"park"} and {"op":"resume"} are answered by {"seq":N}, {"op":"fork"} as
+ * {"op":"park"} and {"op":"resume"} are answered by {"seq":N}, {"op":"fork"},
+ * {"op":"freeze"} and {"op":"save"} as
  * vm_fork.h says. A fork says {"event":"started"} on its own control socket, and its
  * parent {"event":"child","pid":,"status":} when it has reaped it.
  * A message is VM_MESSAGE_MAX bytes at most. The end of descriptor 3 ends the

@@ -203,7 +203,7 @@ static void look(struct vm_fork *fork)
 	struct error err;
 
 	if (bytes == fork->agent_in) {
-		fork_now(fork);
+		fork->act(fork);
 	} else if (bytes > fork->agent_in) {
 		error_say(&err, EPROTO, "the guest has already been sent more");
 		fail(fork, &err);
@@ -241,6 +241,18 @@ static void cancel(struct vm_fork *fork, json_t *seq)
 	hold(fork, false);
 	run_on(fork);
 	fork->ops->answer(json_object(), seq);
+}
+
+/* It waits until the guest has what it was sent. */
+static void take_order(struct vm_fork *fork, json_t *request, json_int_t agent_in,
+		       const struct vm_fork_fds *fds, void (*act)(struct vm_fork *fork))
+{
+	fork->order = json_incref(request);
+	fork->act = act;
+	fork->agent_in = (uint64_t)agent_in;
+	fork->until_ns = io_monotonic_ns() + VM_FORK_PATIENCE_MS * 1000000ull;
+	fork->fds = *fds;
+	look(fork);
 }
 
 static int check_order(const struct vm_fork *fork, json_t *request,
@@ -296,11 +308,83 @@ void vm_fork_order(struct vm_fork *fork, json_t *request, struct vm_fork_fds *fd
 		}
 		return;
 	}
-	fork->order = json_incref(request);
-	fork->agent_in = (uint64_t)agent_in;
-	fork->until_ns = io_monotonic_ns() + VM_FORK_PATIENCE_MS * 1000000ull;
-	fork->fds = *fds;
-	look(fork);
+	take_order(fork, request, agent_in, fds, fork_now);
+}
+
+/* Who reads the orders of the broker knows them to be right. */
+static struct machine_origin origin_of(const json_t *request, const struct vm_fork_fds *fds)
+{
+	return (struct machine_origin){
+	    .template = json_string_value(json_object_get(request, "template")),
+	    .base = json_string_value(json_object_get(request, "base")),
+	    .base_fd = fds->count > 1 ? fds->fd[1] : -1,
+	};
+}
+
+static void freeze_now(struct vm_fork *fork)
+{
+	const struct machine_origin origin = origin_of(fork->order, &fork->fds);
+	struct machine *m = fork->machine;
+	struct error err;
+	uint64_t bytes;
+	int r;
+
+	loop_timer_cancel(&fork->look);
+	stand_still(fork);
+	r = machine_get_state(m, fork->saved ? NULL : &fork->state, &err);
+	if (r == 0) {
+		fork->saved = true;
+		r = machine_freeze(m, &fork->state, &origin, fork->fds.fd[0],
+				   fork->ops->busy, &bytes, &err);
+	}
+	if (r < 0) {
+		fail(fork, &err);
+		return;
+	}
+	fork->parked = true;
+	finish(fork, json_pack("{s:I, s:I}", "agent_out", (json_int_t)m->console.bytes_out,
+			       "bytes", (json_int_t)bytes));
+}
+
+void vm_fork_freeze(struct vm_fork *fork, json_t *request, struct vm_fork_fds *fds)
+{
+	json_int_t agent_in = json_integer_value(json_object_get(request, "agent_in"));
+	struct error err;
+	int r = 0;
+
+	if (fork->unborn || fork->order)
+		r = error_say(&err, EBUSY, "the VM is being forked, or has never run");
+	else if (!fds->count)
+		r = error_say(&err, ENOMEM,
+			      "the VM's process has no room for a descriptor");
+	if (r < 0)
+		refuse(fork, request, fds, &err);
+	else
+		take_order(fork, request, agent_in, fds, freeze_now);
+}
+
+void vm_fork_save(struct vm_fork *fork, json_t *request, struct vm_fork_fds *fds)
+{
+	const struct machine_origin origin = origin_of(request, &(struct vm_fork_fds){0});
+	struct error err;
+	uint64_t bytes;
+	int r;
+
+	if (!fork->parked || fork->unborn || fork->order)
+		r = error_say(&err, EBUSY, "the VM does not stand still");
+	else if (!fds->count)
+		r = error_say(&err, ENOMEM,
+			      "the VM's process has no room for a descriptor");
+	else
+		r = machine_save_memory(fork->machine, &origin, fds->fd[0], fork->ops->busy,
+					&bytes, &err);
+	if (r < 0) {
+		refuse(fork, request, fds, &err);
+		return;
+	}
+	fork->ops->answer(json_pack("{s:I}", "bytes", (json_int_t)bytes),
+			  json_object_get(request, "seq"));
+	close_fds(fds);
 }
 
 void vm_fork_park(struct vm_fork *fork)

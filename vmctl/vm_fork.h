@@ -26,6 +26,15 @@
  * has no VM of KVM and no vCPUs before it is told to resume. Until then bytes for its
  * agent wait in their socket, so that the guest has them when it begins.
  *
+ * {"op":"freeze","seq":N,"agent_in":TOTAL,"template":,"base":} comes with the descriptor of
+ * an empty file, and with that of the snapshot called "base" unless that is "". It begins
+ * as an order to fork does, and then writes the machine to the file (machine.h). The answer
+ * is
+ * {"seq":N,"agent_out":COUNT,"bytes":LENGTH}, and the VM stands still, since it is in the
+ * file now, until it is told to resume or to end. After a failure it runs on.
+ * {"op":"save","seq":N,"template":} writes the memory alone, of a VM that is parked and
+ * stays so. Both take seconds, of which {"event":"busy"} tells now and then.
+ *
  * In the child the event loop ends: it is that of the parent. vm_fork_part() makes
  * the process a VM of its own, for which the caller then runs a new loop. Only the
  * main thread is there after fork(2); the other threads were parked, so they held
@@ -54,6 +63,7 @@ struct vm_fork_fds {
 struct vm_fork_ops {
 	void (*answer)(json_t *reply, json_t *seq); /* takes over @reply */
 	void (*hold)(bool on);			    /* stop the agent's stream, or not */
+	snapshot_progress_fn *busy;		    /* say that it is at work */
 };
 
 struct vm_fork {
@@ -72,6 +82,7 @@ struct vm_fork {
 
 	/* The order that waits; @order is NULL when none does. */
 	json_t *order;
+	void (*act)(struct vm_fork *fork); /* carries it out */
 	uint64_t agent_in, until_ns;
 	struct vm_fork_fds fds; /* -1 where they are a child's */
 };
@@ -85,6 +96,15 @@ void vm_fork_init(struct vm_fork *fork, struct machine *machine, struct loop *lo
  * @fds: what came with it; taken over in any case.
  */
 void vm_fork_order(struct vm_fork *fork, json_t *request, struct vm_fork_fds *fds);
+
+/**
+ * vm_fork_freeze() - handle the request to freeze the VM, which is answered later.
+ * @fds: as vm_fork_order().
+ */
+void vm_fork_freeze(struct vm_fork *fork, json_t *request, struct vm_fork_fds *fds);
+
+/** vm_fork_save() - handle the request to save the memory of a parked VM. */
+void vm_fork_save(struct vm_fork *fork, json_t *request, struct vm_fork_fds *fds);
 
 /** vm_fork_park() - park the vCPUs until vm_fork_resume(). */
 void vm_fork_park(struct vm_fork *fork);

@@ -5,7 +5,9 @@
 #include "vmctl/broker.h"
 #include "vmctl/client.h"
 #include "vmctl/fork.h"
+#include "vmctl/freeze.h"
 #include "vmctl/ops.h"
+#include "vmctl/request.h"
 #include "vmctl/spawn.h"
 #include "vmctl/vm_fork.h"
 
@@ -32,7 +34,9 @@ _Static_assert(VMPROC_FDS == VM_FORK_FDS, "both ends count a child's sockets ali
 static void vmproc_free(struct vmproc *vm)
 {
 	struct broker *broker = vm->broker;
+	char base[sizeof(vm->base)];
 
+	strcpy(base, vm->base);
 	ops_vm_gone(vm);
 	channel_fini(&vm->channel);
 	loop_timer_cancel(&vm->grace);
@@ -43,6 +47,7 @@ static void vmproc_free(struct vmproc *vm)
 	list_del(&vm->bucket);
 	free(vm->log);
 	free(vm);
+	freeze_tidy(broker, base);
 	broker_vm_gone(broker);
 }
 
@@ -157,7 +162,11 @@ static void on_event(struct vmproc *vm, const json_t *message, const char *event
 		vm->started = true;
 		if (vm->making)
 			fork_started(vm);
+		else if (vm->thawing)
+			freeze_started(vm);
 	}
+	if (strcmp(event, "busy") == 0)
+		request_alive(vm);
 	if (strcmp(event, "child") == 0)
 		on_child(vm, message);
 	if (strcmp(event, "dead") != 0)
@@ -269,8 +278,11 @@ void vmproc_reaped(struct vmproc *vm, int status)
 	loop_del(&vm->broker->loop, &vm->exited);
 	loop_timer_cancel(&vm->grace);
 	reason_of_status(vm, status);
-	if (vm->making) {
-		fork_child_dead(vm);
+	if (vm->making || vm->thawing) {
+		if (vm->making)
+			fork_child_dead(vm);
+		else
+			freeze_dead(vm);
 		vmproc_free(vm);
 		return;
 	}
@@ -289,6 +301,12 @@ void vmproc_destroy(struct vmproc *vm)
 		vmproc_free(vm);
 	else
 		vmproc_end(vm);
+}
+
+void vmproc_frozen(struct vmproc *vm)
+{
+	set_reason(vm, "it was frozen");
+	vmproc_destroy(vm);
 }
 
 static void add_fds(struct msghdr *msg, char *ancillary, const int *fds, unsigned count)
@@ -325,13 +343,24 @@ int vmproc_ask(struct vmproc *vm, json_t *message, const int *fds, unsigned coun
 	return 0;
 }
 
+static json_t *pack_boot(const struct vmproc_spec *spec)
+{
+	return json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:i, s:i, s:i}", "op", "start",
+			 "name", spec->name, "kernel", spec->kernel, "initramfs",
+			 spec->initramfs, "base", spec->base, "upper", spec->upper,
+			 "memory_mib", spec->memory_mib, "vcpus", spec->vcpus, "disk_mib",
+			 spec->disk_mib);
+}
+
+static json_t *pack_thaw(const struct vmproc_spec *spec)
+{
+	return json_pack("{s:s, s:s, s:s, s:s, s:s*}", "op", "start", "name", spec->name,
+			 "base", spec->base, "file", spec->file, "other", spec->other);
+}
+
 static int send_start(struct vmproc *vm, const struct vmproc_spec *spec, struct error *err)
 {
-	json_t *start = json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:i, s:i, s:i}", "op",
-				  "start", "name", spec->name, "kernel", spec->kernel,
-				  "initramfs", spec->initramfs, "base", spec->base, "upper",
-				  spec->upper, "memory_mib", spec->memory_mib, "vcpus",
-				  spec->vcpus, "disk_mib", spec->disk_mib);
+	json_t *start = spec->file ? pack_thaw(spec) : pack_boot(spec);
 	int r = start ? vmproc_ask(vm, start, NULL, 0, err)
 		      : error_set(err, ENOMEM, "cannot make a VM");
 
@@ -444,7 +473,9 @@ int vmproc_start(struct broker *broker, const struct vmproc_spec *spec, struct v
 		vmproc_destroy(made);
 		return r;
 	}
-	made->seen = true;
+	if (spec->other_name)
+		snprintf(made->base, sizeof(made->base), "%s", spec->other_name);
+	made->seen = !spec->file;
 	*vm = made;
 	return 0;
 }
@@ -463,6 +494,7 @@ struct vmproc *vmproc_prepare(struct vmproc *parent, const char *name, int fds[V
 	if (!vm)
 		return NULL;
 	vm->parent = parent->channel.id;
+	strcpy(vm->base, parent->base);
 	if (make_sockets(vm, fds, err) == 0)
 		return vm;
 	close_fds(fds);

@@ -48,6 +48,11 @@ struct fork;
 struct vmproc_spec {
 	const char *template, *name;
 	const char *kernel, *initramfs, *base, *upper; /* paths */
+	/* Of a machine that was frozen, instead of kernel, initramfs, upper and disk_mib:
+	 */
+	const char *file,
+	    *other;		/* its snapshot, and what that was compared with, or NULL */
+	const char *other_name; /* of the latter, or "" */
 	int memory_mib, vcpus, disk_mib;
 };
 
@@ -58,14 +63,15 @@ struct vmproc {
 	struct channel channel;		    /* its id is the VM's */
 	struct loop_source control, exited; /* the sources of control_fd and pidfd */
 	struct loop_timer grace;	    /* fires when the process has to be killed */
-	struct link requests; /* struct request, by its vm_link: wait for an answer */
-	uint64_t last_seq;    /* of the questions to the process */
-	int control_fd;	      /* -1 once closed */
-	pid_t pid;	      /* 0 while it is not known */
-	int pidfd;	      /* of a fork's process, or -1 */
-	uint32_t parent;      /* the VM it was forked from, or 0 */
-	struct fork *making;  /* what makes it, or NULL */
-	struct link sibling;  /* while @making: among those that it makes */
+	struct link requests;	 /* struct request, by its vm_link: wait for an answer */
+	uint64_t last_seq;	 /* of the questions to the process */
+	int control_fd;		 /* -1 once closed */
+	pid_t pid;		 /* 0 while it is not known */
+	int pidfd;		 /* of a fork's process, or -1 */
+	uint32_t parent;	 /* the VM it was forked from, or 0 */
+	struct fork *making;	 /* what makes it, or NULL */
+	struct request *thawing; /* what waits for it to be made of a file, or NULL */
+	struct link sibling;	 /* while @making: among those that it makes */
 	int memory_mib, vcpus;
 	int errnum;	 /* what the process said with its reason, or 0 */
 	int status;	 /* while @gone: what is known of its status */
@@ -75,12 +81,13 @@ struct vmproc {
 	bool dead;	 /* reaped */
 	bool destroying; /* to be freed when it is dead */
 	char name[VMPROC_NAME_MAX + 1], template[VMPROC_NAME_MAX + 1];
+	char base[65];	  /* the snapshot that it has memory of, or empty */
 	char reason[320]; /* of its end; empty while there is none */
 	char *log;	  /* what its guest had said when it ended, or NULL */
 };
 
 /**
- * vmproc_start() - start a VM process.
+ * vmproc_start() - start a VM process. One of a machine that was frozen is not seen yet.
  * Return: 0 with @vm set (the broker's; no owner yet), or -errno with @err.
  */
 int vmproc_start(struct broker *broker, const struct vmproc_spec *spec, struct vmproc **vm,
@@ -109,6 +116,9 @@ int vmproc_signal(struct vmproc *vm, int signal);
 
 /** vmproc_destroy() - end the process and free the VM when it has been reaped. */
 void vmproc_destroy(struct vmproc *vm);
+
+/** vmproc_frozen() - it is in a file now: as vmproc_destroy(). */
+void vmproc_frozen(struct vmproc *vm);
 
 /** vmproc_reaped() - the process is gone; @status is as waitpid(2) has it. */
 void vmproc_reaped(struct vmproc *vm, int status);

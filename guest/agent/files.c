@@ -11,10 +11,6 @@
  * bounded; replies are taken from the socket while the port has room, a piece of one at
  * a time, so that output of runs has its turns. A reply that nobody waits for is
  * dropped: it answers what was asked before this machine was forked.
- *
- * Changes are read from inotify before every frame of output and every reply goes into
- * the port's queue. One may so be reported before the reply that tells the host of the
- * watch's number: then it is reported again behind that reply.
  */
 #include "guest/agent/files.h"
 
@@ -39,7 +35,6 @@
 #define SOCKET_ROOM   (512 << 10)
 #define KEPT	      5	 /* descriptors that the server is given */
 #define FREE_FD	      16 /* above those that the server is given */
-#define ALL_CHANGED   UINT32_MAX
 #define STOPPED_MSECS 5000
 
 static void files_event(struct loop_source *source, uint32_t revents);
@@ -49,64 +44,7 @@ static struct port *port_of(const struct files *files)
 	return &files->agent->port;
 }
 
-static void send_changed(struct files *files, const uint32_t *numbers, size_t count)
-{
-	uint8_t payload[4 * FILES_REPORTED];
-	struct cursor c = cursor_into(payload, sizeof(payload));
-
-	for (size_t i = 0; i < count; i++) {
-		cursor_put_u32(&c, numbers[i]);
-		files->reported[files->reports++ % FILES_REPORTED] = numbers[i];
-	}
-	port_send(port_of(files), 0, AGENT_FILES_CHANGED, payload, 4 * count);
-}
-
-/* One read's worth of events. Their numbers often come in pairs: the event, and that the
- * watch is gone. Return: how many bytes of events there were. */
-static ssize_t read_changes(struct files *files)
-{
-	union {
-		struct inotify_event first;
-		char room[8192];
-	} events;
-	uint32_t numbers[sizeof(events) / sizeof(struct inotify_event)];
-	ssize_t n = read(files->inotify.fd, &events, sizeof(events));
-	size_t count = 0;
-
-	_Static_assert(sizeof(numbers) / 4 >= FILES_REPORTED, "a frame takes no more");
-	for (ssize_t at = 0; at < n;) {
-		const struct inotify_event *event = (const void *)(events.room + at);
-		uint32_t number =
-		    event->mask & IN_Q_OVERFLOW ? ALL_CHANGED : (uint32_t)event->wd;
-
-		if (!count || numbers[count - 1] != number)
-			numbers[count++] = number;
-		if (count == FILES_REPORTED) {
-			send_changed(files, numbers, count);
-			count = 0;
-		}
-		at += (ssize_t)(sizeof(*event) + event->len);
-	}
-	if (count)
-		send_changed(files, numbers, count);
-	return n;
-}
-
-void files_changes(struct files *files)
-{
-	if (files->inotify.fd < 0 || !atomic_load(&files->shared->watches))
-		return;
-	while (read_changes(files) > 0)
-		;
-}
-
-static void inotify_event(struct loop_source *source, uint32_t revents)
-{
-	(void)revents;
-	files_changes(container_of(source, struct files, inotify));
-}
-
-static struct files_pending *find(struct files *files, uint32_t stream)
+struct files_pending *files_pending(struct files *files, uint32_t stream)
 {
 	for (size_t i = 0; i < FILES_IN_FLIGHT; i++)
 		if (files->pending[i].stream == stream)
@@ -124,41 +62,26 @@ static void send_error(struct files *files, uint32_t stream, int errnum)
 	port_send(port_of(files), stream, AGENT_FILES_REPLY, end - len, len);
 }
 
-/* Was the watch reported after @since, when there was no reply yet that had it? */
-static bool overtaken(const struct files *files, uint32_t number, uint64_t since)
-{
-	if (files->reports - since > FILES_REPORTED)
-		return true;
-	for (; since < files->reports; since++) {
-		uint32_t reported = files->reported[since % FILES_REPORTED];
-
-		if (reported == number || reported == ALL_CHANGED)
-			return true;
-	}
-	return false;
-}
-
 static void take_reply(struct files *files, const struct agent_frame *frame)
 {
 	struct files_pending *pending = frame->stream && frame->type == AGENT_FILES_REPLY
-					    ? find(files, frame->stream)
+					    ? files_pending(files, frame->stream)
 					    : NULL;
 	struct files_reply reply;
-	uint32_t watch;
 
+	if (frame->stream)
+		files_answered(files, frame->stream);
 	if (!pending)
 		return;
 	pending->stream = 0;
-	files_changes(files);
 	if (files_get_reply(frame, &reply, NULL) < 0) {
 		send_error(files, frame->stream, EIO);
 		return;
 	}
 	port_send(port_of(files), frame->stream, AGENT_FILES_REPLY, frame->payload,
 		  frame->len);
-	watch = (uint32_t)reply.watch;
-	if (reply.watch >= 0 && overtaken(files, watch, pending->reports))
-		send_changed(files, &watch, 1);
+	files_tell_again(files, reply.watch, pending->reports);
+	files_tell_again(files, reply.watch2, pending->reports);
 }
 
 /* Return: 0 or -EPROTO. */
@@ -188,8 +111,6 @@ static void hang_up(struct files *files)
 /* The server has died, or does not keep to the protocol. */
 static void server_lost(struct files *files)
 {
-	const uint32_t all = ALL_CHANGED;
-
 	hang_up(files);
 	if (files->pid > 0)
 		kill(files->pid, SIGKILL);
@@ -200,8 +121,7 @@ static void server_lost(struct files *files)
 			send_error(files, files->pending[i].stream, EIO);
 		files->pending[i].stream = 0;
 	}
-	if (atomic_load(&files->shared->watches))
-		send_changed(files, &all, 1);
+	files_tell_all(files);
 	changes_lost(files);
 }
 
@@ -364,7 +284,7 @@ void files_pass(struct files *files, const struct agent_frame *frame)
 
 static void request(struct files *files, const struct agent_frame *frame)
 {
-	struct files_pending *pending = find(files, 0);
+	struct files_pending *pending = files_pending(files, 0);
 	int r = pending ? 0 : -EBUSY;
 
 	if (files->root < 0)
@@ -447,7 +367,7 @@ static int prepare(struct files *files)
 		r = -ENOMEM;
 	if (r == 0)
 		r = loop_add(&files->agent->loop, &files->inotify, fd, EPOLLIN,
-			     inotify_event);
+			     files_inotify_event);
 	return r < 0 ? r : start_server(files);
 }
 

@@ -68,6 +68,30 @@ void files_resume(struct files *files);
 /** files_changes() - tell the host of all changes so far. */
 void files_changes(struct files *files);
 
+/* files.c, for files_changed.c */
+
+/** files_pending() - Return: the request without a reply that is @stream's, or NULL. For 0:
+ * one that is free. */
+struct files_pending *files_pending(struct files *files, uint32_t stream);
+
+/* files_changed.c, for files.c */
+
+void files_inotify_event(struct loop_source *source, uint32_t revents);
+
+/** files_answered() - a reply is here, and will go to the host next. */
+void files_answered(struct files *files, uint32_t stream);
+
+/**
+ * files_tell_again() - the host has just been told the number of a watch.
+ * @since: files->reports when it asked: what was reported meanwhile came too early.
+ */
+void files_tell_again(struct files *files, int32_t watch, uint64_t since);
+
+/** files_tell_all() - the server is lost: everything may have changed. */
+void files_tell_all(struct files *files);
+
+/* files.c */
+
 /** files_look() - a child has stopped, perhaps: if it is the server, it will go on. */
 void files_look(struct files *files);
 

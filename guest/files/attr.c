@@ -55,8 +55,8 @@ int call_attr(struct call *call, int fd)
 int op_getattr(struct call *call)
 {
 	if (call->req.flags & FILES_WATCH)
-		watch_directory(call, call->fd);
-	return call_attr(call, call->fd);
+		call->reply.watch = watch_directory(call->server, call->fd);
+	return 0;
 }
 
 static int set_size(const struct call *call)
@@ -125,7 +125,7 @@ int op_setattr(struct call *call)
 		r = set_mode(call);
 	if (r == 0 && flags & (FILES_SET_ATIME | FILES_SET_MTIME))
 		r = set_times(call);
-	return r < 0 ? r : call_attr(call, call->fd);
+	return r;
 }
 
 int op_statfs(struct call *call)

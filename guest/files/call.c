@@ -2,52 +2,89 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sys/inotify.h>
 #include <unistd.h>
 
 enum takes {
 	TAKES_PATH = 1,	  /* path is one */
-	TAKES_PATH2 = 2,  /* path2 is one, too */
+	TAKES_PATH2 = 2,  /* path2 is one, too, and places[1] what it names */
 	TAKES_FILE = 4,	  /* call->fd is what path names */
 	TAKES_HANDLE = 8, /* call->fd is that of handle; instead of path, if it may be */
 	TAKES_HANDLE2 = 16,
-	WRITES = 32, /* it changes files */
+	TAKES_PLACE = 32, /* places[0] is what path names */
+	WRITES = 64,	  /* it changes files */
+	QUIET = 128,	  /* without FILES_WATCH its answer is not to be completed */
 	TAKES_EITHER = TAKES_PATH | TAKES_FILE | TAKES_HANDLE,
+	MAKES = TAKES_PATH | TAKES_PLACE | WRITES,
 };
 
-static const struct {
+/* Events of the names that the operation is about. */
+#define OF_NAMES   (IN_CREATE | IN_DELETE | IN_MOVE | IN_ATTRIB)
+#define OF_CONTENT (IN_MODIFY | IN_ATTRIB)
+
+static const struct operation {
 	int (*op)(struct call *call);
+	int (*settle)(struct call *call);
 	unsigned int takes;
+	uint32_t events; /* that it may cause; 0: FILES_WATCH means something else */
 } operations[FILES_OP_MAX + 1] = {
-    [FILES_LOOKUP] = {op_lookup, TAKES_PATH},
-    [FILES_GETATTR] = {op_getattr, TAKES_EITHER},
-    [FILES_SETATTR] = {op_setattr, TAKES_EITHER | WRITES},
-    [FILES_LIST] = {op_list, TAKES_PATH | TAKES_HANDLE},
-    [FILES_READLINK] = {op_readlink, TAKES_PATH | TAKES_FILE},
-    [FILES_OPEN] = {op_open, TAKES_PATH},
-    [FILES_CLOSE] = {op_close, TAKES_HANDLE},
-    [FILES_READ] = {op_read, TAKES_HANDLE},
-    [FILES_WRITE] = {op_write, TAKES_HANDLE | WRITES},
-    [FILES_FSYNC] = {op_fsync, TAKES_EITHER},
-    [FILES_FALLOCATE] = {op_fallocate, TAKES_HANDLE | WRITES},
-    [FILES_SEEK] = {op_seek, TAKES_HANDLE},
-    [FILES_COPY] = {op_copy, TAKES_HANDLE | TAKES_HANDLE2 | WRITES},
-    [FILES_MKDIR] = {op_mkdir, TAKES_PATH | WRITES},
-    [FILES_MKNOD] = {op_mknod, TAKES_PATH | WRITES},
-    [FILES_SYMLINK] = {op_symlink, TAKES_PATH | WRITES},
-    [FILES_LINK] = {op_link, TAKES_PATH | TAKES_FILE | TAKES_PATH2 | WRITES},
-    [FILES_UNLINK] = {op_unlink, TAKES_PATH | WRITES},
-    [FILES_RMDIR] = {op_rmdir, TAKES_PATH | WRITES},
-    [FILES_RENAME] = {op_rename, TAKES_PATH | TAKES_PATH2 | WRITES},
-    [FILES_STATFS] = {op_statfs, 0},
-    [FILES_GETXATTR] = {op_getxattr, TAKES_PATH | TAKES_FILE},
-    [FILES_SETXATTR] = {op_setxattr, TAKES_PATH | TAKES_FILE | WRITES},
-    [FILES_LISTXATTR] = {op_listxattr, TAKES_PATH | TAKES_FILE},
-    [FILES_TREE] = {op_tree, 0},
-    [FILES_REMOVEXATTR] = {op_removexattr, TAKES_PATH | TAKES_FILE | WRITES},
-    [FILES_GETLK] = {op_getlk, TAKES_HANDLE},
-    [FILES_SETLK] = {op_setlk, TAKES_HANDLE},
-    [FILES_FLOCK] = {op_flock, TAKES_HANDLE},
+    [FILES_LOOKUP] = {op_lookup, settle_name, TAKES_PATH | TAKES_PLACE, 0},
+    [FILES_GETATTR] = {op_getattr, settle_self, TAKES_EITHER, 0},
+    [FILES_SETATTR] = {op_setattr, settle_file, TAKES_EITHER | WRITES, OF_CONTENT},
+    [FILES_LIST] = {op_list, settle_list, TAKES_PATH | TAKES_HANDLE, 0},
+    [FILES_READLINK] = {op_readlink, NULL, TAKES_PATH | TAKES_FILE, 0},
+    [FILES_OPEN] = {op_open, settle_open, TAKES_PATH, OF_NAMES | OF_CONTENT},
+    [FILES_CLOSE] = {op_close, settle_file, TAKES_HANDLE | QUIET, IN_CLOSE_WRITE},
+    [FILES_READ] = {op_read, NULL, TAKES_HANDLE, 0},
+    [FILES_WRITE] = {op_write, settle_file, TAKES_HANDLE | WRITES, OF_CONTENT},
+    [FILES_FSYNC] = {op_fsync, NULL, TAKES_EITHER, 0},
+    [FILES_FALLOCATE] = {op_fallocate, settle_file, TAKES_HANDLE | WRITES, OF_CONTENT},
+    [FILES_SEEK] = {op_seek, NULL, TAKES_HANDLE, 0},
+    [FILES_COPY] = {op_copy, settle_file, TAKES_HANDLE | TAKES_HANDLE2 | WRITES | QUIET,
+		    OF_CONTENT},
+    [FILES_MKDIR] = {op_mkdir, settle_name, MAKES, OF_NAMES},
+    [FILES_MKNOD] = {op_mknod, settle_name, MAKES, OF_NAMES},
+    [FILES_SYMLINK] = {op_symlink, settle_name, MAKES, OF_NAMES},
+    [FILES_LINK] = {op_link, settle_linked, TAKES_PATH | TAKES_FILE | TAKES_PATH2 | WRITES,
+		    OF_NAMES},
+    [FILES_UNLINK] = {op_unlink, settle_gone, MAKES | QUIET, OF_NAMES},
+    [FILES_RMDIR] = {op_rmdir, settle_gone, MAKES | QUIET, OF_NAMES},
+    [FILES_RENAME] = {op_rename, settle_moved, MAKES | TAKES_PATH2 | QUIET, OF_NAMES},
+    [FILES_STATFS] = {op_statfs, NULL, 0, 0},
+    [FILES_GETXATTR] = {op_getxattr, NULL, TAKES_PATH | TAKES_FILE, 0},
+    [FILES_SETXATTR] = {op_setxattr, settle_file, TAKES_PATH | TAKES_FILE | WRITES | QUIET,
+			IN_ATTRIB},
+    [FILES_LISTXATTR] = {op_listxattr, NULL, TAKES_PATH | TAKES_FILE, 0},
+    [FILES_TREE] = {op_tree, NULL, 0, 0},
+    [FILES_REMOVEXATTR] = {op_removexattr, settle_file,
+			   TAKES_PATH | TAKES_FILE | WRITES | QUIET, IN_ATTRIB},
+    [FILES_GETLK] = {op_getlk, NULL, TAKES_HANDLE, 0},
+    [FILES_SETLK] = {op_setlk, NULL, TAKES_HANDLE, 0},
+    [FILES_FLOCK] = {op_flock, NULL, TAKES_HANDLE, 0},
 };
+
+static bool opens_to_change(const struct call *call)
+{
+	return call->req.op == FILES_OPEN &&
+	       call->req.flags & (FILES_O_CREAT | FILES_O_TRUNC);
+}
+
+/* Is it a change that shall not use up the watch? */
+static bool tells(const struct call *call)
+{
+	return call->req.flags & FILES_WATCH && operations[call->req.op].events &&
+	       (call->req.op != FILES_OPEN || opens_to_change(call));
+}
+
+/* The root has no place. */
+static int take_place(struct call *call, struct place *place, const char *path)
+{
+	if (!*path)
+		return 0;
+	place->dir = walk_parent(call->server, path, &place->name);
+	place->own = place->dir >= 0;
+	return place->own ? 0 : place->dir;
+}
 
 static int take_handle(struct call *call)
 {
@@ -60,9 +97,46 @@ static int take_handle(struct call *call)
 
 static int take_file(struct call *call)
 {
-	call->fd = walk(call->server, call->req.path, O_PATH);
+	const struct place *place = &call->places[0];
+
+	if (place->dir < 0)
+		call->fd = walk(call->server, call->req.path, O_PATH);
+	else
+		call->fd = walk_from(place->dir, place->name, O_PATH);
 	call->path_fd = call->fd >= 0;
 	return call->fd < 0 ? call->fd : 0;
+}
+
+/* Who opens a file to write has its place in the handle, for changes to come. */
+static bool wants_place(const struct call *call, unsigned int takes)
+{
+	return takes & TAKES_PLACE || call->tells ||
+	       (call->req.op == FILES_OPEN &&
+		call->req.flags & (FILES_O_WRITE | FILES_O_CREAT));
+}
+
+static int take_path(struct call *call, unsigned int takes)
+{
+	int r = wants_place(call, takes)
+		    ? take_place(call, &call->places[0], call->req.path)
+		    : 0;
+
+	return r == 0 && takes & TAKES_FILE ? take_file(call) : r;
+}
+
+/* A directory that is changed itself has a watch, too. */
+static void take_more_places(struct call *call, unsigned int takes)
+{
+	const struct handle *handle = takes & TAKES_HANDLE2 ? call->handle2 : call->handle;
+
+	if (handle && handle->folder) {
+		call->places[0].dir = handle->folder->fd;
+		call->places[0].name = handle->name;
+	}
+	if (call->path_fd && !(takes & TAKES_PATH2)) {
+		call->places[1].dir = call->fd;
+		call->places[1].name = "";
+	}
 }
 
 /* Look up what the operation works with. */
@@ -75,58 +149,97 @@ static int take(struct call *call, unsigned int takes)
 		return -EINVAL;
 	if (takes & TAKES_HANDLE && (call->req.handle || !(takes & TAKES_PATH)))
 		r = take_handle(call);
-	else if (takes & TAKES_FILE)
-		r = take_file(call);
-	if (r < 0 || !(takes & TAKES_HANDLE2))
-		return r;
-	call->handle2 = handle_get(call->server, call->req.handle2);
-	return call->handle2 ? 0 : -EBADF;
+	else if (takes & TAKES_PATH)
+		r = take_path(call, takes);
+	if (r == 0 && takes & TAKES_PATH2)
+		r = take_place(call, &call->places[1], call->req.path2);
+	if (r == 0 && takes & TAKES_HANDLE2) {
+		call->handle2 = handle_get(call->server, call->req.handle2);
+		r = call->handle2 ? 0 : -EBADF;
+	}
+	call->file = call->handle2 ? call->handle2->fd : call->fd;
+	if (r == 0 && call->tells)
+		take_more_places(call, takes);
+	return r;
 }
 
-static void give_back(struct call *call)
+void call_begin(struct call *call)
+{
+	static const struct place nowhere = {.dir = -1};
+
+	call->reply = (struct files_reply){.watch = -1, .data = call->data};
+	call->tells = tells(call);
+	call->places[0] = call->places[1] = nowhere;
+	call->fd = call->file = -1;
+}
+
+void call_end(struct call *call)
 {
 	handle_put(call->server, call->handle);
 	handle_put(call->server, call->handle2);
 	if (call->path_fd)
 		close(call->fd);
+	for (struct place *p = call->places; p < call->places + PLACES; p++)
+		if (p->own)
+			close(p->dir);
 	call->handle = call->handle2 = NULL;
 	call->path_fd = false;
-	call->fd = -1;
 }
 
 /* Count what may write at its beginning and at its end, so that who saw the same count
  * before and after has missed nothing. */
-static int operate(struct call *call, unsigned int takes)
+static int operate(struct call *call, const struct operation *operation)
 {
-	bool writes = takes & WRITES || (call->req.op == FILES_OPEN &&
-					 call->req.flags & (FILES_O_CREAT | FILES_O_TRUNC));
+	bool writes = operation->takes & WRITES || opens_to_change(call);
 	int r;
 
 	if (writes)
 		atomic_fetch_add(&call->server->changes.writes, 1);
-	r = operations[call->req.op].op(call);
+	if (call->tells)
+		windows_open(call, operation->events);
+	r = operation->op(call);
+	if (call->tells)
+		windows_close(call);
 	if (writes)
 		atomic_fetch_add(&call->server->changes.writes, 1);
 	return r;
 }
 
+/* What has changed by half is not known any more. */
+void call_fail(struct call *call, int error)
+{
+	struct files_reply *reply = &call->reply;
+
+	*reply = (struct files_reply){
+	    .error = error,
+	    .watch = call->tells ? -1 : reply->watch,
+	    .watch2 = call->tells ? -1 : 0,
+	};
+}
+
 int call_serve(struct call *call)
 {
-	unsigned int takes = operations[call->req.op].takes;
-	int r;
+	const struct operation *operation = &operations[call->req.op];
+	int r = operation->op ? take(call, operation->takes) : -EOPNOTSUPP;
 
-	call->reply = (struct files_reply){.watch = -1, .data = call->data};
-	if (!operations[call->req.op].op)
-		r = -EOPNOTSUPP;
-	else
-		r = take(call, takes);
 	if (r == 0)
-		r = operate(call, takes);
-	give_back(call);
-	if (r < 0) {
-		call->reply.error = -r;
-		call->reply.has_attr = false;
-		call->reply.data_len = 0;
-	}
+		r = operate(call, operation);
+	if (r < 0)
+		call_fail(call, -r);
 	return r;
+}
+
+void call_settle(struct call *call)
+{
+	const struct operation *operation = &operations[call->req.op];
+	int r = 0;
+
+	if (call->tells)
+		settle_watches(call);
+	if (call->reply.error)
+		call_fail(call, call->reply.error);
+	else if (operation->settle && (call->tells || !(operation->takes & QUIET)))
+		r = operation->settle(call);
+	if (r < 0)
+		call_fail(call, -r);
 }

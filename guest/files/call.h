@@ -13,6 +13,17 @@
 #include <sys/types.h>
 
 #define HANDLE_BUCKETS 1024
+#define FOLDER_BUCKETS 256
+#define THREADS_MAX    16
+#define PLACES	       2 /* that a request names, at most */
+#define WINDOWS_MAX    (PLACES * THREADS_MAX)
+#define CHANGED_MAX    256
+
+/* A watch while a window is open on its directory (watch.c). */
+struct opened {
+	int watch; /* 0: free */
+	unsigned int count;
+};
 
 struct server {
 	int fd, root, inotify;
@@ -25,9 +36,34 @@ struct server {
 	uint16_t epoch;
 	struct handle *handles[HANDLE_BUCKETS];
 	unsigned int handle_count;
-	struct link calls;   /* one for each thread */
-	struct link waits;   /* for locks */
-	struct link holders; /* of POSIX locks */
+	struct folder *folders[FOLDER_BUCKETS];
+	struct link calls;	  /* one for each thread */
+	struct link waits;	  /* for locks */
+	struct link holders;	  /* of POSIX locks */
+	pthread_mutex_t watching; /* of what follows */
+	struct opened opened[WINDOWS_MAX];
+	unsigned int windows; /* that are open */
+	/* How often a directory was changed with a window, by the watch's number: for who
+	 * lists it (settle.c). */
+	atomic_uint changed[CHANGED_MAX];
+};
+
+/* A directory that handles were opened in. */
+struct folder {
+	struct folder *next;
+	unsigned int users;
+	int fd; /* by O_PATH */
+	uint64_t dev, ino;
+};
+
+/* A name in an open directory; or "", the directory itself. */
+struct place {
+	int dir; /* -1: there is none */
+	bool own;
+	const char *name; /* in the request, or the handle's */
+	int watch;	  /* the directory's, as the reply has it; below 1: none */
+	struct opened *opened;
+	struct files_note *note;
 };
 
 /* An open file or directory. It stays while someone works with it, closed or not. */
@@ -37,7 +73,10 @@ struct handle {
 	int users;
 	int fd;
 	bool writable;
+	struct folder *folder; /* where it was opened, and the name; or NULL */
+	char *name;
 	pthread_mutex_t position; /* of a directory */
+	unsigned int changed;	  /* the server's count when its list was begun */
 };
 
 struct call {
@@ -49,8 +88,12 @@ struct call {
 	struct files_request req;
 	struct files_reply reply;
 	struct handle *handle, *handle2; /* as the request names them */
-	int fd;		/* the file that the request is about, perhaps by O_PATH; or -1 */
-	bool path_fd;	/* and it is this call's own */
+	int fd;	      /* the file that the request is about, perhaps by O_PATH; or -1 */
+	bool path_fd; /* and it is this call's own */
+	int file;     /* what attributes are told of; the same but for FILES_COPY */
+	bool tells;   /* it is a change that does not use up the watch */
+	struct place places[PLACES]; /* of the names in the request */
+	unsigned int changed;	     /* the server's count when a list was begun */
 	uint8_t *frame; /* the request: AGENT_HEADER + AGENT_PAYLOAD_MAX bytes of room */
 	uint8_t *data;	/* of the reply: FILES_IO_MAX bytes of room */
 };
@@ -61,11 +104,43 @@ struct call {
 /** server_reply() - send a reply without data. */
 void server_reply(uint16_t epoch, uint32_t stream, const struct files_reply *reply);
 
-/** call_serve() - do what call->req asks for; the answer is in call->reply. */
+/** call_begin() - a request that was read into @call. */
+void call_begin(struct call *call);
+
+/** call_serve() - do what call->req asks for. Return: 0, -errno or CALL_GOES_ON. */
 int call_serve(struct call *call);
+
+/**
+ * call_settle() - complete the answer in call->reply.
+ * Replies with a watch are in the order of their calls to this.
+ */
+void call_settle(struct call *call);
+
+/** call_end() - let go of all that it took. */
+void call_end(struct call *call);
+
+/** call_fail() - the answer is an error. */
+void call_fail(struct call *call, int error);
 
 /** call_attr() - the attributes of @fd are the reply's. Return: 0 or -errno. */
 int call_attr(struct call *call, int fd);
+
+/* What completes the answer, by what the operation does to the names. Return: 0 or
+ * -errno. */
+int settle_file(struct call *call);   /* it changed the file */
+int settle_open(struct call *call);   /* or made it */
+int settle_self(struct call *call);   /* it is about the file alone */
+int settle_list(struct call *call);   /* it read the directory */
+int settle_name(struct call *call);   /* it found or made something of this name */
+int settle_gone(struct call *call);   /* it removed the name */
+int settle_linked(struct call *call); /* it made another name */
+int settle_moved(struct call *call);
+
+/** settle_watches() - those of the call's places are the reply's; they were changed. */
+void settle_watches(struct call *call);
+
+/** changes_so_far() - for a list that begins, of a directory that is watched. */
+unsigned int changes_so_far(struct server *server, int watch);
 
 /** attr_of() - attributes of @name in @dir, or of @dir itself for "". Return: 0 or -errno.
  */
@@ -78,6 +153,9 @@ struct fd_name {
 };
 struct fd_name fd_name(int fd);
 
+/** walk_from() - open @path below @dir, through no symbolic link. Return: fd or -errno. */
+int walk_from(int dir, const char *path, int flags);
+
 /** walk() - open @path from the root, through no symbolic link. Return: fd or -errno. */
 int walk(const struct server *server, const char *path, int flags);
 
@@ -88,20 +166,35 @@ int walk(const struct server *server, const char *path, int flags);
  */
 int walk_parent(const struct server *server, const char *path, const char **name);
 
+/** is_empty() - has an open directory, none of which was read yet, no names? */
+bool is_empty(int dir);
+
 /**
  * new_file() - make a regular file as @req wants it.
  * Return: fd, open for reading and writing, or -errno; -EEXIST when there is one.
  */
 int new_file(int dir, const char *name, const struct files_request *req);
 
-/** watch_directory() - the watch is the reply's; none, when @fd is no directory. */
-void watch_directory(struct call *call, int fd);
+void watches_init(struct server *server);
+
+/** watch_directory() - Return: the watch's number, or -1, when it is no directory, too. */
+int watch_directory(struct server *server, int fd);
+
+/**
+ * windows_open() - what is done to the call's names is no change that is told.
+ * @events: that the operation may cause.
+ */
+void windows_open(struct call *call, uint32_t events);
+
+/** windows_close() - and from now on it is. The reply is read behind this. */
+void windows_close(struct call *call);
 
 /** watches_drop() - forget all. */
 void watches_drop(struct server *server);
 
 /**
  * handle_add() - an open file for the reply; @fd is taken over, also by a failure.
+ * It is the call's handle, too. If it is @writable it remembers the call's place.
  * Return: 0, -ENFILE, -ENOMEM, or -EBADF when the call's epoch has ended.
  */
 int handle_add(struct call *call, int fd, bool writable);
@@ -110,7 +203,8 @@ int handle_add(struct call *call, int fd, bool writable);
 struct handle *handle_get(struct server *server, uint32_t id);
 void handle_put(struct server *server, struct handle *handle);
 
-/** handle_close() - no request finds it any more. */
+/** handle_close() - no request finds it any more. Its file is closed when the last is
+ * done that has found it before, which may be now. */
 void handle_close(struct server *server, struct handle *handle);
 
 /** handles_drop() - close all, and begin @epoch. */

@@ -48,9 +48,12 @@ static int open_flags(uint32_t flags)
 	return mode | (flags & FILES_O_TRUNC ? O_TRUNC : 0);
 }
 
-static int open_old(struct call *call)
+static int open_old(const struct call *call)
 {
-	cleanup_close int path_fd = walk(call->server, call->req.path, O_PATH);
+	const struct place *place = &call->places[0];
+	cleanup_close int path_fd = place->dir < 0
+					? walk(call->server, call->req.path, O_PATH)
+					: walk_from(place->dir, place->name, O_PATH);
 
 	if (path_fd < 0)
 		return path_fd;
@@ -59,32 +62,58 @@ static int open_old(struct call *call)
 	return reopen(path_fd, open_flags(call->req.flags));
 }
 
-static int open_new(struct call *call)
-{
-	const char *name;
-	cleanup_close int dir = walk_parent(call->server, call->req.path, &name);
-
-	return dir < 0 ? dir : new_file(dir, name, &call->req);
-}
-
 /* Return: fd or -errno. */
-static int open_or_create(struct call *call)
+static int open_or_create(const struct call *call)
 {
+	const struct place *place = &call->places[0];
 	int fd = -EAGAIN;
 
 	for (int i = 0; i < CREATE_TRIES; i++) {
 		fd = open_old(call);
 		if (fd != -ENOENT || !(call->req.flags & FILES_O_CREAT))
 			break;
-		fd = open_new(call);
+		fd = new_file(place->dir, place->name, &call->req);
 		if (fd != -EEXIST || call->req.flags & FILES_O_EXCL)
 			break;
 	}
 	return fd;
 }
 
+/* Return: bytes, fewer only at the end, or -errno if there are none. */
+static ssize_t read_some(int fd, uint8_t *to, size_t size, uint64_t offset)
+{
+	size_t done = 0;
+
+	while (done < size) {
+		ssize_t n = pread(fd, to + done, size - done, (off_t)(offset + done));
+
+		if (n < 0 && !done)
+			return -errno;
+		if (n <= 0)
+			break;
+		done += (size_t)n;
+	}
+	return (ssize_t)done;
+}
+
+/* All of a small file. If it changes meanwhile, the attributes are older than its new
+ * time, which says so to whoever keeps the bytes. */
+static void read_small(struct call *call, int fd)
+{
+	struct files_reply *reply = &call->reply;
+	uint64_t max = call->req.size < FILES_IO_MAX ? call->req.size : FILES_IO_MAX;
+	uint64_t size = reply->attr.size;
+
+	if (size > max || !S_ISREG(reply->attr.mode) ||
+	    read_some(fd, call->data, size, 0) != (ssize_t)size)
+		return;
+	reply->data_len = (uint32_t)size;
+	reply->value = 1;
+}
+
 int op_open(struct call *call)
 {
+	uint32_t flags = call->req.flags;
 	int fd = open_or_create(call), r;
 
 	if (fd < 0)
@@ -95,36 +124,36 @@ int op_open(struct call *call)
 		return r;
 	}
 	/* overlayfs does not pass RWF_APPEND on, but it does pass on this. */
-	if (call->req.flags & FILES_O_APPEND && fcntl(fd, F_SETFL, O_APPEND) < 0) {
+	if (flags & FILES_O_APPEND && fcntl(fd, F_SETFL, O_APPEND) < 0) {
 		close(fd);
 		return -EIO;
 	}
-	return handle_add(call, fd, call->req.flags & FILES_O_WRITE);
+	if (call->req.size && flags & FILES_O_READ &&
+	    !(flags & (FILES_O_CREAT | FILES_O_TRUNC)))
+		read_small(call, fd);
+	return handle_add(call, fd, flags & FILES_O_WRITE);
 }
 
+/* That a file which was open for writing is closed is an event by itself. */
 int op_close(struct call *call)
 {
+	if (call->tells)
+		call_attr(call, call->fd);
+	call->fd = call->file = -1;
 	handle_close(call->server, call->handle);
 	return 0;
 }
 
 int op_read(struct call *call)
 {
-	size_t done = 0;
+	ssize_t n;
 
 	if (call->req.size > FILES_IO_MAX)
 		return -EINVAL;
-	while (done < call->req.size) {
-		ssize_t n = pread(call->fd, call->data + done, call->req.size - done,
-				  (off_t)(call->req.offset + done));
-
-		if (n < 0 && !done)
-			return -errno;
-		if (n <= 0)
-			break;
-		done += (size_t)n;
-	}
-	call->reply.data_len = (uint32_t)done;
+	n = read_some(call->fd, call->data, call->req.size, call->req.offset);
+	if (n < 0)
+		return (int)n;
+	call->reply.data_len = (uint32_t)n;
 	return 0;
 }
 
@@ -165,7 +194,7 @@ int op_write(struct call *call)
 		done += (size_t)n;
 	}
 	call->reply.value = done;
-	return call_attr(call, call->fd);
+	return 0;
 }
 
 int op_fsync(struct call *call)
@@ -184,10 +213,10 @@ int op_fsync(struct call *call)
 
 int op_fallocate(struct call *call)
 {
-	if (fallocate(call->fd, (int)call->req.mode, (off_t)call->req.offset,
-		      (off_t)call->req.size) < 0)
-		return -errno;
-	return call_attr(call, call->fd);
+	int r = fallocate(call->fd, (int)call->req.mode, (off_t)call->req.offset,
+			  (off_t)call->req.size);
+
+	return r < 0 ? -errno : 0;
 }
 
 /* Data are read by pread(2) alone, so the descriptor's position is nobody's. */

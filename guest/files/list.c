@@ -1,5 +1,4 @@
 #include "guest/files/call.h"
-#include "util/cleanup.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -28,6 +27,22 @@ static bool put_name(struct cursor *c, int dir, const struct dirent64 *d)
 	if (c->overflow)
 		*c = before;
 	return !before.overflow && c->p != before.p;
+}
+
+bool is_empty(int dir)
+{
+	_Alignas(struct dirent64) char batch[BATCH];
+	ssize_t n;
+
+	while ((n = getdents64(dir, batch, sizeof(batch))) > 0)
+		for (ssize_t at = 0; at < n;) {
+			const struct dirent64 *d = (const void *)(batch + at);
+
+			if (!is_dots(d->d_name))
+				return false;
+			at += d->d_reclen;
+		}
+	return n == 0;
 }
 
 /* Return: 1 at the end of the directory, 0 when there is no more room, or -errno. */
@@ -68,9 +83,7 @@ static int list(struct call *call, int dir)
 		return r;
 	call->reply.data_len = (uint32_t)(size - cursor_left(&c));
 	call->reply.value = (uint64_t)r;
-	if (r == 0 && !call->reply.data_len)
-		return -EINVAL; /* no room for one entry */
-	return call_attr(call, dir);
+	return r == 0 && !call->reply.data_len ? -EINVAL : 0; /* no room for one entry */
 }
 
 static int list_handle(struct call *call)
@@ -83,24 +96,31 @@ static int list_handle(struct call *call)
 	return r;
 }
 
+static int open_path(struct call *call)
+{
+	call->fd = walk(call->server, call->req.path, O_RDONLY | O_DIRECTORY);
+	call->path_fd = call->fd >= 0;
+	return call->fd < 0 ? call->fd : 0;
+}
+
+static int keep(struct call *call)
+{
+	call->path_fd = false;
+	return handle_add(call, call->fd, false);
+}
+
 /* The watch comes first: what changes from here on is told. */
 int op_list(struct call *call)
 {
-	cleanup_close int dir = -1;
-	int r;
+	int r = call->handle ? 0 : open_path(call);
 
-	if (call->handle) {
-		if (call->req.flags & FILES_WATCH)
-			watch_directory(call, call->fd);
-		return list_handle(call);
-	}
-	dir = walk(call->server, call->req.path, O_RDONLY | O_DIRECTORY);
-	if (dir < 0)
-		return dir;
+	if (r < 0)
+		return r;
 	if (call->req.flags & FILES_WATCH)
-		watch_directory(call, dir);
-	r = list(call, dir);
-	if (r == 0 && !call->reply.value && call->req.flags & FILES_KEEP)
-		r = handle_add(call, steal_fd(&dir), false);
+		call->reply.watch = watch_directory(call->server, call->fd);
+	call->changed = changes_so_far(call->server, call->reply.watch);
+	r = call->handle ? list_handle(call) : list(call, call->fd);
+	if (r == 0 && !call->handle && !call->reply.value && call->req.flags & FILES_KEEP)
+		r = keep(call);
 	return r;
 }

@@ -1,6 +1,5 @@
 /* Operations on names. New files get the owner that the request names. */
 #include "guest/files/call.h"
-#include "util/cleanup.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -11,20 +10,9 @@
 
 int op_lookup(struct call *call)
 {
-	const char *name;
-	cleanup_close int dir = -1;
-	int r;
-
-	if (!*call->req.path)
-		return call_attr(call, call->server->root);
-	dir = walk_parent(call->server, call->req.path, &name);
-	if (dir < 0)
-		return dir;
-	if (call->req.flags & FILES_WATCH)
-		watch_directory(call, dir);
-	r = attr_of(dir, name, &call->reply.attr);
-	call->reply.has_attr = r == 0;
-	return r;
+	if (call->req.flags & FILES_WATCH && call->places[0].dir >= 0)
+		call->reply.watch = watch_directory(call->server, call->places[0].dir);
+	return 0;
 }
 
 int op_readlink(struct call *call)
@@ -72,80 +60,95 @@ int new_file(int dir, const char *name, const struct files_request *req)
 	return r;
 }
 
-/* The reply to what made @name in @dir. */
-static int made(struct call *call, int dir, const char *name)
+/* What was made gets its owner. */
+static int made(const struct call *call)
 {
-	int r = give(dir, name, &call->req);
+	const struct place *place = &call->places[0];
+	int r = give(place->dir, place->name, &call->req);
 
 	if (r < 0)
-		unlinkat(dir, name, call->req.op == FILES_MKDIR ? AT_REMOVEDIR : 0);
-	else
-		r = attr_of(dir, name, &call->reply.attr);
-	call->reply.has_attr = r == 0;
+		unlinkat(place->dir, place->name,
+			 call->req.op == FILES_MKDIR ? AT_REMOVEDIR : 0);
 	return r;
+}
+
+/* Watch a directory that is new, so that the host need not list it if it is empty. */
+static void watch_new(struct call *call)
+{
+	const struct place *parent = &call->places[0];
+	struct place *place = &call->places[1];
+	int fd = walk_from(parent->dir, parent->name, O_RDONLY | O_DIRECTORY);
+
+	if (fd < 0)
+		return;
+	*place = (struct place){.dir = fd, .own = true, .name = ""};
+	place->watch = watch_directory(call->server, fd);
+	call->reply.value = is_empty(fd);
+	if (!call->reply.value)
+		place->watch = 0;
 }
 
 int op_mkdir(struct call *call)
 {
-	const char *name;
-	cleanup_close int dir = walk_parent(call->server, call->req.path, &name);
+	const struct place *place = &call->places[0];
+	int r;
 
-	if (dir < 0)
-		return dir == -EBUSY ? -EEXIST : dir;
-	if (mkdirat(dir, name, call->req.mode & 07777) < 0)
+	if (place->dir < 0)
+		return -EEXIST;
+	if (mkdirat(place->dir, place->name, call->req.mode & 07777) < 0)
 		return -errno;
-	return made(call, dir, name);
+	r = made(call);
+	if (r == 0 && call->tells)
+		watch_new(call);
+	return r;
 }
 
 int op_mknod(struct call *call)
 {
+	const struct place *place = &call->places[0];
 	mode_t mode = call->req.mode;
-	const char *name;
-	cleanup_close int dir = walk_parent(call->server, call->req.path, &name);
 
-	if (dir < 0)
-		return dir == -EBUSY ? -EEXIST : dir;
+	if (place->dir < 0)
+		return -EEXIST;
 	if (S_ISCHR(mode) || S_ISBLK(mode))
 		return -EPERM;
 	if (!S_ISREG(mode) && !S_ISFIFO(mode) && !S_ISSOCK(mode))
 		return -EINVAL;
-	if (mknodat(dir, name, mode & (S_IFMT | 07777), 0) < 0)
+	if (mknodat(place->dir, place->name, mode & (S_IFMT | 07777), 0) < 0)
 		return -errno;
-	return made(call, dir, name);
+	return made(call);
 }
 
 int op_symlink(struct call *call)
 {
-	const char *name;
-	cleanup_close int dir = walk_parent(call->server, call->req.path, &name);
+	const struct place *place = &call->places[0];
 
-	if (dir < 0)
-		return dir == -EBUSY ? -EEXIST : dir;
-	if (symlinkat(call->req.path2, dir, name) < 0)
+	if (place->dir < 0)
+		return -EEXIST;
+	if (symlinkat(call->req.path2, place->dir, place->name) < 0)
 		return -errno;
-	return made(call, dir, name);
+	return made(call);
 }
 
 int op_link(struct call *call)
 {
-	const char *name;
-	cleanup_close int dir = walk_parent(call->server, call->req.path2, &name);
+	const struct place *place = &call->places[1];
 
-	if (dir < 0)
-		return dir == -EBUSY ? -EEXIST : dir;
-	if (linkat(AT_FDCWD, fd_name(call->fd).text, dir, name, AT_SYMLINK_FOLLOW) < 0)
+	if (place->dir < 0)
+		return -EEXIST;
+	if (linkat(AT_FDCWD, fd_name(call->fd).text, place->dir, place->name,
+		   AT_SYMLINK_FOLLOW) < 0)
 		return -errno;
-	return call_attr(call, call->fd);
+	return 0;
 }
 
-static int remove_name(struct call *call, int flags)
+static int remove_name(const struct call *call, int flags)
 {
-	const char *name;
-	cleanup_close int dir = walk_parent(call->server, call->req.path, &name);
+	const struct place *place = &call->places[0];
 
-	if (dir < 0)
-		return dir;
-	return unlinkat(dir, name, flags) < 0 ? -errno : 0;
+	if (place->dir < 0)
+		return -EBUSY;
+	return unlinkat(place->dir, place->name, flags) < 0 ? -errno : 0;
 }
 
 int op_unlink(struct call *call)
@@ -160,19 +163,14 @@ int op_rmdir(struct call *call)
 
 int op_rename(struct call *call)
 {
-	const char *from, *to;
-	cleanup_close int dir = walk_parent(call->server, call->req.path, &from);
-	cleanup_close int dir2 =
-	    dir < 0 ? -1 : walk_parent(call->server, call->req.path2, &to);
+	const struct place *from = &call->places[0], *to = &call->places[1];
 	unsigned int flags = 0;
 
-	if (dir < 0)
-		return dir;
-	if (dir2 < 0)
-		return dir2;
+	if (from->dir < 0 || to->dir < 0)
+		return -EBUSY;
 	if (call->req.flags & FILES_NOREPLACE)
 		flags |= RENAME_NOREPLACE;
 	if (call->req.flags & FILES_EXCHANGE)
 		flags |= RENAME_EXCHANGE;
-	return renameat2(dir, from, dir2, to, flags) < 0 ? -errno : 0;
+	return renameat2(from->dir, from->name, to->dir, to->name, flags) < 0 ? -errno : 0;
 }

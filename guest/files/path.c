@@ -7,15 +7,20 @@
 #include <string.h>
 #include <sys/syscall.h>
 
-int walk(const struct server *server, const char *path, int flags)
+int walk_from(int dir, const char *path, int flags)
 {
 	struct open_how how = {
 	    .flags = (unsigned int)flags | O_NOFOLLOW | O_CLOEXEC,
 	    .resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_XDEV,
 	};
-	long fd = syscall(SYS_openat2, server->root, *path ? path : ".", &how, sizeof(how));
+	long fd = syscall(SYS_openat2, dir, *path ? path : ".", &how, sizeof(how));
 
 	return fd < 0 ? -errno : (int)fd;
+}
+
+int walk(const struct server *server, const char *path, int flags)
+{
+	return walk_from(server->root, path, flags);
 }
 
 int walk_parent(const struct server *server, const char *path, const char **name)

@@ -27,9 +27,8 @@
 #include <time.h>
 #include <unistd.h>
 
-#define THREADS_MAX 16
-#define IDLE_SECS   5
-#define STACK	    (4u << 20) /* of which tree_walk() takes some for each directory */
+#define IDLE_SECS 5
+#define STACK	  (4u << 20) /* of which tree_walk() takes some for each directory */
 
 static struct server server; /* one in a process */
 
@@ -79,16 +78,15 @@ static void begin_epoch(uint16_t epoch)
 	watches_drop(&server);
 }
 
-/* The frame of @reply is completed in front of its data, see files_put_reply_head(). */
+/* The frame of @reply is completed in front of its data, see files_put_reply_head().
+ * Who calls this has server.writing. */
 static void send_reply(uint16_t epoch, uint32_t stream, const struct files_reply *reply,
 		       uint8_t *data)
 {
 	size_t head = files_put_reply_head(data, epoch, stream, reply);
 
-	pthread_mutex_lock(&server.writing);
 	if (io_write_all(server.fd, data - head, head + reply->data_len) < 0)
 		_exit(1);
-	pthread_mutex_unlock(&server.writing);
 }
 
 static void send_frame(uint32_t stream, enum agent_type type, const void *payload,
@@ -127,16 +125,45 @@ void server_reply(uint16_t epoch, uint32_t stream, const struct files_reply *rep
 {
 	uint8_t room[FILES_REPLY_HEAD];
 
+	pthread_mutex_lock(&server.writing);
 	send_reply(epoch, stream, reply, room + sizeof(room));
+	pthread_mutex_unlock(&server.writing);
+}
+
+/* Who has the answer may close the handle, and shall find that nobody uses it. */
+static void finish(struct call *call)
+{
+	call_settle(call);
+	call_end(call);
+}
+
+/* With a watch, what the reply says is read when its turn has come: see settle.c. */
+static void answer(struct call *call)
+{
+	bool in_order = call->req.flags & FILES_WATCH;
+
+	if (!in_order)
+		finish(call);
+	pthread_mutex_lock(&server.writing);
+	if (in_order)
+		finish(call);
+	send_reply(call->epoch, call->stream, &call->reply, call->data);
+	pthread_mutex_unlock(&server.writing);
 }
 
 static void serve_request(struct call *call, const struct agent_frame *frame)
 {
-	if (files_get_request(frame, &call->req, NULL) < 0)
-		call->reply = (struct files_reply){.error = EPROTO, .watch = -1};
-	else if (call_serve(call) == CALL_GOES_ON)
+	const struct files_reply malformed = {.error = EPROTO, .watch = -1};
+
+	if (files_get_request(frame, &call->req, NULL) < 0) {
+		server_reply(call->epoch, call->stream, &malformed);
 		return;
-	send_reply(call->epoch, call->stream, &call->reply, call->data);
+	}
+	call_begin(call);
+	if (call_serve(call) == CALL_GOES_ON)
+		call_end(call);
+	else
+		answer(call);
 }
 
 static void serve_frame(struct call *call, const struct agent_frame *frame)
@@ -258,6 +285,7 @@ void files_serve(const struct files_config *config)
 	pthread_mutex_init(&server.lock, NULL);
 	list_init(&server.calls);
 	list_init(&server.holders);
+	watches_init(&server);
 	waits_init(&server);
 	server.threads = 1;
 	signal(SIGPIPE, SIG_IGN);

@@ -6,6 +6,7 @@
  */
 #pragma once
 
+#include "guest/files/note.h"
 #include "guest/files/tree.h"
 
 #include <stdatomic.h>
@@ -17,7 +18,9 @@
 struct files_shared {
 	atomic_uint handles; /* given so far: a number means one file alone */
 	atomic_uint watches; /* set so far */
+	atomic_int newest;   /* the highest number of one */
 	atomic_int recent[FILES_WATCHES];
+	struct files_note notes[FILES_NOTES];
 };
 
 struct files_config {

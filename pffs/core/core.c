@@ -35,6 +35,7 @@ int core_init(struct core *core, struct loop *loop, const struct core_options *o
 	list_init(&core->sandboxes);
 	list_init(&core->views);
 	list_init(&core->listings);
+	list_init(&core->mounts);
 	events_init(&core->events);
 	vmm_init(&core->vmm, loop, broken);
 	return templates_init(&core->templates, options->images, err);

@@ -21,6 +21,15 @@ struct core_options {
 	uint64_t ready_limit_ms; /* how long a guest may take until it answers */
 };
 
+struct files_node;
+
+/* A mount that shows a core. It has the kernel keep attributes of the guest's files. */
+struct core_mount {
+	struct link link;
+	/* Those of the node are not true any more. */
+	void (*stale)(struct core_mount *mount, const struct files_node *node);
+};
+
 struct core {
 	struct loop *loop;
 	struct core_options options;
@@ -30,7 +39,7 @@ struct core {
 	struct link sandboxes;
 	struct link views; /* view.h */
 	unsigned sandbox_count;
-	unsigned mounts;       /* that show it */
+	struct link mounts;    /* struct core_mount */
 	uint64_t next_serial;  /* of sandboxes; never used twice */
 	uint64_t next_order;   /* of runs that joined a queue */
 	uint64_t started_ns;   /* CLOCK_MONOTONIC */
@@ -59,6 +68,12 @@ void core_fini(struct core *core);
 int core_connect(struct core *core, int fd,
 		 void (*ready)(void *ctx, const struct error *err), void *ctx,
 		 struct error *err);
+
+/** core_mounted_twice() - is there more than one mount of it? */
+static inline bool core_mounted_twice(const struct core *core)
+{
+	return core->mounts.next->next != &core->mounts;
+}
 
 /** core_name_ok() - 1-64 of A-Za-z0-9._- and not starting with a dot. */
 bool core_name_ok(const char *name);

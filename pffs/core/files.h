@@ -50,6 +50,7 @@ struct files {
 	uint64_t replacements; /* times that a directory was another one */
 
 	size_t unwritten; /* memory that writes take which the guest has not got */
+	size_t ahead;	  /* bytes of open files that nobody has read yet */
 
 	/* files_cache.c */
 	struct link *watches; /* listings, by number of the watch */

@@ -16,9 +16,51 @@ static uint64_t now_ms(void)
 	return io_monotonic_ns() / 1000000u;
 }
 
+struct files_moment files_cache_moment(const struct files_node *dir)
+{
+	return (struct files_moment){
+	    .dir = dir,
+	    .changes = dir ? dir->changes : 0,
+	    .replacements = dir ? dir->files->replacements : 0,
+	};
+}
+
+bool files_cache_same(const struct files_node *dir, const struct files_moment *then)
+{
+	return dir && dir == then->dir && dir->files->replacements == then->replacements;
+}
+
+bool files_cache_unchanged(const struct files_node *dir, const struct files_moment *then)
+{
+	return files_cache_same(dir, then) && dir->changes == then->changes;
+}
+
 static struct link *watch_bucket(const struct files *files, uint32_t watch)
 {
 	return &files->watches[siphash_secret(0, &watch, sizeof(watch)) % WATCH_BUCKETS];
+}
+
+void files_cache_hide(struct files_node *node)
+{
+	struct core *core = node->files->sb->core;
+	struct core_mount *mount;
+
+	if (!node->shown)
+		return;
+	node->shown = false;
+	list_for_each (mount, &core->mounts, struct core_mount, link)
+		mount->stale(mount, node);
+}
+
+static void hide_all(struct files_node *dir, const struct files_listing *listing)
+{
+	struct files_node *node;
+
+	files_cache_hide(dir);
+	if (!listing->shown)
+		return;
+	list_for_each (node, &dir->children, struct files_node, sibling)
+		files_cache_hide(node);
 }
 
 void files_cache_drop(struct files_node *dir)
@@ -27,6 +69,7 @@ void files_cache_drop(struct files_node *dir)
 
 	if (!listing)
 		return;
+	hide_all(dir, listing);
 	list_del(&listing->same);
 	list_del(&listing->used);
 	dir->files->cached -= listing->bytes;
@@ -35,6 +78,16 @@ void files_cache_drop(struct files_node *dir)
 	dir->misses = 0;
 	listing->dir = NULL;
 	files_listing_unref(listing);
+}
+
+/* A path is no deeper than FILES_PATH_MAX / 2. */
+void files_cache_drop_below(struct files_node *dir)
+{
+	struct files_node *node;
+
+	files_cache_drop(dir);
+	list_for_each (node, &dir->children, struct files_node, sibling)
+		files_cache_drop_below(node);
 }
 
 /* What was used longest ago goes, but for @spare. */
@@ -90,31 +143,16 @@ static void install(struct files_node *dir, struct files_listing *listing, uint3
 	}
 	listing->dir = dir;
 	listing->watch = watch;
-	listing->since = files->replacements;
 	list_add_before(watch_bucket(files, watch), &listing->same);
 	dir->listing = listing;
 	account(dir, 0);
-}
-
-/* What is known of a directory, unless it, or one that it is in, is another one now. */
-static struct files_listing *current(struct files_node *dir)
-{
-	const struct files_node *at = dir;
-
-	if (!dir->listing)
-		return NULL;
-	while (at && at->replaced <= dir->listing->since)
-		at = at->parent;
-	if (at)
-		files_cache_drop(dir);
-	return dir->listing;
 }
 
 /* The listing of this watch. Replies may overtake each other: numbers of watches grow,
  * so that one with a lower number says what was known before. */
 static struct files_listing *listing_of(struct files_node *dir, int32_t watch)
 {
-	struct files_listing *listing = current(dir);
+	struct files_listing *listing = dir->listing;
 
 	if (watch < 0 || (listing && listing->watch > (uint32_t)watch))
 		return NULL;
@@ -126,23 +164,103 @@ static struct files_listing *listing_of(struct files_node *dir, int32_t watch)
 	return dir->listing;
 }
 
+static bool is_unsure(const struct files_entry *entry)
+{
+	return entry->attr.mode == FILES_UNSURE;
+}
+
+static bool is_sure(const struct files_listing *listing, const char *name)
+{
+	struct files_entry entry;
+
+	return !files_listing_find(listing, name, &entry) || !is_unsure(&entry);
+}
+
+/* It is to change: what somebody reads stays as it is, and a copy takes its place. */
+static struct files_listing *writable(struct files_node *dir, struct files_listing *listing)
+{
+	struct files_listing *copy;
+	bool shown = listing->shown;
+
+	if (listing->refs == 1)
+		return listing;
+	copy = files_listing_copy(listing);
+	if (!copy)
+		return NULL;
+	listing->shown = false; /* what was shown goes on to be true */
+	install(dir, copy, listing->watch);
+	copy->shown = shown;
+	return dir->listing;
+}
+
+static int put_name(struct files_node *dir, struct files_listing *listing, const char *name,
+		    const struct files_attr *attr)
+{
+	struct files_entry entry = {0};
+	bool was_unsure = files_listing_find(listing, name, &entry) && is_unsure(&entry);
+	size_t before = listing->bytes;
+	int r;
+
+	entry.attr = attr ? *attr : (struct files_attr){0};
+	snprintf(entry.name, sizeof(entry.name), "%s", name);
+	r = files_listing_add(listing, &entry);
+	if (r < 0)
+		return r;
+	listing->unsure += is_unsure(&entry);
+	listing->unsure -= was_unsure;
+	account(dir, before);
+	return 0;
+}
+
+void files_cache_unsure(struct files_node *dir, const char *name, bool self)
+{
+	static const struct files_attr unsure = {.mode = FILES_UNSURE};
+	struct files_node *node = files_node_find(dir, name);
+	struct files_listing *listing = dir->listing;
+
+	if (node)
+		files_cache_hide(node);
+	if (!listing)
+		return;
+	listing = writable(dir, listing);
+	if (!listing || put_name(dir, listing, name, &unsure) < 0) {
+		files_cache_drop(dir);
+	} else if (self && dir->listing) {
+		files_cache_hide(dir);
+		listing->has_self = false;
+	}
+}
+
+void files_cache_change(struct files_node *dir, int32_t watch, const char *name,
+			const struct files_attr *attr, const struct files_attr *self)
+{
+	struct files_node *node = files_node_find(dir, name);
+	struct files_listing *listing = listing_of(dir, watch);
+
+	dir->changes++;
+	if (node)
+		files_cache_hide(node);
+	if (listing)
+		listing = writable(dir, listing);
+	if (!listing || put_name(dir, listing, name, attr) < 0) {
+		files_cache_drop(dir);
+		return;
+	}
+	if (!self || !dir->listing)
+		return;
+	files_cache_hide(dir);
+	listing->self = *self;
+	listing->has_self = true;
+}
+
 void files_cache_learn(struct files_node *dir, int32_t watch, const char *name,
 		       const struct files_attr *attr)
 {
 	struct files_listing *listing = listing_of(dir, watch);
-	struct files_entry entry = {0};
-	size_t before;
 
-	if (!listing || listing->complete)
-		return;
-	if (attr)
-		entry.attr = *attr;
-	snprintf(entry.name, sizeof(entry.name), "%s", name);
-	before = listing->bytes;
-	if (files_listing_add(listing, &entry) < 0)
+	if (listing && !(listing->complete && is_sure(listing, name)) &&
+	    put_name(dir, listing, name, attr) < 0)
 		files_cache_drop(dir);
-	else
-		account(dir, before);
 }
 
 void files_cache_learn_self(struct files_node *dir, int32_t watch,
@@ -159,7 +277,7 @@ void files_cache_learn_self(struct files_node *dir, int32_t watch,
 void files_cache_install(struct files_node *dir, struct files_listing *listing,
 			 int32_t watch)
 {
-	const struct files_listing *before = current(dir);
+	const struct files_listing *before = dir->listing;
 
 	if (watch < 0 || (before && before->watch > (uint32_t)watch))
 		return;
@@ -181,9 +299,9 @@ static void touch(struct files_listing *listing)
 
 struct files_listing *files_cache_complete(struct files_node *dir)
 {
-	struct files_listing *listing = current(dir);
+	struct files_listing *listing = dir->listing;
 
-	if (!listing || !listing->complete)
+	if (!listing || !listing->complete || listing->unsure)
 		return NULL;
 	touch(listing);
 	listing->refs++;
@@ -192,12 +310,19 @@ struct files_listing *files_cache_complete(struct files_node *dir)
 
 bool files_cache_self(struct files_node *dir, struct files_attr *attr)
 {
-	const struct files_listing *listing = current(dir);
+	const struct files_listing *listing = dir->listing;
 
 	if (!listing || !listing->has_self)
 		return false;
 	*attr = listing->self;
 	return true;
+}
+
+static unsigned left_ms(const struct files_entry *entry)
+{
+	uint64_t age = now_ms() - entry->cookie;
+
+	return age < FILES_ATTR_MS ? (unsigned)(FILES_ATTR_MS - age) : 0;
 }
 
 /* inotify tells of a file by the name that was used, and of no change inside a
@@ -206,8 +331,7 @@ static enum files_known reliable(const struct files_entry *entry)
 {
 	if (!entry->attr.mode)
 		return FILES_ABSENT;
-	if (S_ISDIR(entry->attr.mode) || entry->attr.nlink > 1 ||
-	    now_ms() - entry->cookie > FILES_ATTR_MS)
+	if (S_ISDIR(entry->attr.mode) || entry->attr.nlink > 1 || !left_ms(entry))
 		return FILES_NAMED;
 	return FILES_PRESENT;
 }
@@ -215,7 +339,7 @@ static enum files_known reliable(const struct files_entry *entry)
 enum files_known files_cache_lookup(struct files_node *dir, const char *name,
 				    struct files_attr *attr)
 {
-	struct files_listing *listing = current(dir);
+	struct files_listing *listing = dir->listing;
 	struct files_entry entry;
 
 	if (!listing)
@@ -223,8 +347,40 @@ enum files_known files_cache_lookup(struct files_node *dir, const char *name,
 	touch(listing);
 	if (!files_listing_find(listing, name, &entry))
 		return listing->complete ? FILES_ABSENT : FILES_UNKNOWN;
+	if (is_unsure(&entry))
+		return FILES_UNKNOWN;
 	*attr = entry.attr;
 	return reliable(&entry);
+}
+
+/* For how many ms what is known of it is true, if nobody says otherwise. */
+static unsigned true_for(struct files_node *node)
+{
+	const struct files_listing *listing =
+	    node->type == S_IFDIR || !node->parent ? node->listing : node->parent->listing;
+	struct files_entry entry;
+
+	if (!listing)
+		return 0;
+	if (node->type == S_IFDIR)
+		return listing->has_self ? FILES_ATTR_MS : 0;
+	if (!files_listing_find(listing, node->name, &entry) || is_unsure(&entry) ||
+	    reliable(&entry) != FILES_PRESENT || !files_node_is(node, &entry.attr))
+		return 0;
+	return left_ms(&entry);
+}
+
+unsigned files_cache_show(struct files_node *node)
+{
+	struct files_node *parent = node->parent;
+	unsigned ms = list_empty(&node->writes) ? true_for(node) : 0;
+
+	if (!ms || (parent && parent->listing && parent->listing->count > FILES_SHOWN_MAX))
+		return 0;
+	if (parent && parent->listing)
+		parent->listing->shown = true;
+	node->shown = true;
+	return ms;
 }
 
 void files_cache_changed(struct files *files, uint32_t watch)

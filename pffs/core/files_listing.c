@@ -4,6 +4,7 @@
  */
 #include "pffs/core/files_cache.h"
 
+#include "pffs/core/files_path.h"
 #include "util/io.h"
 #include "util/siphash.h"
 
@@ -28,6 +29,12 @@ struct files_listing *files_listing_new(void)
 	return listing;
 }
 
+static void count_bytes(struct files_listing *listing)
+{
+	listing->bytes = sizeof(*listing) + listing->entries.room +
+			 listing->slots * sizeof(*listing->index);
+}
+
 void files_listing_unref(struct files_listing *listing)
 {
 	if (!listing || --listing->refs)
@@ -35,6 +42,33 @@ void files_listing_unref(struct files_listing *listing)
 	buf_fini(&listing->entries);
 	free(listing->index);
 	free(listing);
+}
+
+struct files_listing *files_listing_copy(const struct files_listing *listing)
+{
+	struct files_listing *copy = files_listing_new();
+	int r = copy ? buf_append(&copy->entries, buf_peek(&listing->entries),
+				  listing->entries.len)
+		     : -ENOMEM;
+
+	if (r == 0 && listing->slots) {
+		copy->index = calloc(listing->slots, sizeof(*copy->index));
+		r = copy->index ? 0 : -ENOMEM;
+	}
+	if (r < 0) {
+		files_listing_unref(copy);
+		return NULL;
+	}
+	for (uint32_t i = 0; i < listing->slots; i++)
+		copy->index[i] = listing->index[i];
+	copy->slots = listing->slots;
+	copy->count = listing->count;
+	copy->unsure = listing->unsure;
+	copy->complete = listing->complete;
+	copy->has_self = listing->has_self;
+	copy->self = listing->self;
+	count_bytes(copy);
+	return copy;
 }
 
 /* Where an entry is that was put there before. */
@@ -113,8 +147,7 @@ static int append(struct files_listing *listing, struct files_slot *slot, uint32
 		return -ENOMEM;
 	*slot = (struct files_slot){.hash = hashed, .at = (uint32_t)at + 1};
 	listing->count++;
-	listing->bytes =
-	    sizeof(*listing) + listing->entries.room + listing->slots * sizeof(*slot);
+	count_bytes(listing);
 	return 0;
 }
 
@@ -139,4 +172,19 @@ int files_listing_add(struct files_listing *listing, const struct files_entry *e
 	/* Of one name all are as long. */
 	memcpy(entry_at(listing, slot), room, len);
 	return 0;
+}
+
+int files_listing_take(struct files_listing *listing, const struct files_reply *reply)
+{
+	struct cursor c = cursor_over(reply->data, reply->data_len);
+	struct files_entry entry;
+	int r;
+
+	while ((r = files_get_entry(&c, &entry)) == 1) {
+		r = files_attr_ok(&entry.attr) ? files_listing_add(listing, &entry)
+					       : -EPROTO;
+		if (r < 0)
+			break;
+	}
+	return r;
 }

@@ -27,8 +27,11 @@ static void insert(struct files_node *node)
 
 	node->next = *head;
 	*head = node;
+	list_del(&node->sibling);
+	list_add_before(&node->parent->children, &node->sibling);
 }
 
+/* What mounts were told of it was true of it under the name that it had. */
 static void take_out(struct files_node *node)
 {
 	struct files_node **at = bucket(node->files, node->parent, node->name);
@@ -36,6 +39,8 @@ static void take_out(struct files_node *node)
 	while (*at != node)
 		at = &(*at)->next;
 	*at = node->next;
+	list_del(&node->sibling);
+	files_cache_hide(node);
 }
 
 /* Room for one more number, and about as many buckets as nodes. */
@@ -94,6 +99,8 @@ static struct files_node *node_new(struct files *files, struct files_node *dir,
 	node->files = files;
 	node->number = take_number(files);
 	node->generation = ++files->next_generation;
+	list_init(&node->children);
+	list_init(&node->sibling);
 	list_init(&node->opens);
 	list_init(&node->writes);
 	list_init(&node->settle);
@@ -175,15 +182,22 @@ void files_node_learn(struct files_node *node, const struct files_attr *attr)
 		learn(node, attr);
 }
 
+void files_node_seen(struct files_node *node, const struct files_attr *attr)
+{
+	if (!same_inode(node, attr)) {
+		node->files->replacements++;
+		files_cache_drop_below(node);
+	}
+	learn(node, attr);
+}
+
 struct files_node *files_node_get(struct files_node *dir, const char *name,
 				  const struct files_attr *attr)
 {
 	struct files_node *node = files_node_find(dir, name);
 
 	if (node && files_node_is(node, attr)) {
-		if (!same_inode(node, attr))
-			node->replaced = ++dir->files->replacements;
-		learn(node, attr);
+		files_node_seen(node, attr);
 		return node;
 	}
 	if (node)
@@ -202,6 +216,7 @@ static void free_unless_known(struct files_node *node)
 
 	while (node && !node->refs && !node->lookups) {
 		parent = node->parent;
+		node->shown = false; /* to nobody any more */
 		if (parent)
 			take_out(node);
 		node_free(node);
@@ -218,7 +233,7 @@ void files_node_unlink(struct files_node *node)
 	if (!parent)
 		return;
 	take_out(node);
-	files_cache_drop(node);
+	files_cache_drop_below(node);
 	node->parent = NULL;
 	free_unless_known(node);
 	files_node_unref(parent);

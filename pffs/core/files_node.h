@@ -13,8 +13,9 @@
  *
  * A directory is its name, so that who is in it stays there when it is replaced. But what
  * is known of it, and of all below it, was of the old one, of which alone the guest's
- * watches tell. Which one it is says whoever looks up its name; as the kernel does for
- * each part of a path, no path leads to what an old one had.
+ * watches tell. Which one it is says whoever asks for the attributes of its name; as the
+ * kernel does so for each part of a path of which it is not sure, no path leads to what
+ * an old one had.
  */
 #pragma once
 
@@ -26,15 +27,17 @@
 struct files_content {
 	uint64_t size;
 	int64_t mtime_ns, ctime_ns;
-	uint64_t since_ns; /* CLOCK_MONOTONIC: when this was first seen; 0: never */
-	bool fresh;	   /* something was read so soon after that that a later change
-			      might have the same times */
+	bool known; /* these are what they were when it was opened last */
+	bool read;  /* and some of it was read */
+	bool fresh; /* so soon after these times that a later change might have the same */
 };
 
 struct files_node {
 	struct files_node *next; /* of its bucket */
 	struct files *files;
 	struct files_node *parent; /* NULL: the root, or one without a name */
+	struct link children;	   /* nodes that have this one as their parent */
+	struct link sibling;	   /* on parent->children */
 	char *name;
 	uint32_t number, generation;
 	uint64_t lookups; /* the kernel's */
@@ -46,9 +49,10 @@ struct files_node {
 
 	/* files_cache.c: of a directory */
 	struct files_listing *listing;
-	uint64_t replaced; /* files->replacements when it was last another one; 0: never */
-	unsigned misses;   /* lookups that the listing did not answer */
-	bool large;	   /* it is not worth while to fetch all of it */
+	uint64_t changes; /* that we made in it */
+	unsigned misses;  /* lookups that the listing did not answer */
+	bool large;	  /* it is not worth while to fetch all of it */
+	bool shown;	  /* of any file: the kernel keeps its attributes */
 
 	/* The mount's */
 	struct link opens;  /* open files */
@@ -58,6 +62,7 @@ struct files_node {
 	size_t unwritten;   /* memory that @writes take */
 	unsigned flying;    /* calls of these */
 	uint64_t written;   /* number of the newest write */
+	bool removed;	    /* by the only mount, which leads nobody to it any more */
 	bool locked;	    /* there were POSIX locks, which close(2) lets go of */
 	struct files_content content;
 };
@@ -80,6 +85,12 @@ struct files_node *files_node_get(struct files_node *dir, const char *name,
 
 /** files_node_is() - do the attributes, found under its name, belong to this node? */
 bool files_node_is(const struct files_node *node, const struct files_attr *attr);
+
+/**
+ * files_node_seen() - these attributes were found under the name of the node, whose they
+ * are (files_node_is()). A directory may be another one than it was.
+ */
+void files_node_seen(struct files_node *node, const struct files_attr *attr);
 
 /** files_node_learn() - what an operation on this very file said of it. Directories only
  * take it when nothing is known, see above. */

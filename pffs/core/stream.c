@@ -1,5 +1,7 @@
 #include "pffs/core/stream.h"
 
+#include "util/io.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -23,22 +25,6 @@ static uint64_t tail_start(const struct stream *s)
 	return s->size - s->tail.len;
 }
 
-static int write_at(int fd, const uint8_t *data, size_t len, uint64_t offset)
-{
-	while (len) {
-		ssize_t n = pwrite(fd, data, len, (off_t)offset);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return -errno;
-		data += n;
-		len -= (size_t)n;
-		offset += (uint64_t)n;
-	}
-	return 0;
-}
-
 /* Move the oldest @len bytes of the tail to the spool file. */
 static int spool(struct stream *s, size_t len)
 {
@@ -50,7 +36,7 @@ static int spool(struct stream *s, size_t len)
 		s->spool_fd = open(spool_dir, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
 	if (s->spool_fd < 0)
 		return -errno;
-	r = write_at(s->spool_fd, buf_peek(&s->tail), len, tail_start(s));
+	r = io_pwrite_all(s->spool_fd, buf_peek(&s->tail), len, tail_start(s));
 	if (r == 0)
 		buf_consume(&s->tail, len);
 	return r;

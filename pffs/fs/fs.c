@@ -20,8 +20,6 @@ static void fs_init(void *userdata, struct fuse_conn_info *conn)
 	conn->want &= ~(unsigned)FUSE_CAP_WRITEBACK_CACHE;
 	/* Who writes to a setuid program without the power to keep the bits loses them. */
 	conn->want &= ~(unsigned)FUSE_CAP_HANDLE_KILLPRIV;
-	/* The kernel keeps no attributes, so that it would only make work. */
-	conn->want &= ~(unsigned)FUSE_CAP_READDIRPLUS;
 	conn->max_write = FS_IO_MAX;
 	conn->max_background = FILES_IN_FLIGHT;
 	conn->congestion_threshold = FILES_IN_FLIGHT;
@@ -51,6 +49,7 @@ static const struct fuse_lowlevel_ops operations = {
     .fsync = fs_fsync,
     .opendir = fs_opendir,
     .readdir = fs_readdir,
+    .readdirplus = fs_readdirplus,
     .releasedir = fs_releasedir,
     .statfs = fs_statfs,
     .poll = fs_poll,
@@ -131,7 +130,7 @@ int fs_mount(struct fs *fs, struct core *core, const struct fs_options *options,
 				 "cannot mount at %s: `pffs doctor` says what is missing",
 				 options->mountpoint);
 	}
-	core->mounts++;
+	stale_init(fs);
 	fs_read_ahead(options->mountpoint, FS_READ_AHEAD_KIB);
 	fd = fuse_session_fd(fs->session);
 	r = io_set_nonblock(fd, true);
@@ -146,7 +145,7 @@ void fs_unmount(struct fs *fs)
 {
 	if (!fs->session)
 		return;
-	fs->core->mounts--;
+	stale_fini(fs);
 	loop_del(fs->loop, &fs->source);
 	fuse_session_unmount(fs->session);
 	fuse_session_destroy(fs->session);

@@ -4,6 +4,7 @@
 #pragma once
 
 #include "pffs/core/core.h"
+#include "pffs/fs/stale.h"
 #include "util/loop.h"
 
 #define FUSE_USE_VERSION 35
@@ -20,6 +21,8 @@
 
 struct fs {
 	struct core *core;
+	struct core_mount mount;
+	struct stale stale;
 	struct loop *loop;
 	struct loop_source source;
 	struct fuse_session *session;

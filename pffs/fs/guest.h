@@ -9,7 +9,9 @@
  *
  * An open file is a path and flags, and a handle of the guest's in one epoch. When the
  * guest does not know the handle any more, because the machine is another one or the file
- * server was ended, the file is opened again by its path.
+ * server was ended, the file is opened again by its path. A file that the kernel has in
+ * its page cache is open without a handle at first: who reads it and closes it soon does
+ * not need the guest.
  */
 #pragma once
 
@@ -30,6 +32,11 @@ struct guest_file {
 	uint32_t flags;		 /* FILES_O_* to open it again with */
 	int error;	    /* of a write that was answered long ago: a positive errno */
 	struct buf lockers; /* uint64_t: owners of POSIX locks that were taken by it */
+	struct loop_timer soon;	    /* it is opened in the guest as well, then */
+	struct files_call *opening; /* that, or NULL */
+	uint8_t *ahead; /* the whole file, as it was when it was opened, or NULL */
+	uint32_t ahead_len;
+	struct files_attr ahead_of;
 };
 
 struct ask;
@@ -56,8 +63,8 @@ struct ask {
 	struct files_node *about; /* reference, or NULL: whose writes are waited for */
 	struct link wait;	  /* on about->settle */
 	uint64_t after;		  /* the newest write to @about that it waits for */
-	uint64_t asked;		  /* files->replacements when it was sent */
-	struct loop_timer patience; /* since an interrupt */
+	struct files_moment asked, asked_to; /* of its directories, when it was sent */
+	struct loop_timer patience;	     /* since an interrupt */
 	ask_fn *answer;
 	bool locks;		      /* it may rightly take for ever */
 	bool unlocks;		      /* it goes on when its program does not wait */
@@ -106,19 +113,43 @@ void ask_done(struct ask *ask, const struct files_reply *reply);
 void ask_settled(struct files_node *node);
 
 /**
- * ask_watch() - the watch under which the answer is true, or -1: a directory was replaced
- * since it was asked, and so it may be of one that had the path then.
+ * ask_watch() - the watch under which the answer is true that has just come, or -1: what
+ * is known changed meanwhile, and the answer may be of before.
  */
-static inline int32_t ask_watch(const struct ask *ask, const struct files_reply *reply)
-{
-	return ask->asked == ask->sb->files->replacements ? reply->watch : -1;
-}
+int32_t ask_watch(const struct ask *ask, const struct files_reply *reply);
+
+/** ask_watch_to() - likewise that of the second directory. */
+int32_t ask_watch_to(const struct ask *ask, const struct files_reply *reply);
+
+/**
+ * ask_changed_name() - the ask has changed its name in its directory.
+ * @watch: of ask_watch() before anything was learnt of the answer.
+ * @attr:  what the name is now, or NULL: none.
+ */
+void ask_changed_name(struct ask *ask, int32_t watch, const struct files_reply *reply,
+		      const struct files_attr *attr);
+
+/** ask_changed_to() - likewise the second one. */
+void ask_changed_to(struct ask *ask, int32_t watch, const struct files_reply *reply,
+		    const struct files_attr *attr);
+
+/** ask_changed_file() - the ask has changed the file that it is about. */
+void ask_changed_file(struct ask *ask, int32_t watch, const struct files_reply *reply);
 
 /** ask_whose() - the owner of what is made, from who asks. */
 void ask_whose(struct ask *ask);
 
 /** guest_stat() - attributes as stat(2) shows them. */
 void guest_stat(const struct sandbox *sb, const struct files_attr *attr, struct stat *st);
+
+/**
+ * guest_stale() - what who came by a name is told when the name is none any more, or
+ * another file's: when the kernel hears ESTALE, it looks the name up.
+ */
+int guest_stale(int error);
+
+/** guest_seconds() - how long the kernel may keep the attributes that it is told now. */
+double guest_seconds(struct files_node *node);
 
 /** guest_reply_entry() - answer a request for a name. */
 void guest_reply_entry(fuse_req_t req, struct files_node *dir, const char *name,
@@ -135,7 +166,7 @@ static inline const struct files_attr *guest_attr(const struct files_reply *repl
 	return reply->has_attr && files_attr_ok(&reply->attr) ? &reply->attr : NULL;
 }
 
-/* guest_file.c */
+/* guest_open.c */
 
 /** guest_file_ref(), guest_file_unref() - the last one closes the guest's handle. */
 struct guest_file *guest_file_ref(struct guest_file *file);
@@ -143,6 +174,12 @@ void guest_file_unref(struct guest_file *file);
 
 /** guest_file_live() - the guest knows its handle, as far as we know. */
 bool guest_file_live(const struct guest_file *file);
+
+/** guest_ahead_is() - what it has of the file is in it now. */
+bool guest_ahead_is(const struct guest_file *file);
+
+/** guest_ahead_drop() - it has been read, or is not true any more. */
+void guest_ahead_drop(struct guest_file *file);
 
 /** guest_file_reopen() - ask for a new handle. Return: as files_request(), or -ESTALE. */
 int guest_file_reopen(struct guest_file *file, files_done_fn *done, void *ctx,
@@ -171,6 +208,10 @@ void guest_lock_forget(struct files_node *node, uint64_t owner);
 void guest_lock_release(struct guest_file *file);
 
 /* guest_names.c */
+
+/** guest_known() - what can be said of a name without asking. */
+enum files_known guest_known(struct files_node *dir, const char *name,
+			     struct files_attr *attr);
 
 /** guest_missed() - what is known of the directory did not answer a question. */
 void guest_missed(struct files_node *dir);
@@ -215,7 +256,9 @@ void guest_files_close(struct fs *fs);
 void guest_dirs_close(struct fs *fs);
 
 void guest_opendir(fuse_req_t req, const struct node *node, struct fuse_file_info *fi);
-void guest_readdir(fuse_req_t req, size_t size, off_t offset, struct fuse_file_info *fi);
+/** guest_readdir() - @plus: with attributes. */
+void guest_readdir(fuse_req_t req, size_t size, off_t offset, struct fuse_file_info *fi,
+		   bool plus);
 void guest_releasedir(fuse_req_t req, struct fuse_file_info *fi);
 
 void guest_open(fuse_req_t req, const struct node *node, struct fuse_file_info *fi);

@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 /*
  * A program that is interrupted may be one that ends, or one that only got a signal that
@@ -13,6 +14,8 @@
  * way is waited for.
  */
 #define PATIENCE_MS 1000u
+
+#define NAME_SECONDS 1.0 /* that the kernel may take a name for known */
 
 static void part_done(void *ctx, const struct files_reply *reply);
 
@@ -182,6 +185,78 @@ static int fill(struct ask *ask)
 	return r;
 }
 
+/* The node that the ask is about: one that is there already. */
+static struct files_node *file_of(const struct ask *ask)
+{
+	return ask->file2 ? ask->file2->node : ask->file ? ask->file->node : ask->node;
+}
+
+/* The directory of which the answer tells something. */
+static struct files_node *directory_of(const struct ask *ask)
+{
+	bool itself = ask->named || ask->request.op == FILES_LIST ||
+		      (ask->request.op == FILES_GETATTR && ask->node->type == S_IFDIR);
+
+	return itself ? ask->node : file_of(ask)->parent;
+}
+
+int32_t ask_watch(const struct ask *ask, const struct files_reply *reply)
+{
+	return files_cache_same(directory_of(ask), &ask->asked) ? reply->watch : -1;
+}
+
+int32_t ask_watch_to(const struct ask *ask, const struct files_reply *reply)
+{
+	return files_cache_same(ask->to, &ask->asked_to) ? reply->watch2 : -1;
+}
+
+/* What the answer says of a directory. */
+static const struct files_attr *directory_attr(bool has, const struct files_attr *attr)
+{
+	return has && files_attr_ok(attr) && S_ISDIR(attr->mode) ? attr : NULL;
+}
+
+void ask_changed_name(struct ask *ask, int32_t watch, const struct files_reply *reply,
+		      const struct files_attr *attr)
+{
+	files_cache_change(ask->node, watch, ask->name, attr,
+			   directory_attr(reply->has_dir, &reply->dir));
+}
+
+void ask_changed_to(struct ask *ask, int32_t watch, const struct files_reply *reply,
+		    const struct files_attr *attr)
+{
+	files_cache_change(ask->to, watch, ask->to_name, attr,
+			   directory_attr(reply->has_dir2, &reply->dir2));
+}
+
+void ask_changed_file(struct ask *ask, int32_t watch, const struct files_reply *reply)
+{
+	struct files_node *node = file_of(ask);
+	const struct files_attr *attr = guest_attr(reply);
+	bool good = attr && files_node_is(node, attr);
+
+	if (node->parent)
+		files_cache_change(node->parent, good ? watch : -1, node->name, attr, NULL);
+}
+
+/* Until it is answered nobody is sure of what it changes. */
+static void begin_change(const struct ask *ask)
+{
+	struct files_node *node = file_of(ask);
+	uint8_t op = ask->request.op;
+
+	if (!(ask->request.flags & FILES_WATCH) || op == FILES_LOOKUP ||
+	    op == FILES_GETATTR || op == FILES_LIST)
+		return;
+	if (ask->named)
+		files_cache_unsure(ask->node, ask->name, true);
+	else if (node->parent)
+		files_cache_unsure(node->parent, node->name, false);
+	if (ask->to)
+		files_cache_unsure(ask->to, ask->to_name, true);
+}
+
 static int send_parts(struct ask *ask)
 {
 	struct files_request request = ask->request;
@@ -190,7 +265,9 @@ static int send_parts(struct ask *ask)
 
 	if (request.path)
 		request.path = ask->request.paths;
-	ask->asked = ask->sb->files ? ask->sb->files->replacements : 0;
+	begin_change(ask);
+	ask->asked = files_cache_moment(directory_of(ask));
+	ask->asked_to = files_cache_moment(ask->to);
 	for (unsigned i = 0; r == 0 && left && i < ASK_PARTS; i++) {
 		uint64_t part = left < FILES_IO_MAX ? left : FILES_IO_MAX;
 
@@ -357,6 +434,24 @@ void guest_stat(const struct sandbox *sb, const struct files_attr *attr, struct 
 	};
 }
 
+/* What a name stands for is found out when the attributes are asked for. But a file that
+ * is open and has lost its name has attributes all the same, and nobody asks for those of
+ * a symbolic link before following it: these names are looked up each time. */
+static double name_seconds(const struct files_node *node)
+{
+	return list_empty(&node->opens) && node->type != S_IFLNK ? NAME_SECONDS : 0;
+}
+
+double guest_seconds(struct files_node *node)
+{
+	return files_cache_show(node) / 1000.0;
+}
+
+int guest_stale(int error)
+{
+	return error == ENOENT || error == ENOTDIR || error == ELOOP ? ESTALE : error;
+}
+
 struct files_node *guest_entry(struct files_node *dir, const char *name,
 			       const struct files_attr *attr,
 			       struct fuse_entry_param *entry)
@@ -366,8 +461,12 @@ struct files_node *guest_entry(struct files_node *dir, const char *name,
 	if (!node)
 		return NULL;
 	node->lookups++;
-	*entry = (struct fuse_entry_param){.ino = node_ino_of(dir->files->sb, node),
-					   .generation = node->generation};
+	*entry = (struct fuse_entry_param){
+	    .ino = node_ino_of(dir->files->sb, node),
+	    .generation = node->generation,
+	    .entry_timeout = name_seconds(node),
+	    .attr_timeout = guest_seconds(node),
+	};
 	guest_stat(dir->files->sb, attr, &entry->attr);
 	return node;
 }

@@ -11,13 +11,13 @@
 #include <sys/statvfs.h>
 #include <sys/xattr.h>
 
-static void reply_attr(fuse_req_t req, const struct sandbox *sb,
+static void reply_attr(fuse_req_t req, struct files_node *node,
 		       const struct files_attr *attr)
 {
 	struct stat st;
 
-	guest_stat(sb, attr, &st);
-	fuse_reply_attr(req, &st, 0.0);
+	guest_stat(node->files->sb, attr, &st);
+	fuse_reply_attr(req, &st, guest_seconds(node));
 }
 
 static struct guest_file *some_open(const struct files_node *node)
@@ -32,13 +32,27 @@ static void have_attr(struct ask *ask, const struct files_reply *reply)
 	const struct files_attr *attr = guest_attr(reply);
 
 	if (reply->error || !attr) {
-		fuse_reply_err(ask->req, reply->error ? reply->error : EIO);
+		fuse_reply_err(ask->req, reply->error ? guest_stale(reply->error) : EIO);
 		return;
 	}
-	if (!ask->file && S_ISDIR(attr->mode))
-		files_cache_learn_self(ask->node, ask_watch(ask, reply), attr);
+	if (!files_node_is(ask->node, attr)) {
+		fuse_reply_err(ask->req, ESTALE);
+		return;
+	}
 	files_node_learn(ask->node, attr);
-	reply_attr(ask->req, ask->sb, attr);
+	reply_attr(ask->req, ask->node, attr);
+}
+
+static void have_directory(struct ask *ask, const struct files_reply *reply)
+{
+	const struct files_attr *attr = reply->error ? NULL : guest_attr(reply);
+	int32_t watch = ask_watch(ask, reply);
+
+	if (attr && S_ISDIR(attr->mode)) {
+		files_node_seen(ask->node, attr);
+		files_cache_learn_self(ask->node, watch, attr);
+	}
+	have_attr(ask, reply);
 }
 
 /* A file that has no name, or none that we know of: it is open, or it has gone. */
@@ -48,7 +62,7 @@ static void ask_open_file(fuse_req_t req, const struct node *node)
 	struct ask *ask;
 
 	if (!file) {
-		fuse_reply_err(req, node->file->type == S_IFDIR ? ENOENT : ESTALE);
+		fuse_reply_err(req, node->file->removed ? ENOENT : ESTALE);
 		return;
 	}
 	ask = ask_new(req, node, FILES_GETATTR);
@@ -74,9 +88,9 @@ static void have_named(struct ask *ask, const struct files_reply *reply)
 		ask_open_file(ask->req, &node);
 	} else if (attr && file->type == (attr->mode & S_IFMT)) {
 		files_node_learn(file, attr);
-		reply_attr(ask->req, ask->sb, attr);
+		reply_attr(ask->req, file, attr);
 	} else {
-		fuse_reply_err(ask->req, reply->error ? reply->error : ESTALE);
+		fuse_reply_err(ask->req, reply->error ? guest_stale(reply->error) : ESTALE);
 	}
 }
 
@@ -100,7 +114,7 @@ static void ask_directory(fuse_req_t req, const struct node *node)
 	if (!ask)
 		return;
 	ask->request.flags = FILES_WATCH;
-	ask_go(ask, have_attr);
+	ask_go(ask, have_directory);
 }
 
 static bool is_known(struct files_node *node, struct files_attr *attr)
@@ -119,13 +133,20 @@ void guest_getattr(fuse_req_t req, const struct node *node)
 	struct files_attr attr;
 
 	if (is_known(node->file, &attr))
-		reply_attr(req, node->sb, &attr);
+		reply_attr(req, node->file, &attr);
 	else if (!node->file->parent)
 		ask_open_file(req, node);
 	else if (node->file->type == S_IFDIR)
 		ask_directory(req, node);
 	else
 		ask_by_name(req, node);
+}
+
+static void attr_set(struct ask *ask, const struct files_reply *reply)
+{
+	if (!reply->error)
+		ask_changed_file(ask, ask_watch(ask, reply), reply);
+	have_attr(ask, reply);
 }
 
 static int64_t ns_of(const struct timespec *at)
@@ -187,7 +208,8 @@ void guest_setattr(fuse_req_t req, const struct node *node, const struct stat *a
 		ask_by(ask, file);
 	else
 		ask_after(ask, node->file);
-	ask_go(ask, have_attr);
+	ask->request.flags |= FILES_WATCH;
+	ask_go(ask, attr_set);
 }
 
 static void have_link(struct ask *ask, const struct files_reply *reply)
@@ -296,6 +318,13 @@ void guest_getxattr(fuse_req_t req, const struct node *node, const char *name, s
 	ask_go(ask, have_xattr);
 }
 
+static void xattr_set(struct ask *ask, const struct files_reply *reply)
+{
+	if (!reply->error)
+		ask_changed_file(ask, ask_watch(ask, reply), reply);
+	ask_done(ask, reply);
+}
+
 void guest_setxattr(fuse_req_t req, const struct node *node, const char *name,
 		    const char *value, size_t size, int flags)
 {
@@ -318,7 +347,8 @@ void guest_setxattr(fuse_req_t req, const struct node *node, const char *name,
 	ask->request.data = (uint8_t *)copy;
 	ask->request.data_len = (uint32_t)size;
 	ask->request.mode = (uint32_t)flags;
-	ask_go(ask, ask_done);
+	ask->request.flags = FILES_WATCH;
+	ask_go(ask, xattr_set);
 }
 
 /* The users' names of a list of them. Return: bytes in @to, or -EIO. */
@@ -379,6 +409,8 @@ void guest_removexattr(fuse_req_t req, const struct node *node, const char *name
 		return;
 	}
 	ask = ask_xattr(req, node, name, FILES_REMOVEXATTR);
-	if (ask)
-		ask_go(ask, ask_done);
+	if (!ask)
+		return;
+	ask->request.flags = FILES_WATCH;
+	ask_go(ask, xattr_set);
 }

@@ -30,7 +30,7 @@ struct guest_dir {
 	struct files_listing *complete;	 /* all of it; or NULL, and: */
 	struct files_listing *gathering; /* what was read so far, or NULL: no use */
 	int32_t watch;			 /* of that */
-	uint64_t asked;			 /* files->replacements when that began */
+	struct files_moment asked;	 /* when that began */
 	struct buf frames;		 /* struct frame: those that were read */
 	struct buf entries;		 /* of the newest one */
 	uint64_t first;			 /* number of its first entry */
@@ -46,6 +46,8 @@ struct guest_dir {
 	/* What is being read; the kernel asks for one thing at a time. */
 	size_t size;
 	uint64_t offset;
+	bool plus;	   /* with attributes, where they are known */
+	struct buf looked; /* struct files_node *: what the kernel looks up by that */
 };
 
 static void close_handle(struct guest_dir *dir)
@@ -65,6 +67,7 @@ static void let_go(struct guest_dir *dir)
 	dir->complete = dir->gathering = NULL;
 	buf_fini(&dir->frames);
 	buf_fini(&dir->entries);
+	buf_fini(&dir->looked);
 }
 
 /* From the start, with what is there now. */
@@ -75,7 +78,7 @@ static void rewind_dir(struct guest_dir *dir)
 	if (!dir->complete && !dir->node->large)
 		dir->gathering = files_listing_new();
 	dir->watch = -1;
-	dir->asked = dir->node->files->replacements;
+	dir->asked = files_cache_moment(dir->node);
 	dir->first = dir->number = dir->next_cookie = 0;
 	dir->at = 0;
 	dir->end = dir->complete;
@@ -125,18 +128,62 @@ void guest_releasedir(fuse_req_t req, struct fuse_file_info *fi)
 	fuse_reply_err(req, 0);
 }
 
+/* Attributes that come without an inode number are for nobody. */
+static size_t add_entry(fuse_req_t req, bool plus, char *to, size_t size, const char *name,
+			const struct fuse_entry_param *entry, uint64_t next)
+{
+	return plus ? fuse_add_direntry_plus(req, to, size, name, entry, (off_t)next)
+		    : fuse_add_direntry(req, to, size, name, &entry->attr, (off_t)next);
+}
+
 static size_t add_dots(fuse_req_t req, const struct guest_dir *dir, char *to, size_t size,
 		       uint64_t from)
 {
 	static const char *const names[DOTS] = {".", ".."};
-	const struct stat st = {.st_ino = node_ino_of(dir->sb, dir->node),
-				.st_mode = S_IFDIR};
+	const struct fuse_entry_param entry = {
+	    .attr = {.st_ino = node_ino_of(dir->sb, dir->node), .st_mode = S_IFDIR}};
 	size_t used = 0;
 
 	for (; from < DOTS; from++)
-		used += fuse_add_direntry(req, to + used, size - used, names[from], &st,
-					  (off_t)from + 1);
+		used += add_entry(req, dir->plus, to + used, size - used, names[from],
+				  &entry, from + 1);
 	return used;
+}
+
+/* The answer to a lookup of the name comes with it, if there is one at once. */
+static void look_up(struct guest_dir *dir, const char *name, struct fuse_entry_param *shown)
+{
+	enum files_known known;
+	struct fuse_entry_param found;
+	struct files_node *node;
+	struct files_attr attr;
+
+	known = guest_known(dir->node, name, &attr);
+	if (known != FILES_PRESENT && known != FILES_NAMED)
+		return;
+	node = guest_entry(dir->node, name, &attr, &found);
+	if (!node)
+		return;
+	if (buf_append(&dir->looked, &node, sizeof(struct files_node *)) == 0)
+		*shown = found;
+	else
+		files_node_forget(node, 1);
+}
+
+static size_t add_one(fuse_req_t req, struct guest_dir *dir,
+		      const struct files_entry *entry, char *to, size_t size)
+{
+	struct fuse_entry_param shown = {0};
+	size_t len;
+
+	guest_stat(dir->sb, &entry->attr, &shown.attr);
+	len = add_entry(req, dir->plus, NULL, 0, entry->name, &shown, 0);
+	if (len > size)
+		return len;
+	if (dir->plus)
+		look_up(dir, entry->name, &shown);
+	return add_entry(req, dir->plus, to, size, entry->name, &shown,
+			 dir->number + DOTS + 1);
 }
 
 /* Return: bytes; *@more: there was no room for all that is here. -EIO: malformed. */
@@ -147,14 +194,12 @@ static ssize_t add_entries(fuse_req_t req, struct guest_dir *dir, char *to, size
 	struct cursor c = cursor_over(buf_peek(entries) + dir->at, entries->len - dir->at);
 	struct files_entry entry;
 	size_t used = 0, len;
-	struct stat st;
 	int r;
 
 	*more = false;
 	while ((r = files_get_entry(&c, &entry)) == 1) {
-		guest_stat(dir->sb, &entry.attr, &st);
-		len = fuse_add_direntry(req, to + used, size - used, entry.name, &st,
-					(off_t)(dir->number + DOTS + 1));
+		len = entry.attr.mode ? add_one(req, dir, &entry, to + used, size - used)
+				      : 0; /* a name that was removed */
 		*more = len > size - used;
 		if (*more)
 			break;
@@ -207,25 +252,21 @@ static void go_back(struct guest_dir *dir, uint64_t number)
 /* A frame that goes on with the same watch, or one watch for all. */
 static void gather(struct guest_dir *dir, const struct files_reply *reply)
 {
-	struct cursor c = cursor_over(reply->data, reply->data_len);
-	struct files_entry entry;
-	int r =
-	    reply->watch < 0 || (dir->watch >= 0 && dir->watch != reply->watch) ? -EIO : 1;
+	bool same = reply->watch >= 0 && (dir->watch < 0 || dir->watch == reply->watch);
+	int r;
 
 	if (!dir->gathering)
 		return;
 	dir->watch = reply->watch;
-	if (r == 1 && guest_attr(reply)) {
+	if (same && guest_attr(reply)) {
 		dir->gathering->self = reply->attr;
 		dir->gathering->has_self = true;
 	}
-	while (r == 1 && (r = files_get_entry(&c, &entry)) == 1)
-		if (files_listing_add(dir->gathering, &entry) < 0)
-			r = -ENOMEM;
+	r = same ? files_listing_take(dir->gathering, reply) : -EIO;
 	if (r == 0 && !dir->end)
 		return;
-	dir->node->large |= r == -ENOMEM;
-	if (r == 0 && dir->asked == dir->node->files->replacements)
+	dir->node->large |= r == -ENOMEM || r == -EFBIG;
+	if (r == 0 && files_cache_unchanged(dir->node, &dir->asked))
 		files_cache_install(dir->node, dir->gathering, dir->watch);
 	files_listing_unref(dir->gathering);
 	dir->gathering = NULL;
@@ -298,6 +339,24 @@ static void ask_frame(struct guest_dir *dir, fuse_req_t req)
 	ask_go(ask, have_frame);
 }
 
+/* It was interrupted: the kernel has looked up nothing. */
+static void forget_looked(const struct guest_dir *dir)
+{
+	struct files_node *const *looked = (const void *)buf_peek(&dir->looked);
+
+	for (size_t i = 0; i < dir->looked.len / sizeof(struct files_node *); i++)
+		files_node_forget(looked[i], 1);
+}
+
+static void reply_entries(struct guest_dir *dir, fuse_req_t req, size_t size)
+{
+	struct fs *fs = fuse_req_userdata(req);
+
+	if (fuse_reply_buf(req, fs->scratch, size) == -ENOENT)
+		forget_looked(dir);
+	buf_consume(&dir->looked, dir->looked.len);
+}
+
 /* What is wanted may be in what is here, before it, or behind it. */
 static void show(struct guest_dir *dir, fuse_req_t req)
 {
@@ -312,15 +371,17 @@ static void show(struct guest_dir *dir, fuse_req_t req)
 	if (n < 0)
 		fuse_reply_err(req, EIO);
 	else if (n || full || dir->end)
-		fuse_reply_buf(req, fs->scratch, (size_t)n);
+		reply_entries(dir, req, (size_t)n);
 	else
 		ask_frame(dir, req);
 }
 
-void guest_readdir(fuse_req_t req, size_t size, off_t offset, struct fuse_file_info *fi)
+void guest_readdir(fuse_req_t req, size_t size, off_t offset, struct fuse_file_info *fi,
+		   bool plus)
 {
 	struct guest_dir *dir = (struct guest_dir *)(uintptr_t)fi->fh;
 
+	dir->plus = plus;
 	dir->size = size < FS_IO_MAX ? size : FS_IO_MAX;
 	dir->offset = (uint64_t)offset;
 	if (offset == 0)

@@ -16,23 +16,18 @@
 struct prefetch {
 	struct sandbox *sb;	/* reference */
 	struct files_node *dir; /* reference */
-	uint64_t asked;		/* as of an ask */
+	struct files_moment asked;
 };
 
 static void prefetched(void *ctx, const struct files_reply *reply)
 {
 	struct prefetch *prefetch = ctx;
 	struct files_listing *listing = files_listing_new();
-	struct cursor c = cursor_over(reply->data, reply->data_len);
-	struct files_entry entry;
-	int r = listing && !reply->error ? 1 : -EIO;
+	int r = listing && !reply->error ? files_listing_take(listing, reply) : -EIO;
 
-	while (r == 1 && (r = files_get_entry(&c, &entry)) == 1)
-		if (files_listing_add(listing, &entry) < 0)
-			r = -ENOMEM;
 	prefetch->dir->large = !reply->error && reply->value != 1;
 	if (r == 0 && !prefetch->dir->large &&
-	    prefetch->asked == prefetch->dir->files->replacements)
+	    files_cache_same(prefetch->dir, &prefetch->asked))
 		files_cache_install(prefetch->dir, listing, reply->watch);
 	files_listing_unref(listing);
 	files_node_unref(prefetch->dir);
@@ -56,7 +51,7 @@ void guest_missed(struct files_node *dir)
 		return;
 	*prefetch = (struct prefetch){.sb = sandbox_ref(dir->files->sb),
 				      .dir = files_node_ref(dir),
-				      .asked = dir->files->replacements};
+				      .asked = files_cache_moment(dir)};
 	if (files_request(prefetch->sb, &request, prefetched, prefetch, NULL) == 0)
 		return;
 	files_node_unref(dir);
@@ -81,17 +76,24 @@ static void looked_up(struct ask *ask, const struct files_reply *reply)
 	fuse_reply_err(ask->req, reply->error ? reply->error : EIO);
 }
 
-static bool has_writes(const struct files_node *node)
+enum files_known guest_known(struct files_node *dir, const char *name,
+			     struct files_attr *attr)
 {
-	return node && !list_empty(&node->writes);
+	struct files_node *node = files_node_find(dir, name);
+	enum files_known known = FILES_UNKNOWN;
+
+	if (!node || list_empty(&node->writes))
+		known = files_cache_lookup(dir, name, attr);
+	if (known == FILES_NAMED && node && node->type == S_IFDIR)
+		files_cache_self(node, attr);
+	return known;
 }
 
 void guest_lookup(fuse_req_t req, const struct node *dir, const char *name)
 {
 	struct files_node *node = files_node_find(dir->file, name);
 	struct files_attr attr;
-	enum files_known known =
-	    has_writes(node) ? FILES_UNKNOWN : files_cache_lookup(dir->file, name, &attr);
+	enum files_known known = guest_known(dir->file, name, &attr);
 	struct ask *ask;
 
 	if (dir->sb->state == SANDBOX_DEAD) {
@@ -116,11 +118,31 @@ static void made(struct ask *ask, const struct files_reply *reply)
 {
 	const struct files_attr *attr = guest_attr(reply);
 
+	if (!reply->error)
+		ask_changed_name(ask, ask_watch(ask, reply), reply, attr);
 	if (reply->error || !attr)
 		fuse_reply_err(ask->req, reply->error ? reply->error : EIO);
 	else
-		guest_reply_entry(ask->req, ask->to ? ask->to : ask->node,
-				  ask->to ? ask->to_name : ask->name, attr);
+		guest_reply_entry(ask->req, ask->node, ask->name, attr);
+}
+
+/* All is known of a directory that has just been made, and was empty then. */
+static void made_directory(struct ask *ask, const struct files_reply *reply)
+{
+	const struct files_attr *attr = reply->error ? NULL : guest_attr(reply);
+	struct files_node *node =
+	    attr && S_ISDIR(attr->mode) ? files_node_get(ask->node, ask->name, attr) : NULL;
+	struct files_listing *listing;
+
+	made(ask, reply);
+	node = node ? files_node_find(ask->node, ask->name) : NULL;
+	listing = node && reply->value == 1 ? files_listing_new() : NULL;
+	if (!listing)
+		return;
+	files_cache_install(node, listing, reply->watch2);
+	if (node->listing && reply->has_dir2 && files_attr_ok(&reply->dir2))
+		files_cache_learn_self(node, reply->watch2, &reply->dir2);
+	files_listing_unref(listing);
 }
 
 void guest_mkdir(fuse_req_t req, const struct node *dir, const char *name, mode_t mode)
@@ -130,8 +152,9 @@ void guest_mkdir(fuse_req_t req, const struct node *dir, const char *name, mode_
 	if (!ask || !ask_name(ask, name))
 		return;
 	ask->request.mode = mode & 07777;
+	ask->request.flags = FILES_WATCH;
 	ask_whose(ask);
-	ask_go(ask, made);
+	ask_go(ask, made_directory);
 }
 
 /* A device would be the guest's, or the host's; it is neither's. */
@@ -147,6 +170,7 @@ void guest_mknod(fuse_req_t req, const struct node *dir, const char *name, mode_
 	if (!ask || !ask_name(ask, name))
 		return;
 	ask->request.mode = mode & (S_IFMT | 07777);
+	ask->request.flags = FILES_WATCH;
 	ask_whose(ask);
 	ask_go(ask, made);
 }
@@ -165,18 +189,25 @@ void guest_symlink(fuse_req_t req, const char *target, const struct node *dir,
 	}
 	memcpy(ask->request.paths + FILES_PATH_MAX + 1, target, len + 1);
 	ask->request.path2 = ask->request.paths + FILES_PATH_MAX + 1;
+	ask->request.flags = FILES_WATCH;
 	ask_whose(ask);
 	ask_go(ask, made);
 }
 
-/* The other directory is not told that one of its files has one more name. */
+/* The file has a name more, in both directories. */
 static void linked(struct ask *ask, const struct files_reply *reply)
 {
-	if (ask->node->parent)
-		files_cache_drop(ask->node->parent);
-	if (guest_attr(reply))
-		files_node_learn(ask->node, &reply->attr);
-	made(ask, reply);
+	const struct files_attr *attr = guest_attr(reply);
+	int32_t watch = ask_watch(ask, reply), watch_to = ask_watch_to(ask, reply);
+
+	if (reply->error || !attr) {
+		fuse_reply_err(ask->req, reply->error ? reply->error : EIO);
+		return;
+	}
+	files_node_learn(ask->node, attr);
+	ask_changed_file(ask, watch, reply);
+	ask_changed_to(ask, watch_to, reply, attr);
+	guest_reply_entry(ask->req, ask->to, ask->to_name, attr);
 }
 
 void guest_link(fuse_req_t req, const struct node *node, const struct node *dir,
@@ -187,6 +218,7 @@ void guest_link(fuse_req_t req, const struct node *node, const struct node *dir,
 	if (!ask || !ask_to(ask, dir->file, name))
 		return;
 	ask_after(ask, node->file);
+	ask->request.flags = FILES_WATCH;
 	ask_go(ask, linked);
 }
 
@@ -194,8 +226,12 @@ static void removed(struct ask *ask, const struct files_reply *reply)
 {
 	struct files_node *node = files_node_find(ask->node, ask->name);
 
-	if (!reply->error && node)
+	if (!reply->error)
+		ask_changed_name(ask, ask_watch(ask, reply), reply, NULL);
+	if (!reply->error && node) {
+		node->removed = !core_mounted_twice(ask->fs->core);
 		files_node_unlink(node);
+	}
 	fuse_reply_err(ask->req, reply->error);
 }
 
@@ -204,8 +240,10 @@ static void remove_name(fuse_req_t req, const struct node *dir, const char *name
 {
 	struct ask *ask = ask_new(req, dir, op);
 
-	if (ask && ask_name(ask, name))
-		ask_go(ask, removed);
+	if (!ask || !ask_name(ask, name))
+		return;
+	ask->request.flags = FILES_WATCH;
+	ask_go(ask, removed);
 }
 
 void guest_unlink(fuse_req_t req, const struct node *dir, const char *name)
@@ -231,7 +269,7 @@ static unsigned depth_in(const struct files_node *dir)
 static bool leads_astray(const struct ask *ask, const struct files_node *node,
 			 const struct files_node *to)
 {
-	return ask->fs->core->mounts > 1 && node->type != S_IFREG &&
+	return core_mounted_twice(ask->fs->core) && node->type != S_IFREG &&
 	       depth_in(to) > depth_in(node->parent);
 }
 
@@ -259,12 +297,26 @@ static void move(const struct ask *ask, struct files_node *node)
 		files_node_unlink(there);
 }
 
+/* Both directories may be one. */
+static void learn_renamed(struct ask *ask, const struct files_reply *reply)
+{
+	int32_t watch = ask_watch(ask, reply), watch_to = ask_watch_to(ask, reply);
+	bool swapped = ask->request.flags & FILES_EXCHANGE;
+	bool known = reply->has_attr2 && files_attr_ok(&reply->attr2);
+
+	ask_changed_to(ask, guest_attr(reply) ? watch_to : -1, reply, guest_attr(reply));
+	ask_changed_name(ask, swapped && !known ? -1 : watch, reply,
+			 swapped && known ? &reply->attr2 : NULL);
+}
+
 /* What has the name now is known; what the kernel calls it is a node of its own. */
 static void renamed(struct ask *ask, const struct files_reply *reply)
 {
 	struct files_node *node = files_node_find(ask->node, ask->name);
 	struct files_node *other = files_node_find(ask->to, ask->to_name);
 
+	if (!reply->error)
+		learn_renamed(ask, reply);
 	if (!reply->error && ask->request.flags & FILES_EXCHANGE) {
 		if (node && other)
 			swap(ask, node, other);
@@ -288,6 +340,7 @@ void guest_rename(fuse_req_t req, const struct node *dir, const char *name,
 	ask = ask_new(req, dir, FILES_RENAME);
 	if (!ask || !ask_name(ask, name) || !ask_to(ask, to->file, to_name))
 		return;
+	ask->request.flags = FILES_WATCH;
 	if (flags & RENAME_NOREPLACE)
 		ask->request.flags |= FILES_NOREPLACE;
 	if (flags & RENAME_EXCHANGE)

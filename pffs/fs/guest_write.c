@@ -36,7 +36,8 @@ struct writing {
 	struct link link;	 /* on node->writes */
 	struct guest_file *file; /* reference */
 	struct files_call *call; /* in flight, or NULL */
-	uint32_t handle;	 /* by which it went */
+	uint32_t handle;	 /* by which it went, and when */
+	struct files_moment asked;
 	uint64_t number;
 	uint64_t offset;
 	struct buf data;
@@ -133,6 +134,20 @@ static void finish(struct writing *w, int error)
 	files_node_unref(node);
 }
 
+static void learn(const struct writing *w, const struct files_reply *reply)
+{
+	struct files_node *node = w->file->node;
+	const struct files_attr *attr = guest_attr(reply);
+	bool known =
+	    attr && files_node_is(node, attr) && files_cache_same(node->parent, &w->asked);
+
+	if (attr)
+		files_node_learn(node, attr);
+	if (node->parent)
+		files_cache_change(node->parent, known ? reply->watch : -1, node->name,
+				   attr, NULL);
+}
+
 /* Some of it has arrived. Nothing at all is what a full disk would say otherwise. */
 static void take_written(struct writing *w, const struct files_reply *reply)
 {
@@ -142,8 +157,7 @@ static void take_written(struct writing *w, const struct files_reply *reply)
 		finish(w, EIO);
 		return;
 	}
-	if (guest_attr(reply))
-		files_node_learn(node, &reply->attr);
+	learn(w, reply);
 	if (reply->value == w->data.len) {
 		finish(w, 0);
 		return;
@@ -185,9 +199,10 @@ static void reopened(void *ctx, const struct files_reply *reply)
 
 static int send(struct writing *w)
 {
+	struct files_node *parent = w->file->node->parent;
 	const struct files_request request = {
 	    .op = FILES_WRITE,
-	    .flags = w->flags,
+	    .flags = FILES_WATCH | w->flags,
 	    .handle = w->file->handle,
 	    .offset = w->offset,
 	    .data = buf_peek(&w->data),
@@ -197,6 +212,9 @@ static int send(struct writing *w)
 	if (!guest_file_live(w->file))
 		return guest_file_reopen(w->file, reopened, w, &w->call);
 	w->handle = w->file->handle;
+	w->asked = files_cache_moment(parent);
+	if (parent)
+		files_cache_unsure(parent, w->file->node->name, false);
 	return files_request(w->file->sb, &request, written, w, &w->call);
 }
 
@@ -370,6 +388,7 @@ void guest_write(fuse_req_t req, const char *data, size_t size, off_t offset,
 
 	if (!error && file->sb->state == SANDBOX_DEAD)
 		error = EIO;
+	files_cache_hide(file->node);
 	if (!error)
 		error = -queue(file, data, size, (uint64_t)offset, flags);
 	if (error) {

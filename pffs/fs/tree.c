@@ -214,9 +214,10 @@ void fs_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 		close_listing(listing);
 }
 
-/* The offset of an entry is the number of entries up to and with it. */
+/* The offset of an entry is the number of entries up to and with it. With attributes or
+ * without, there are none to keep: the kernel ignores those of inode 0. */
 static void read_listing(fuse_req_t req, const struct listing *listing, size_t size,
-			 off_t offset)
+			 off_t offset, bool plus)
 {
 	const struct item *items =
 	    (const struct item *)(const void *)buf_peek(&listing->items);
@@ -226,8 +227,13 @@ static void read_listing(fuse_req_t req, const struct listing *listing, size_t s
 	if (size > sizeof(fs->scratch))
 		size = sizeof(fs->scratch);
 	for (size_t i = (size_t)offset; i < count; i++) {
-		size_t len = fuse_add_direntry(req, fs->scratch + used, size - used,
-					       items[i].name, &items[i].st, (off_t)i + 1);
+		const struct fuse_entry_param entry = {.attr = items[i].st};
+		char *to = fs->scratch + used;
+		off_t next = (off_t)i + 1;
+		size_t len = plus ? fuse_add_direntry_plus(req, to, size - used,
+							   items[i].name, &entry, next)
+				  : fuse_add_direntry(req, to, size - used, items[i].name,
+						      &items[i].st, next);
 
 		if (len > size - used)
 			break;
@@ -240,9 +246,18 @@ void fs_readdir(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset,
 		struct fuse_file_info *fi)
 {
 	if (ino_is_guest(ino))
-		guest_readdir(req, size, offset, fi);
+		guest_readdir(req, size, offset, fi, false);
 	else
-		read_listing(req, (struct listing *)(uintptr_t)fi->fh, size, offset);
+		read_listing(req, (struct listing *)(uintptr_t)fi->fh, size, offset, false);
+}
+
+void fs_readdirplus(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset,
+		    struct fuse_file_info *fi)
+{
+	if (ino_is_guest(ino))
+		guest_readdir(req, size, offset, fi, true);
+	else
+		read_listing(req, (struct listing *)(uintptr_t)fi->fh, size, offset, true);
 }
 
 void fs_releasedir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)

@@ -67,6 +67,7 @@ static void begin(void)
 	pthread_mutex_init(&server.lock, NULL);
 	list_init(&server.calls);
 	list_init(&server.holders);
+	watches_init(&server);
 	waits_init(&server);
 	umask(0);
 	if (chdir("/proc/self/fd") < 0)
@@ -122,8 +123,12 @@ static void serve(const struct agent_frame *frame, const uint8_t *raw)
 	/* Files of any length are sparse, but not when they are allocated. */
 	if (call.req.op == FILES_FALLOCATE || call.req.op == FILES_COPY)
 		call.req.size &= 0xfffff;
-	if (call_serve(&call) != CALL_GOES_ON)
+	call_begin(&call);
+	if (call_serve(&call) != CALL_GOES_ON) {
+		call_settle(&call);
 		check_reply(&call);
+	}
+	call_end(&call);
 }
 
 static void take_reply(const struct agent_frame *frame, const uint8_t *raw)

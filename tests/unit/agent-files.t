@@ -3,69 +3,13 @@
 
 import os
 import signal
-import struct
 import sys
-import tempfile
 import time
 
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from agent_kit import *  # noqa: E402,F403
-
-LOOKUP, LIST, OPEN, CLOSE, READ, WRITE = 1, 4, 6, 7, 8, 9
-WATCH, O_READ, O_WRITE, O_CREAT = 1, 1 << 5, 1 << 6, 1 << 7
-ALL = 0xFFFFFFFF
-IO_MAX = 256 << 10
-IN_FLIGHT = 64
-
-root = tempfile.TemporaryDirectory()
-last = 1 << 20  # streams of requests, apart from those of runs
-
-
-def path_of(name):
-    return os.path.join(root.name, name)
-
-
-def post(agent, op, path="", flags=0, handle=0, offset=0, size=0, data=b""):
-    global last
-    last += 1
-    path = os.fsencode(path)
-    payload = struct.pack("<BIIIIIIQQQQqq", op, flags, handle, 0, 0o644, 0, 0, offset, 0, size, 0, 0, 0)
-    for text in (path, b"", data):
-        payload += struct.pack("<I", len(text)) + text
-    agent.send(FILES, last, payload)
-    return last
-
-
-class Reply:
-    def __init__(self, payload):
-        fields = struct.unpack_from("<iIiiQB", payload)
-        self.error, self.handle, self.watch, self.watch2, self.value, has = fields
-        at = 25 + 80 * bin(has).count("1")
-        (size,) = struct.unpack_from("<I", payload, at)
-        self.data = payload[at + 4 :]
-        same(len(self.data), size)
-
-
-def reply_to(agent, stream):
-    agent.pump(lambda: stream in agent.replies)
-    return Reply(agent.replies.pop(stream))
-
-
-def ask(agent, *args, **kwargs):
-    return reply_to(agent, post(agent, *args, **kwargs))
-
-
-def server_pid(agent):
-    for pid in filter(str.isdigit, os.listdir("/proc")):
-        try:
-            with open("/proc/%s/stat" % pid) as file:
-                name, _, rest = file.read().partition("(")[2].rpartition(")")
-        except OSError:
-            continue
-        if name == "pffs-files" and int(rest.split()[1]) == agent.process.pid and rest.split()[0] != "Z":
-            return int(pid)
-    return None
+from agent_files_kit import *  # noqa: E402,F403
 
 
 def state(path):

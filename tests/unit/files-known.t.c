@@ -197,6 +197,121 @@ static void replaced_directories(void)
 	files_node_forget(c, 1);
 }
 
+static struct files_listing *listing_of(int count)
+{
+	struct files_listing *listing = files_listing_new();
+	struct files_entry entry = {.attr = attr_of(S_IFREG, 3)};
+
+	for (int i = 0; i < count; i++) {
+		snprintf(entry.name, sizeof(entry.name), "name-%d", i);
+		if (files_listing_add(listing, &entry) < 0)
+			break;
+	}
+	return listing;
+}
+
+/* What we change ourselves. */
+static void own_changes(void)
+{
+	struct files_attr file = attr_of(S_IFREG, 3), dir = attr_of(S_IFDIR, 4), attr;
+	struct files_listing *listing = listing_of(10), *kept;
+	struct files_moment then;
+
+	files_cache_install(root, listing, 200);
+	files_listing_unref(listing);
+	files_cache_learn_self(root, 200, &dir);
+	kept = files_cache_complete(root);
+	then = files_cache_moment(root);
+	files_cache_unsure(root, "new", true);
+	is_int(known(root, "new"), FILES_UNKNOWN, "of a name that is being made");
+	ok(!files_cache_self(root, &attr), "and of its directory nobody is sure");
+	is_int(known(root, "name-1"), FILES_PRESENT, "but of other names");
+	ok(!files_cache_complete(root), "so that not all is known");
+	ok(files_cache_unchanged(root, &then), "it has not changed yet");
+	dir.size = 77;
+	files_cache_change(root, 200, "new", &file, &dir);
+	is_int(known(root, "new"), FILES_PRESENT, "then it is there");
+	ok(files_cache_self(root, &attr) && attr.size == 77, "and the directory is known");
+	ok(files_cache_same(root, &then) && !files_cache_unchanged(root, &then),
+	   "which was changed, and is the same");
+	is_int(kept->count, 10, "who reads it reads it as it was");
+	files_listing_unref(kept);
+	files_cache_unsure(root, "name-1", true);
+	files_cache_change(root, 200, "name-1", NULL, &dir);
+	is_int(known(root, "name-1"), FILES_ABSENT, "a name is removed");
+	kept = files_cache_complete(root);
+	ok(kept, "all is known again");
+	files_listing_unref(kept);
+	files_cache_unsure(root, "name-2", false);
+	files_cache_learn(root, 200, "name-2", &file);
+	is_int(known(root, "name-2"), FILES_PRESENT,
+	       "a change that failed: what is said next is known");
+	files_cache_change(root, 201, "name-3", &file, NULL);
+	is_int(known(root, "name-3"), FILES_PRESENT, "under another watch the change");
+	is_int(known(root, "name-4"), FILES_UNKNOWN, "and nothing else is known");
+	files_cache_change(root, -1, "name-5", &file, NULL);
+	is_int(known(root, "name-3"), FILES_UNKNOWN, "and without a watch nothing");
+	is_int((intmax_t)core.listed, 0, "and nothing is kept");
+}
+
+static struct {
+	struct core_mount mount;
+	const struct files_node *nodes[8];
+	int count;
+} told;
+
+static void tell(struct core_mount *mount, const struct files_node *node)
+{
+	(void)mount;
+	told.nodes[told.count++ % 8] = node;
+}
+
+static bool was_told(const struct files_node *node)
+{
+	bool was = told.count == 1 && told.nodes[0] == node;
+
+	told.count = 0;
+	return was;
+}
+
+/* What the kernel keeps. */
+static void shown_attributes(void)
+{
+	struct files_attr file = attr_of(S_IFREG, 3), dir = attr_of(S_IFDIR, 4);
+	struct files_attr other = attr_of(S_IFREG, 9);
+	struct files_node *a = files_node_get(root, "a", &file);
+	struct files_node *d = files_node_get(root, "d", &dir);
+
+	a->lookups = d->lookups = 1;
+	told.mount.stale = tell;
+	list_add_before(&core.mounts, &told.mount.link);
+	is_int(files_cache_show(a), 0, "what is not known is not kept");
+	files_cache_learn(root, 300, "a", &file);
+	files_cache_learn(root, 300, "d", &dir);
+	ok(files_cache_show(a) > 0, "what is known is");
+	is_int(files_cache_show(d), 0, "but for a directory, which has a watch of its own");
+	files_cache_changed(sb->files, 300);
+	ok(was_told(a), "when it ends mounts are told");
+	files_cache_learn_self(d, 301, &dir);
+	ok(files_cache_show(d) > 0, "then a directory, too");
+	files_cache_changed(sb->files, 301);
+	ok(was_told(d), "and when that ends");
+	files_cache_learn(root, 302, "a", &file);
+	files_cache_show(a);
+	files_cache_unsure(root, "a", false);
+	ok(was_told(a), "when we begin to change it");
+	files_cache_change(root, 302, "a", &other, NULL);
+	is_int(files_cache_show(a), 0, "another file's attributes are not this one's");
+	files_cache_learn(root, 303, "a", &file);
+	files_cache_show(a);
+	files_node_unlink(a);
+	ok(was_told(a), "when it has lost its name");
+	files_node_forget(a, 1);
+	files_node_forget(d, 1);
+	list_del(&told.mount.link);
+	files_cache_drop(root);
+}
+
 /* A program looks at the same names again and again. */
 static void repeated_names(void)
 {
@@ -240,19 +355,6 @@ static void too_large(void)
 	files_cache_drop(root);
 	is_int(known(other, "x"), FILES_PRESENT, "takes no room from the others");
 	files_node_forget(other, 1);
-}
-
-static struct files_listing *listing_of(int count)
-{
-	struct files_listing *listing = files_listing_new();
-	struct files_entry entry = {.attr = attr_of(S_IFREG, 3)};
-
-	for (int i = 0; i < count; i++) {
-		snprintf(entry.name, sizeof(entry.name), "name-%d", i);
-		if (files_listing_add(listing, &entry) < 0)
-			break;
-	}
-	return listing;
 }
 
 static void complete_listings(void)
@@ -537,6 +639,8 @@ int main(void)
 	long_paths();
 	listings();
 	replaced_directories();
+	own_changes();
+	shown_attributes();
 	repeated_names();
 	too_large();
 	complete_listings();

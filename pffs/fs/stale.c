@@ -1,0 +1,83 @@
+#include "pffs/fs/stale.h"
+
+#include "pffs/core/files_node.h"
+#include "pffs/fs/fs.h"
+#include "pffs/fs/node.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#define AGAIN_MS  5u
+#define AGAIN_MAX 4096u /* nodes at a time */
+#define TRIES	  4u
+
+struct again {
+	struct link link;
+	fuse_ino_t ino;
+	unsigned tries;
+};
+
+/* All of its attributes, none of its data. Return: did the kernel know it? */
+static bool forget(const struct fs *fs, fuse_ino_t ino)
+{
+	return fuse_lowlevel_notify_inval_inode(fs->session, ino, -1, 0) != -ENOENT;
+}
+
+static void again(struct loop_timer *timer)
+{
+	struct fs *fs = container_of(timer, struct fs, stale.timer);
+	struct again *item;
+
+	list_for_each (item, &fs->stale.again, struct again, link) {
+		if (!forget(fs, item->ino) && ++item->tries < TRIES)
+			continue;
+		list_del(&item->link);
+		fs->stale.count--;
+		free(item);
+	}
+	if (!list_empty(&fs->stale.again))
+		loop_timer_set(fs->loop, timer, AGAIN_MS);
+}
+
+static void try_again(struct fs *fs, fuse_ino_t ino)
+{
+	struct again *item = fs->stale.count < AGAIN_MAX ? malloc(sizeof(*item)) : NULL;
+
+	if (!item)
+		return;
+	*item = (struct again){.ino = ino};
+	if (list_empty(&fs->stale.again))
+		loop_timer_set(fs->loop, &fs->stale.timer, AGAIN_MS);
+	list_add_before(&fs->stale.again, &item->link);
+	fs->stale.count++;
+}
+
+static void attributes_changed(struct core_mount *mount, const struct files_node *node)
+{
+	struct fs *fs = container_of(mount, struct fs, mount);
+	const struct sandbox *sb = node->files->sb;
+	fuse_ino_t ino = node_ino_of(sb, node);
+
+	if (node_may_see(fs, sb) && !forget(fs, ino) && node->lookups)
+		try_again(fs, ino);
+}
+
+void stale_init(struct fs *fs)
+{
+	list_init(&fs->stale.again);
+	loop_timer_init(&fs->stale.timer, again);
+	fs->mount.stale = attributes_changed;
+	list_add_before(&fs->core->mounts, &fs->mount.link);
+}
+
+void stale_fini(struct fs *fs)
+{
+	struct again *item;
+
+	list_del(&fs->mount.link);
+	loop_timer_cancel(&fs->stale.timer);
+	list_for_each (item, &fs->stale.again, struct again, link) {
+		list_del(&item->link);
+		free(item);
+	}
+}

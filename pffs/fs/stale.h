@@ -1,0 +1,32 @@
+/*
+ * Telling the kernel that attributes which it keeps are not true any more.
+ *
+ * Theory of operation: fs/ has the kernel keep attributes of the guest's files as long as
+ * they are known to be true (core/files_cache.h), and names for a second. When the guest
+ * changes something, the kernel is told to forget the attributes, at once and before
+ * anybody hears of what the guest did next. It forgets no names: that takes a lock which
+ * a program may hold that waits for us. But whoever uses a name without attributes has to
+ * ask for these; then the answer is ESTALE when the name stands for another file, and the
+ * kernel looks the name up.
+ *
+ * A program that has been answered may not have run yet, so that the kernel does not know
+ * the file of which it is to forget something: it is told again, AGAIN_MS later.
+ */
+#pragma once
+
+#include "util/list.h"
+#include "util/loop.h"
+
+struct fs;
+
+struct stale {
+	struct link again; /* struct again */
+	unsigned count;
+	struct loop_timer timer;
+};
+
+/** stale_init() - of a mount that is made. */
+void stale_init(struct fs *fs);
+
+/** stale_fini() - it goes. */
+void stale_fini(struct fs *fs);

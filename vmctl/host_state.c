@@ -1,0 +1,111 @@
+#include "vmctl/host_state.h"
+
+#include "util/cleanup.h"
+#include "vmctl/images.h"
+#include "vmctl/spawn.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <sys/wait.h>
+
+#define FILE_NAME "emulated.img"
+#define MKFS	  "/sbin/mke2fs"
+#define SIZE_MIN  (32ull << 20)
+#define SIZE_MAX_ (256ull << 30)
+#define MIB	  (1ull << 20)
+
+/* Four fifths of what is free, in whole MiB. */
+static uint64_t choose_size(const char *dir)
+{
+	struct statvfs st;
+	uint64_t size;
+
+	if (statvfs(dir, &st) < 0)
+		return 0;
+	size = (uint64_t)st.f_bavail * st.f_frsize / 5 * 4 / MIB * MIB;
+	return size < SIZE_MAX_ ? size : SIZE_MAX_;
+}
+
+static int make_file(const char *path, uint64_t size, struct error *err)
+{
+	cleanup_close int fd = open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+
+	if (fd < 0 || ftruncate(fd, (off_t)size) < 0)
+		return error_set(err, errno, "cannot make %s", path);
+	return 0;
+}
+
+/* There will be few files, and large ones; what is zeros stays a hole. */
+static int make_file_system(const char *path, struct error *err)
+{
+	const char *argv[] = {
+	    MKFS,     "-q",   "-F",
+	    "-t",     "ext4", "-b",
+	    "4096",   "-m",   "0",
+	    "-N",     "8192", "-J",
+	    "size=8", "-E",   "lazy_itable_init=0,lazy_journal_init=1,nodiscard",
+	    path,     NULL};
+	const struct spawn_options options = {0};
+	pid_t pid = spawn(MKFS, argv, &options, err);
+	int status;
+
+	if (pid == -ENOENT)
+		return error_say(err, ENOENT,
+				 MKFS " is not installed: apt-get install e2fsprogs");
+	if (pid < 0)
+		return pid;
+	while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
+		;
+	return status
+		   ? error_say(err, EIO, MKFS " could not make a file system in %s", path)
+		   : 0;
+}
+
+static int make_disk(const struct store *store, const char *path, struct error *err)
+{
+	uint64_t size = choose_size(store->dir);
+	cleanup_free char *fresh = NULL;
+	int r;
+
+	if (asprintf(&fresh, "%s.tmp", path) < 0) {
+		fresh = NULL;
+		return error_set(err, ENOMEM, "cannot make a disk for frozen machines");
+	}
+	if (size < SIZE_MIN)
+		return error_say(err, ENOSPC, "%s has no room for frozen machines",
+				 store->dir);
+	r = make_file(fresh, size, err);
+	if (r == 0)
+		r = make_file_system(fresh, err);
+	if (r == 0 && rename(fresh, path) < 0)
+		r = error_set(err, errno, "cannot make %s", path);
+	if (r < 0)
+		unlink(fresh);
+	return r;
+}
+
+char *host_state_prepare(const struct store *store, struct error *err)
+{
+	cleanup_free char *path = images_path(store->dir, FILE_NAME, NULL);
+
+	if (!path)
+		error_set(err, ENOMEM, "cannot make a disk for frozen machines");
+	else if (access(path, F_OK) == 0 || make_disk(store, path, err) == 0)
+		return steal_pointer(&path);
+	return NULL;
+}
+
+int host_state_mount(const char *device, const char *dir, struct error *err)
+{
+	if (mkdir(dir, 0700) < 0 && errno != EEXIST)
+		return error_set(err, errno, "cannot make %s", dir);
+	if (mount(device, dir, "ext4", MS_NOSUID | MS_NODEV | MS_NOEXEC | MS_NOATIME,
+		  "discard") < 0)
+		return error_set(err, errno, "cannot mount the disk of frozen machines");
+	return 0;
+}
