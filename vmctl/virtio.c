@@ -27,7 +27,7 @@ bool virtio_running(const struct virtio_device *dev)
 	return dev->status & VIRTIO_CONFIG_S_DRIVER_OK;
 }
 
-void virtio_used(struct virtio_device *dev, const struct virtqueue *vq)
+void virtio_used(struct virtio_device *dev, struct virtqueue *vq)
 {
 	if (!virtqueue_wants_interrupt(vq, dev->mem))
 		return;

@@ -73,7 +73,7 @@ void virtio_init(struct virtio_device *dev, const struct virtio_ops *ops,
 bool virtio_running(const struct virtio_device *dev);
 
 /** virtio_used() - tell the driver about used buffers, if it wants to hear. */
-void virtio_used(struct virtio_device *dev, const struct virtqueue *vq);
+void virtio_used(struct virtio_device *dev, struct virtqueue *vq);
 
 /**
  * virtio_wake() - in a process that has just been forked: raise the interrupt line
