@@ -8,7 +8,6 @@
 #include <errno.h>
 #include <linux/virtio_config.h>
 #include <linux/virtio_mmio.h>
-#include <linux/virtio_ring.h>
 #include <string.h>
 
 #define MAGIC	0x74726976 /* "virt" */
@@ -175,8 +174,7 @@ static int set_ready(struct virtio_device *dev, struct virtqueue *vq, uint32_t v
 	}
 	if (vq->ready)
 		return 0;
-	vq->events = dev->driver_features & 1ull << VIRTIO_RING_F_EVENT_IDX;
-	r = virtqueue_enable(vq, dev->mem, &why);
+	r = virtio_enable(dev, vq, &why);
 	if (r < 0)
 		return error_say(err, -r, "the guest broke the rules of %s: %s",
 				 dev->ops->name, why.text);

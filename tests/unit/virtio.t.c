@@ -443,6 +443,41 @@ static void test_console_slow_guest(bool events)
 	close(con.agent_fd);
 }
 
+/* What the driver has agreed to and has been told of comes back from a file, too. */
+static void test_console_from_file(void)
+{
+	uint8_t bytes[1024];
+	struct cursor c = cursor_into(bytes, sizeof(bytes));
+	struct virtio_console old;
+
+	console_fresh();
+	control(1, VIRTIO_CONSOLE_PORT_OPEN, 1);
+	give_bytes(0, SIZE);
+	io_write_all(host, "01234567", 8);
+	virtio_console_ready(&con, &err);
+	set(&con.dev, VIRTIO_MMIO_INTERRUPT_ACK, 1);
+	old = con;
+	virtio_save(&old.dev, &c);
+	ok(!c.overflow, "console: as bytes");
+	c = cursor_over(bytes, sizeof(bytes) - cursor_left(&c));
+	virtio_console_init(&con, &conlog, old.agent_fd, on_watch, &mem, line);
+	is_int(virtio_load(&con.dev, &c), 0, "console: and as a device again");
+	con.agent_open = true;
+	line_changes = 0;
+	is_int(virtio_wake(&con.dev, &err), 0, "console: which wakes");
+	ok(con.dev.queues[AGENT_RX].events, "console: and knows of events");
+	ok(!con.want_in, "console: there is no room");
+	is_int(avail_event(AGENT_RX), SIZE, "console: of which it wants to hear");
+	give_bytes(0, 1);
+	ok(con.want_in, "console: now there is");
+	io_write_all(host, "8", 1);
+	line_changes = 0;
+	is_int(virtio_console_ready(&con, &err), 0, "console: a byte comes");
+	is_int(line_changes, 0, "console: the driver is still behind");
+	close(host);
+	close(con.agent_fd);
+}
+
 int main(void)
 {
 	char path[] = "/tmp/pffs-virtio-XXXXXX";
@@ -467,6 +502,7 @@ int main(void)
 	test_console_receive();
 	test_console_slow_guest(true);
 	test_console_slow_guest(false);
+	test_console_from_file();
 	disk_close(&disk);
 	gmem_fini(&mem);
 	return done_testing();
