@@ -31,7 +31,7 @@ static void answered(void *ctx, json_t *reply, const struct error *err)
 
 void usage_ask(struct sandbox *sb, usage_fn *fn, void *ctx)
 {
-	const struct usage none = {0};
+	const struct usage none = {.disk_bytes = sb->stored_bytes};
 	struct asking *asking;
 	struct error err;
 
