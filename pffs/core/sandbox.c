@@ -216,8 +216,10 @@ void sandbox_cancel_run(struct run *run)
 	struct sandbox *sb = run->sandbox;
 
 	run_end(run, 1);
-	if (sb)
-		let_go(sb, run);
+	if (!sb)
+		return;
+	let_go(sb, run);
+	limits_used(sb);
 }
 
 void sandbox_submit_run(struct run *run)
@@ -250,6 +252,7 @@ void sandbox_end_run(struct sandbox *sb, struct run *run, int exit_code)
 	if (sb->current == run)
 		sb->current = NULL;
 	run_end(run, exit_code);
+	limits_used(sb);
 	sandbox_event_ended(sb, run);
 }
 
@@ -404,6 +407,7 @@ struct sandbox *sandbox_new(struct core *core, folder_t folder, const char *name
 	list_init(&sb->runs);
 	list_init(&sb->forks);
 	loop_timer_init(&sb->limit, limit_passed);
+	limits_init(sb);
 	list_add_before(&core->sandboxes, &sb->link);
 	core->sandbox_count += folder != FOLDER_HIDDEN;
 	return sb;
@@ -416,6 +420,8 @@ void sandbox_hide(struct sandbox *sb)
 	list_for_each (run, &sb->runs, struct run, link)
 		let_go(sb, run);
 	twin_drop(sb);
+	limits_end(sb);
+	limits_fork_gone(sb->core, sb->folder);
 	sb->last_number = 0;
 	sb->folder = FOLDER_HIDDEN;
 	files_end(sb); /* what an answer asks for next is refused */
@@ -427,6 +433,7 @@ void sandbox_destroy(struct sandbox *sb)
 	struct run *run;
 
 	sb->gone = true;
+	limits_end(sb);
 	give_up_vm(sb);
 	end_runs(sb);
 	sb->state = SANDBOX_DEAD;
@@ -438,6 +445,7 @@ void sandbox_destroy(struct sandbox *sb)
 	list_del(&sb->link);
 	sb->core->sandbox_count -= sb->folder != FOLDER_HIDDEN;
 	sandbox_event(sb, "destroyed", NULL);
+	limits_fork_gone(sb->core, sb->folder);
 	fork_settled(sb);
 	merge_ended(sb);
 	hold_ended(sb);
@@ -455,6 +463,8 @@ int sandbox_rename(struct sandbox *sb, folder_t folder, const char *name, struct
 		return r;
 	strcpy(old, sb->name);
 	strcpy(sb->name, name);
+	if (folder != sb->folder)
+		limits_fork_gone(sb->core, sb->folder);
 	sb->folder = folder;
 	sandbox_event(sb, "renamed", json_pack("{s:s}", "from", old));
 	return 0;

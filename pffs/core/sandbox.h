@@ -12,6 +12,7 @@
 #pragma once
 
 #include "pffs/core/core.h"
+#include "pffs/core/limits.h"
 #include "pffs/core/run.h"
 
 #include <sys/types.h>
@@ -88,7 +89,8 @@ struct sandbox {
 	struct run *current;	  /* the one in the guest */
 	struct feed *next_feed;	  /* stdin of the run that comes next */
 	uint64_t exec_timeout_ms; /* 0: none */
-	char *diff_paths;	  /* lines; NULL or empty: all */
+	struct limits limits;
+	char *diff_paths; /* lines; NULL or empty: all */
 
 	struct files *files; /* files.h; NULL until it is needed */
 };
