@@ -6,6 +6,7 @@
 #include "pffs/core/hold.h"
 #include "pffs/core/merge.h"
 #include "pffs/core/twin.h"
+#include "pffs/core/usage.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -67,6 +68,7 @@ void sandbox_unref(struct sandbox *sb)
 	if (!sb || --sb->refs)
 		return;
 	files_free(sb);
+	usage_free(sb);
 	feed_unref(sb->next_feed);
 	free(sb->merge_report);
 	free(sb->diff_paths);
@@ -171,6 +173,16 @@ bool sandbox_in_folder(const struct core *core, folder_t folder)
 		if (sb->folder == folder)
 			return true;
 	return false;
+}
+
+unsigned sandbox_count_forks(const struct sandbox *sb)
+{
+	const struct sandbox *other;
+	unsigned count = 0;
+
+	list_for_each (other, &sb->core->sandboxes, struct sandbox, link)
+		count += other->folder == FOLDER_FORKS(sb->serial) && !other->making;
+	return count;
 }
 
 bool sandbox_is_busy(const struct sandbox *sb)

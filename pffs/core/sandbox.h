@@ -92,7 +92,8 @@ struct sandbox {
 	struct limits limits;
 	char *diff_paths; /* lines; NULL or empty: all */
 
-	struct files *files; /* files.h; NULL until it is needed */
+	struct files *files;	   /* files.h; NULL until it is needed */
+	struct usage_state *usage; /* usage.h; likewise */
 };
 
 /**
@@ -120,6 +121,9 @@ int sandbox_check_name(struct core *core, folder_t folder, const char *name,
 
 /** sandbox_in_folder() - there are sandboxes there, or will be soon. */
 bool sandbox_in_folder(const struct core *core, folder_t folder);
+
+/** sandbox_count_forks() - those that can be seen in its forks/. */
+unsigned sandbox_count_forks(const struct sandbox *sb);
 
 /** sandbox_is_busy() - it has forks, runs that have not ended, or a merge. */
 bool sandbox_is_busy(const struct sandbox *sb);

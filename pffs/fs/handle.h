@@ -86,8 +86,8 @@ void handle_text(struct handle *h, char *text, size_t len);
 /** handle_read_text() - copy from the text at @offset. Return: bytes. */
 ssize_t handle_read_text(const struct handle *h, uint64_t offset, char *to, size_t len);
 
-/* The kinds of files, in control.c, limits.c, many.c, merge.c, output.c, stats.c and
- * transaction.c.
+/* The kinds of files, in control.c, limits.c, many.c, merge.c, metrics.c, output.c, stats.c
+ * and transaction.c.
  */
 extern const struct file_ops readme_ops, template_info_ops, template_packages_ops,
     fallback_ops, host_ops, root_error_ops, error_ops, status_ops, ctl_ops, limit_ops,
@@ -97,4 +97,4 @@ extern const struct file_ops stdout_ops, stderr_ops, output_ops, exit_ops, code_
 extern const struct file_ops exec_ops, bash_ops, stdin_ops;
 extern const struct file_ops all_events_ops, events_ops, new_ops;
 extern const struct file_ops diff_ops, diff_paths_ops;
-extern const struct file_ops many_ops, merge_ops, stats_ops;
+extern const struct file_ops many_ops, merge_ops, metrics_ops, stats_ops;

@@ -28,6 +28,7 @@ static const struct kind_info kinds[KIND_COUNT] = {
     [KIND_NEW] = {"new", KIND_ROOT, FILE_MODE(0400), &new_ops},
     [KIND_ALL_EVENTS] = {"events", KIND_ROOT, FILE_MODE(0400), &all_events_ops},
     [KIND_HOST] = {"host", KIND_ROOT, FILE_MODE(0400), &host_ops},
+    [KIND_METRICS] = {"metrics", KIND_ROOT, FILE_MODE(0400), &metrics_ops},
     [KIND_ROOT_ERROR] = {"error", KIND_ROOT, FILE_MODE(0400), &root_error_ops},
     [KIND_SANDBOX] = {NULL, KIND_ROOT, DIR_MODE(0700), NULL},
     [KIND_EXEC] = {"exec", KIND_SANDBOX, FILE_MODE(0600), &exec_ops},
