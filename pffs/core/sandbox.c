@@ -95,7 +95,7 @@ void sandbox_event(struct sandbox *sb, const char *event, json_t *fields)
 	if (fields)
 		json_object_update(all, fields);
 	json_decref(fields);
-	events_add(&sb->core->events, sb->serial, all);
+	events_add(&sb->core->events, sb->serial, ++sb->event_count, all);
 }
 
 const char *sandbox_state_name(const struct sandbox *sb)

@@ -49,6 +49,7 @@ struct sandbox {
 	bool gone;	 /* destroyed; the structure lives for open files */
 	bool making;	 /* nobody sees it yet, but its name is taken */
 	uint64_t serial; /* never used twice by one core */
+	uint64_t event_count;
 	folder_t folder; /* where its name belongs */
 	char name[SANDBOX_NAME_MAX + 1];
 	char id[SANDBOX_ID_LEN + 1];

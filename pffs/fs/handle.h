@@ -28,8 +28,9 @@ struct handle {
 	/* What the kinds of files need; each uses its own. */
 	struct run *run;   /* reference: the run that is shown or written */
 	struct feed *feed; /* a writer of stdin */
-	uint64_t cursor;   /* the event that comes next */
-	char *text;	   /* what a read copies from */
+	uint64_t cursor;   /* in the output of a transaction */
+	struct events_reader events;
+	char *text; /* what a read copies from */
 	size_t text_len;
 	size_t text_pos;	   /* how much of it a stream's reads have taken */
 	struct diff *diff;	   /* whose text is not there yet */
@@ -86,8 +87,8 @@ void handle_text(struct handle *h, char *text, size_t len);
 /** handle_read_text() - copy from the text at @offset. Return: bytes. */
 ssize_t handle_read_text(const struct handle *h, uint64_t offset, char *to, size_t len);
 
-/* The kinds of files, in control.c, limits.c, many.c, merge.c, metrics.c, output.c, stats.c
- * and transaction.c.
+/* The kinds of files, in control.c, events.c, limits.c, many.c, merge.c, metrics.c,
+ * output.c, stats.c and transaction.c.
  */
 extern const struct file_ops readme_ops, template_info_ops, template_packages_ops,
     fallback_ops, host_ops, root_error_ops, error_ops, status_ops, ctl_ops, limit_ops,

@@ -31,11 +31,12 @@ static bool there(const char *name)
 
 static unsigned count_events(const char *what)
 {
-	uint64_t cursor = 0;
+	struct events_reader reader;
 	unsigned count = 0;
 	char *line;
 
-	while ((line = events_next(&core.events, &cursor, 0))) {
+	events_begin(&core.events, &reader, 0, 0, EVENTS_ALL_KEPT);
+	while ((line = events_next(&core.events, &reader))) {
 		count += strstr(line, what) != NULL;
 		free(line);
 	}
