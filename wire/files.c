@@ -136,21 +136,32 @@ static void get_attr(struct cursor *c, struct files_attr *attr)
 	attr->ctime_ns = (int64_t)cursor_get_u64(c);
 }
 
-/* Which of a reply's attributes are there, in the order of the bits that say so. */
-enum has { HAS_ATTR = 1, HAS_DIR = 2, HAS_ATTR2 = 4, HAS_DIR2 = 8, HAS_ALL = 15 };
+/* Which of a reply's attributes are there, in the order of the bits that say so; and what
+ * else has one bit. */
+enum has {
+	HAS_ATTR = 1,
+	HAS_DIR = 2,
+	HAS_ATTR2 = 4,
+	HAS_DIR2 = 8,
+	HAS_ATTRS = 15,
+	LINKS_TOLD = 16,
+	HAS_ALL = 31,
+};
 
 static uint8_t has_of(const struct files_reply *reply)
 {
 	return (uint8_t)((reply->has_attr ? HAS_ATTR : 0) | (reply->has_dir ? HAS_DIR : 0) |
 			 (reply->has_attr2 ? HAS_ATTR2 : 0) |
-			 (reply->has_dir2 ? HAS_DIR2 : 0));
+			 (reply->has_dir2 ? HAS_DIR2 : 0) |
+			 (reply->links_told ? LINKS_TOLD : 0));
 }
 
 size_t files_put_reply_head(uint8_t *data, uint16_t epoch, uint32_t stream,
 			    const struct files_reply *reply)
 {
 	uint8_t has = has_of(reply);
-	size_t fields = REPLY_FIXED + (size_t)__builtin_popcount(has) * ATTR_SIZE;
+	size_t fields =
+	    REPLY_FIXED + (size_t)__builtin_popcount(has & HAS_ATTRS) * ATTR_SIZE;
 	struct cursor c = cursor_into(data - fields, fields);
 
 	_Static_assert(AGENT_HEADER + REPLY_FIXED + 4 * ATTR_SIZE <= FILES_REPLY_HEAD,
@@ -183,6 +194,7 @@ static void get_attrs(struct cursor *c, uint8_t has, struct files_reply *reply)
 	reply->has_dir = has & HAS_DIR;
 	reply->has_attr2 = has & HAS_ATTR2;
 	reply->has_dir2 = has & HAS_DIR2;
+	reply->links_told = has & LINKS_TOLD;
 	if (reply->has_attr)
 		get_attr(c, &reply->attr);
 	if (reply->has_dir)

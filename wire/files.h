@@ -26,8 +26,10 @@
  * AGENT_FILES_CHANGED names the watch: its own attributes, its names (also that there is
  * none), and their attributes, with these exceptions, which inotify does not tell of:
  * attributes of the directories in it (each has a watch of its own), of files with
- * several links, also of one that gets a second link elsewhere, and the times of files
- * that are written through a shared mapping.
+ * several links, and the times of files that are written through a shared mapping. That
+ * a file gets a second link elsewhere inotify does not tell either: if @links_told, the
+ * guest knows of each link that is made, and tells of everything then; if not, so much
+ * is unknown of each file.
  * AGENT_FILES_CHANGED comes before any output, any exit of a run and any reply that
  * was written after the change; when it had to come before the reply that has the watch's
  * number, it comes again behind it. Numbers of watches are the guest kernel's, above 0;
@@ -51,8 +53,8 @@
  *  - FILES_LINK: the same, and both names are of what @attr tells.
  *  - FILES_MKDIR: @watch2 is of the new directory, @dir2 its attributes, and value is 1 if
  *    it was empty then; else there is no watch2.
- *  - FILES_SETATTR, FILES_SETXATTR, FILES_REMOVEXATTR of a directory: @watch2 is its own,
- *    which @attr tells all about. The root has no other.
+ *  - FILES_SETATTR, FILES_SETXATTR, FILES_REMOVEXATTR of a directory: its own watch, if it
+ *    has one, is told as changed. The root is in no directory, and so there is no watch.
  * What others do to that name at the same time is in the reply, but not told by
  * AGENT_FILES_CHANGED. So from the moment when the host asks for such a change to the
  * reply, what it knows of these names, and of the directory's own attributes and whole
@@ -177,6 +179,7 @@ struct files_reply {
 	int32_t watch2; /* the same; or 0 */
 	uint64_t value;
 	bool has_attr, has_dir, has_attr2, has_dir2;
+	bool links_told; /* by watches: see above */
 	struct files_attr attr, dir, attr2, dir2;
 	const uint8_t *data; /* in the frame */
 	uint32_t data_len;

@@ -19,6 +19,7 @@
 #pragma once
 
 #include "guest/agent/files.h"
+#include "guest/agent/links.h"
 #include "guest/agent/port.h"
 #include "guest/agent/repl.h"
 #include "util/list.h"
@@ -44,5 +45,6 @@ struct agent {
 	const char *repl_path;
 	int files_root; /* the directory whose files the host sees; -1: none */
 	struct layers layers;
+	struct links links;
 	uint64_t runs_begun;
 };

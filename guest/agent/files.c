@@ -355,6 +355,7 @@ static int make_shared(struct files *files)
 	if (at == MAP_FAILED)
 		return -errno;
 	files->shared = at;
+	files->shared->links_told = files->links->cpus > 0;
 	return 0;
 }
 
@@ -376,7 +377,13 @@ void files_init(struct files *files, struct agent *agent, int root,
 {
 	int r;
 
-	*files = (struct files){.agent = agent, .root = root, .layers = *layers, .fd = -1};
+	*files = (struct files){
+	    .agent = agent,
+	    .root = root,
+	    .layers = *layers,
+	    .fd = -1,
+	    .links = &agent->links,
+	};
 	files->source = files->inotify = LOOP_SOURCE_NONE;
 	loop_timer_init(&files->stopped, let_go_on);
 	r = root < 0 ? 0 : prepare(files);

@@ -5,6 +5,7 @@
 #pragma once
 
 #include "guest/agent/changes.h"
+#include "guest/agent/links.h"
 #include "guest/agent/port.h"
 #include "guest/files/server.h"
 #include "util/buf.h"
@@ -40,6 +41,7 @@ struct files {
 	struct files_pending pending[FILES_IN_FLIGHT];
 	uint32_t reported[FILES_REPORTED];
 	uint64_t reports; /* numbers reported so far */
+	struct links *links;
 };
 
 /**

@@ -10,6 +10,9 @@
  * always told. A change is the end of its watch, also of one that would survive it for
  * the sake of what the server does, so that a program which goes on and on makes one
  * event alone.
+ *
+ * inotify says nothing of a file that gets another link in another directory, by which it
+ * can then be changed. So when a program has made a link, all is told as changed.
  */
 #include "guest/agent/agent.h"
 #include "guest/agent/files.h"
@@ -107,8 +110,12 @@ static ssize_t read_changes(struct files *files)
 
 void files_changes(struct files *files)
 {
+	const uint32_t all = ALL_CHANGED;
+
 	if (files->inotify.fd < 0 || !atomic_load(&files->shared->watches))
 		return;
+	if (links_made(files->links))
+		tell(files, &all, 1);
 	while (read_changes(files) > 0)
 		;
 }

@@ -109,6 +109,7 @@ static int start_init(struct error *err)
 	agent.repl_path = BOOT_REPL;
 	agent.files_root = boot_open_root();
 	agent.layers = boot_layers();
+	links_init(&agent.links);
 	umask(022);
 	protect();
 	fill_stdio();

@@ -33,7 +33,7 @@ static const struct operation {
     [FILES_SETATTR] = {op_setattr, settle_file, TAKES_EITHER | WRITES, OF_CONTENT},
     [FILES_LIST] = {op_list, settle_list, TAKES_PATH | TAKES_HANDLE, 0},
     [FILES_READLINK] = {op_readlink, NULL, TAKES_PATH | TAKES_FILE, 0},
-    [FILES_OPEN] = {op_open, settle_open, TAKES_PATH, OF_NAMES | OF_CONTENT},
+    [FILES_OPEN] = {op_open, settle_open, TAKES_PATH, OF_NAMES | IN_MODIFY},
     [FILES_CLOSE] = {op_close, settle_file, TAKES_HANDLE | QUIET, IN_CLOSE_WRITE},
     [FILES_READ] = {op_read, NULL, TAKES_HANDLE, 0},
     [FILES_WRITE] = {op_write, settle_file, TAKES_HANDLE | WRITES, OF_CONTENT},
@@ -124,18 +124,13 @@ static int take_path(struct call *call, unsigned int takes)
 	return r == 0 && takes & TAKES_FILE ? take_file(call) : r;
 }
 
-/* A directory that is changed itself has a watch, too. */
-static void take_more_places(struct call *call, unsigned int takes)
+static void take_place_of_handle(struct call *call, unsigned int takes)
 {
 	const struct handle *handle = takes & TAKES_HANDLE2 ? call->handle2 : call->handle;
 
 	if (handle && handle->folder) {
 		call->places[0].dir = handle->folder->fd;
 		call->places[0].name = handle->name;
-	}
-	if (call->path_fd && !(takes & TAKES_PATH2)) {
-		call->places[1].dir = call->fd;
-		call->places[1].name = "";
 	}
 }
 
@@ -159,7 +154,7 @@ static int take(struct call *call, unsigned int takes)
 	}
 	call->file = call->handle2 ? call->handle2->fd : call->fd;
 	if (r == 0 && call->tells)
-		take_more_places(call, takes);
+		take_place_of_handle(call, takes);
 	return r;
 }
 
@@ -242,4 +237,5 @@ void call_settle(struct call *call)
 		r = operation->settle(call);
 	if (r < 0)
 		call_fail(call, -r);
+	call->reply.links_told = call->server->shared->links_told;
 }

@@ -56,7 +56,7 @@ struct folder {
 	uint64_t dev, ino;
 };
 
-/* A name in an open directory; or "", the directory itself. */
+/* A name in an open directory. */
 struct place {
 	int dir; /* -1: there is none */
 	bool own;

@@ -291,7 +291,7 @@ void files_serve(const struct files_config *config)
 	signal(SIGPIPE, SIG_IGN);
 	umask(0);
 	mallopt(M_ARENA_MAX, 1);
-	prctl(PR_SET_NAME, "pffs-files");
+	prctl(PR_SET_NAME, FILES_SERVER_NAME);
 	if (chdir("/proc/self/fd") < 0)
 		_exit(1);
 	serve(&server);

@@ -12,7 +12,8 @@
 #include <stdatomic.h>
 #include <stdint.h>
 
-#define FILES_WATCHES 8192 /* watches at a time; the oldest gives way */
+#define FILES_SERVER_NAME "pffs-files" /* of the process, as ps shows it */
+#define FILES_WATCHES	  8192	       /* watches at a time; the oldest gives way */
 
 /* What outlives a server that dies: in memory that it shares with the agent. */
 struct files_shared {
@@ -21,6 +22,7 @@ struct files_shared {
 	atomic_int newest;   /* the highest number of one */
 	atomic_int recent[FILES_WATCHES];
 	struct files_note notes[FILES_NOTES];
+	bool links_told; /* the host is told of links that others make */
 };
 
 struct files_config {

@@ -18,8 +18,8 @@
  * queue of events ends them: a watch that is set and removed at once, of which the kernel
  * says that it has gone. That is done when a window closes that is not the last, and
  * before one opens. (When the notes have gone meanwhile, the host is told the number of a
- * watch that it does not know.) The reply's attributes are read behind all this (settle.c): so what
- * somebody else changes is either in the reply, or told.
+ * watch that it does not know.) The reply's attributes are read behind all this (settle.c):
+ * so what somebody else changes is either in the reply, or told.
  */
 #include "guest/files/call.h"
 
@@ -60,9 +60,9 @@ static int remember(struct server *server, int number)
 /* For 0: an entry that is free. */
 static struct opened *find(struct server *server, int number)
 {
-	for (struct opened *o = server->opened; o < server->opened + WINDOWS_MAX; o++)
-		if (o->watch == number)
-			return o;
+	for (int i = 0; i < WINDOWS_MAX; i++)
+		if (server->opened[i].watch == number)
+			return &server->opened[i];
 	return NULL;
 }
 
@@ -138,7 +138,7 @@ void windows_open(struct call *call, uint32_t events)
 	pthread_mutex_lock(&call->server->watching);
 	for (struct place *p = call->places; p < call->places + PLACES; p++)
 		if (p->dir >= 0)
-			open_one(call, p, *p->name ? events : events & IN_ATTRIB);
+			open_one(call, p, events);
 	pthread_mutex_unlock(&call->server->watching);
 }
 

@@ -54,6 +54,7 @@ class Reply:
         fields = struct.unpack_from("<iIiiQB", payload)
         self.error, self.handle, self.watch, self.watch2, self.value, has = fields
         at = 25
+        self.links_told = bool(has >> 4)
         for bit, name in enumerate(("attr", "dir", "attr2", "dir2")):
             setattr(self, name, Attr(payload, at) if has >> bit & 1 else None)
             at += ATTR.size if has >> bit & 1 else 0

@@ -181,6 +181,7 @@ static void a_reply_comes_back(unsigned int has)
 	    .has_dir = has & 2,
 	    .has_attr2 = has & 4,
 	    .has_dir2 = has & 8,
+	    .links_told = has & 16,
 	    .attr = some_attr,
 	    .dir = some_attr,
 	    .attr2 = some_attr,
@@ -202,7 +203,8 @@ static void a_reply_comes_back(unsigned int has)
 	       got.watch2 == 0x12345678 && got.value == UINT64_MAX - 1,
 	   "reply: fields");
 	ok(got.has_attr == reply.has_attr && got.has_dir == reply.has_dir &&
-	       got.has_attr2 == reply.has_attr2 && got.has_dir2 == reply.has_dir2,
+	       got.has_attr2 == reply.has_attr2 && got.has_dir2 == reply.has_dir2 &&
+	       got.links_told == reply.links_told,
 	   "reply: which attributes it has");
 	if (got.has_attr)
 		is_attr(&got.attr, "reply");
@@ -248,7 +250,7 @@ static void hostile_replies_are_refused(void)
 	} cases[] = {
 	    {"a negative error", 0, {0xff, 0xff, 0xff, 0xff}},
 	    {"an error of 4096", 0, {0, 0x10, 0, 0}},
-	    {"a flag of 16", 24, {16, 0, 0, 0}},
+	    {"a flag of 32", 24, {32, 0, 0, 0}},
 	    {"an attribute that is not there", 24, {1, 0, 0, 0}},
 	    {"data of 4 GiB", 25, {0xff, 0xff, 0xff, 0xff}},
 	    {"more data than may be", 25, {1, 0, 4, 0}},
@@ -371,7 +373,7 @@ int main(void)
 	a_request_comes_back();
 	the_largest_request_fits();
 	an_operation_has_a_number();
-	for (unsigned int has = 0; has < 16; has++)
+	for (unsigned int has = 0; has < 32; has++)
 		a_reply_comes_back(has);
 	the_largest_reply_fits();
 	hostile_replies_are_refused();

@@ -8,6 +8,7 @@
 #include "tests/unit/tap.h"
 
 #include <fcntl.h>
+#include <linux/perf_event.h>
 #include <stdlib.h>
 #include <sys/inotify.h>
 #include <sys/mman.h>
@@ -18,7 +19,6 @@
 
 static struct server server;
 static struct agent agent;
-static struct files *files = &agent.files;
 static int d; /* the directory */
 
 /* What the agent told since the last look. */
@@ -37,13 +37,15 @@ void port_send(struct port *port, uint32_t stream, enum agent_type type,
 		told[told_count++] = cursor_get_u32(&c);
 }
 
-struct files_pending *files_pending(struct files *of, uint32_t stream)
+struct files_pending *files_pending(struct files *files, uint32_t stream)
 {
 	for (size_t i = 0; i < FILES_IN_FLIGHT; i++)
-		if (of->pending[i].stream == stream)
-			return &of->pending[i];
+		if (files->pending[i].stream == stream)
+			return &files->pending[i];
 	return NULL;
 }
+
+static struct files *files = &agent.files;
 
 void server_reply(uint16_t epoch, uint32_t stream, const struct files_reply *reply)
 {
@@ -315,6 +317,46 @@ static void lists_beside_changes(void)
 	changes(0);
 }
 
+/* Links are counted by the kernel, whose part is played. */
+static struct perf_event_mmap_page entered, returned;
+
+/* Records of which the size does not matter. */
+static void links(unsigned int more_entered, unsigned int more_returned)
+{
+	entered.data_head += UINT64_C(8) * more_entered;
+	returned.data_head += UINT64_C(8) * more_returned;
+}
+
+static bool all_is_told(void)
+{
+	return is_told(-1);
+}
+
+static void links_are_told(void)
+{
+	agent.links.entered[0] = &entered;
+	agent.links.returned[0] = &returned;
+	agent.links.cpus = 1;
+	ok(!all_is_told(), "no link was made");
+	links(1, 1);
+	ok(all_is_told(), "somebody's link is told");
+	ok(!all_is_told(), "once");
+	links(1, 0);
+	ok(all_is_told(), "one that is being made is told");
+	ok(all_is_told(), "as long as it is");
+	links(0, 1);
+	ok(all_is_told(), "and when it has been made");
+	ok(!all_is_told(), "then no more");
+	links(1, 0);
+	ok(all_is_told(), "of two, one is being made");
+	links(1, 1);
+	ok(all_is_told(), "and the other, while the first is over");
+	links(0, 1);
+	ok(all_is_told(), "and then this as well");
+	ok(!all_is_told(), "then no more");
+	agent.links.cpus = 0;
+}
+
 int main(void)
 {
 	char dir[] = "/tmp/pffs-windows.XXXXXX";
@@ -323,6 +365,7 @@ int main(void)
 		abort();
 	d = server.root = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	files->shared = server.shared = calloc(1, sizeof(*server.shared));
+	files->links = &agent.links;
 	files->inotify.fd = server.inotify = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
 	if (d < 0 || !files->shared || files->inotify.fd < 0)
 		abort();
@@ -337,6 +380,7 @@ int main(void)
 	who_looks_leaves_the_window_alone();
 	only_requests_without_an_answer_count();
 	lists_beside_changes();
+	links_are_told();
 	unlinkat(d, "f", 0);
 	unlinkat(d, "g", 0);
 	rmdir(dir);
