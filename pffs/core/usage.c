@@ -97,7 +97,7 @@ static void answered(void *ctx, json_t *reply, const struct error *err)
 static bool is_fresh(const struct usage_state *state)
 {
 	return state->known_ns &&
-	       io_monotonic_ns() - state->known_ns < USAGE_FRESH_MS * 1000000u;
+	       io_monotonic_ns() - state->known_ns < (uint64_t)USAGE_FRESH_MS * 1000000u;
 }
 
 static void ask(struct usage_state *state)

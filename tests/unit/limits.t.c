@@ -160,7 +160,7 @@ static void a_template_stays(void)
 	struct sandbox *sb = make(NULL, "hidden");
 
 	limits_set_idle(sb, SHORT);
-	limits_set_life(sb, SHORT * 2);
+	limits_set_life(sb, SHORT);
 	sandbox_hide(sb);
 	spin(SHORT * 4);
 	ok(!sb->gone, "what became a template has no limits");
