@@ -1,11 +1,13 @@
 #include "pffs/core/fetch.h"
 
 #include "pffs/core/files.h"
+#include "util/work.h"
 
 #include <errno.h>
 #include <stdlib.h>
 
 #define TREE_LIMIT (64u << 20) /* bytes of a tree: of some half a million files */
+#define TREE_SMALL (1u << 20)  /* bytes that are taken for a tree while others wait */
 
 struct fetch {
 	struct sandbox *sb;	 /* reference */
@@ -17,40 +19,72 @@ struct fetch {
 	fetch_fn *done; /* this one, or the other: then it is a tree */
 	fetch_tree_fn *tree_done;
 	void *ctx;
+	struct work work; /* while a large tree is made of the bytes */
+	bool working, abandoned;
+	struct tree tree;
+	struct error err; /* why there is none */
+	int parsed;
 };
 
-static void release(struct fetch *fetch)
+static void close_handle(struct fetch *fetch)
 {
 	const struct files_request request = {.op = FILES_CLOSE, .handle = fetch->handle};
 
 	if (fetch->handle)
 		files_request(fetch->sb, &request, NULL, NULL, NULL);
+	fetch->handle = 0;
+}
+
+static void release(struct fetch *fetch)
+{
+	close_handle(fetch);
 	buf_fini(&fetch->bytes);
 	sandbox_unref(fetch->sb);
 	free(fetch);
 }
 
-static void give_tree(struct fetch *fetch)
+static void parse(struct work *work)
 {
-	struct tree tree = {0};
-	struct error err;
+	struct fetch *fetch = container_of(work, struct fetch, work);
 
-	if (tree_parse(&tree, &fetch->bytes, &err) < 0) {
-		fetch->tree_done(fetch->ctx, NULL, &err);
-		return;
+	fetch->parsed = tree_parse(&fetch->tree, &fetch->bytes, &fetch->err);
+}
+
+static void have_parsed(struct work *work)
+{
+	struct fetch *fetch = container_of(work, struct fetch, work);
+	bool well = fetch->parsed == 0;
+
+	if (!fetch->abandoned)
+		fetch->tree_done(fetch->ctx, well ? &fetch->tree : NULL,
+				 well ? NULL : &fetch->err);
+	tree_fini(&fetch->tree);
+	release(fetch);
+}
+
+static void make_tree(struct fetch *fetch)
+{
+	fetch->call = NULL;
+	close_handle(fetch);
+	if (fetch->bytes.len > TREE_SMALL) {
+		fetch->working = true;
+		work_begin(fetch->sb->core->loop, &fetch->work, parse, have_parsed);
+	} else {
+		parse(&fetch->work);
+		have_parsed(&fetch->work);
 	}
-	fetch->tree_done(fetch->ctx, &tree, NULL);
-	tree_fini(&tree);
 }
 
 static void finish(struct fetch *fetch, const struct error *err)
 {
+	if (!fetch->done && !err) {
+		make_tree(fetch);
+		return;
+	}
 	if (fetch->done)
 		fetch->done(fetch->ctx, err ? NULL : &fetch->bytes, err);
-	else if (err)
-		fetch->tree_done(fetch->ctx, NULL, err);
 	else
-		give_tree(fetch);
+		fetch->tree_done(fetch->ctx, NULL, err);
 	release(fetch);
 }
 
@@ -191,6 +225,10 @@ struct fetch *fetch_image(struct sandbox *sb, fetch_tree_fn *done, void *ctx)
 
 void fetch_cancel(struct fetch *fetch)
 {
+	if (fetch->working) {
+		fetch->abandoned = true; /* it goes when the thread has done */
+		return;
+	}
 	files_cancel(fetch->call);
 	release(fetch);
 }

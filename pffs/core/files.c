@@ -319,6 +319,8 @@ static int take_reply(struct sandbox *sb, const struct agent_frame *frame,
 
 	if (r < 0 || !call)
 		return r;
+	if (reply.watch > 0)
+		sb->files->links_told = reply.links_told;
 	if (call->tries && call->done && reply.error == EAGAIN)
 		try_later(call);
 	else

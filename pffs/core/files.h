@@ -53,6 +53,7 @@ struct files {
 	size_t ahead;	  /* bytes of open files that nobody has read yet */
 
 	/* files_cache.c */
+	bool links_told;      /* by the guest, with the newest watch: wire/files.h */
 	struct link *watches; /* listings, by number of the watch */
 	size_t cached;	      /* bytes of listings */
 };

@@ -154,7 +154,7 @@ static struct files_listing *listing_of(struct files_node *dir, int32_t watch)
 {
 	struct files_listing *listing = dir->listing;
 
-	if (watch < 0 || (listing && listing->watch > (uint32_t)watch))
+	if (watch <= 0 || (listing && listing->watch > (uint32_t)watch))
 		return NULL;
 	if (listing && listing->watch == (uint32_t)watch)
 		return listing;
@@ -279,7 +279,7 @@ void files_cache_install(struct files_node *dir, struct files_listing *listing,
 {
 	const struct files_listing *before = dir->listing;
 
-	if (watch < 0 || (before && before->watch > (uint32_t)watch))
+	if (watch <= 0 || (before && before->watch > (uint32_t)watch))
 		return;
 	listing->complete = true;
 	if (!listing->has_self && before && before->has_self &&
@@ -318,20 +318,22 @@ bool files_cache_self(struct files_node *dir, struct files_attr *attr)
 	return true;
 }
 
-static unsigned left_ms(const struct files_entry *entry)
+/* For how many ms an entry is true, if nobody says otherwise. */
+static unsigned left_ms(const struct files *files, const struct files_entry *entry)
 {
 	uint64_t age = now_ms() - entry->cookie;
+	uint64_t limit = files->links_told ? FILES_ATTR_MS : FILES_LINKED_MS;
 
-	return age < FILES_ATTR_MS ? (unsigned)(FILES_ATTR_MS - age) : 0;
+	return age < limit ? (unsigned)(limit - age) : 0;
 }
 
 /* inotify tells of a file by the name that was used, and of no change inside a
  * directory. */
-static enum files_known reliable(const struct files_entry *entry)
+static enum files_known reliable(const struct files *files, const struct files_entry *entry)
 {
 	if (!entry->attr.mode)
 		return FILES_ABSENT;
-	if (S_ISDIR(entry->attr.mode) || entry->attr.nlink > 1 || !left_ms(entry))
+	if (S_ISDIR(entry->attr.mode) || entry->attr.nlink > 1 || !left_ms(files, entry))
 		return FILES_NAMED;
 	return FILES_PRESENT;
 }
@@ -350,10 +352,9 @@ enum files_known files_cache_lookup(struct files_node *dir, const char *name,
 	if (is_unsure(&entry))
 		return FILES_UNKNOWN;
 	*attr = entry.attr;
-	return reliable(&entry);
+	return reliable(dir->files, &entry);
 }
 
-/* For how many ms what is known of it is true, if nobody says otherwise. */
 static unsigned true_for(struct files_node *node)
 {
 	const struct files_listing *listing =
@@ -365,9 +366,10 @@ static unsigned true_for(struct files_node *node)
 	if (node->type == S_IFDIR)
 		return listing->has_self ? FILES_ATTR_MS : 0;
 	if (!files_listing_find(listing, node->name, &entry) || is_unsure(&entry) ||
-	    reliable(&entry) != FILES_PRESENT || !files_node_is(node, &entry.attr))
+	    reliable(node->files, &entry) != FILES_PRESENT ||
+	    !files_node_is(node, &entry.attr))
 		return 0;
-	return left_ms(&entry);
+	return left_ms(node->files, &entry);
 }
 
 unsigned files_cache_show(struct files_node *node)

@@ -6,9 +6,10 @@
  * when it is complete, a name that is not in it does not exist. All of that is true until
  * the guest names the watch as changed, and is dropped then. Attributes that inotify does
  * not cover are not kept: those of directories inside, but for their types, owners and
- * modes, and those of files with several links. It does not tell either that a file got
- * another link elsewhere, nor of writing through a shared mapping, and so attributes of
- * files count for FILES_ATTR_MS only.
+ * modes, and those of files with several links. It does not tell either of writing
+ * through a shared mapping, so that attributes of files count for FILES_ATTR_MS only; and
+ * where the guest does not tell that a file got another link elsewhere, by which it may
+ * change, for FILES_LINKED_MS.
  *
  * What we change ourselves does not end what is known: the guest answers with what the
  * name is now, under the same watch (wire/files.h). Until then, and when it answers with
@@ -33,7 +34,8 @@
 
 #define FILES_CACHE_EACH (16u << 20)
 #define FILES_CACHE_ALL	 (128u << 20)
-#define FILES_ATTR_MS	 10000u
+#define FILES_ATTR_MS	 60000u
+#define FILES_LINKED_MS	 1000u
 #define FILES_SHOWN_MAX	 4096u /* entries of a directory, for the kernel to keep them */
 
 #define FILES_UNSURE UINT32_MAX /* as a mode */

@@ -106,16 +106,6 @@ static int check_forks(const struct sandbox *sb, const struct sandbox *winner,
 			 sb->name, winner->name, clash->name);
 }
 
-static const struct sandbox *find_id(const struct core *core, const char *id)
-{
-	const struct sandbox *sb;
-
-	list_for_each (sb, &core->sandboxes, struct sandbox, link)
-		if (strcmp(sb->id, id) == 0)
-			return sb;
-	return NULL;
-}
-
 /* Parents stand before their children in the list, in the order in which all came. */
 static void count_generations(struct core *core)
 {
@@ -123,7 +113,7 @@ static void count_generations(struct core *core)
 	struct sandbox *sb;
 
 	list_for_each (sb, &core->sandboxes, struct sandbox, link) {
-		parent = find_id(core, sb->parent_id);
+		parent = sandbox_of_id(core, sb->parent_id);
 		if (parent)
 			sb->generation = parent->generation + 1;
 	}
@@ -221,15 +211,14 @@ void merge_cancel(struct merge *merge)
 	fail(merge, &err);
 }
 
-static bool is_anybodys_name(const struct core *core, const char *name)
+static bool is_anybodys_name(struct core *core, const char *name)
 {
 	const struct sandbox *sb;
 
 	list_for_each (sb, &core->sandboxes, struct sandbox, link)
-		if (sb->folder != FOLDER_HIDDEN && !sb->making &&
-		    (strcmp(sb->name, name) == 0 || strcmp(sb->id, name) == 0))
+		if (sandbox_is_shown(sb) && strcmp(sb->name, name) == 0)
 			return true;
-	return false;
+	return sandbox_by_id(core, name);
 }
 
 struct sandbox *merge_find_fork(struct sandbox *sb, const char *name, struct error *err)

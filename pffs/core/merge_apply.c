@@ -4,6 +4,7 @@
 #include "pffs/core/files.h"
 #include "pffs/core/hold.h"
 #include "pffs/core/merge_plan.h"
+#include "pffs/core/same.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -386,9 +387,8 @@ static bool is_as_before(const struct change *change, const struct tree *was,
 
 	if (!a || !b)
 		return !a == !b;
-	return a->now.mode == b->now.mode && a->now.ino == b->now.ino &&
-	       a->now.size == b->now.size && a->now.mtime_ns == b->now.mtime_ns &&
-	       a->now.uid == b->now.uid && a->now.gid == b->now.gid;
+	return same_attributes(&a->now, &b->now) && a->now.ino == b->now.ino &&
+	       a->now.size == b->now.size && a->now.mtime_ns == b->now.mtime_ns;
 }
 
 static void looked(void *ctx, struct tree *tree, const struct error *failed)

@@ -3,14 +3,14 @@
 #include "pffs/core/fetch.h"
 #include "pffs/core/merge_apply.h"
 #include "pffs/core/merge_contents.h"
-#include "pffs/core/quote.h"
+#include "pffs/core/merge_report.h"
 #include "pffs/core/twin.h"
-#include "util/io.h"
+#include "util/work.h"
 
 #include <errno.h>
 #include <stdlib.h>
-#include <string.h>
-#include <sys/stat.h>
+
+#define BEGIN_SMALL 50000u /* entries of trees that are merged while others wait */
 
 /* Who will call back. A fork point does so also when nobody waits for it any more. */
 struct call {
@@ -29,6 +29,10 @@ struct merge_files {
 	struct tree base, ours, theirs;
 	bool begun; /* @merge3 is of the fork */
 	struct merge3 merge3;
+	struct work work; /* which begins it */
+	struct error begin_err;
+	int begin_result;
+	bool working;
 	struct changes changes; /* of all forks so far */
 	struct loop_timer next; /* takes the next step */
 	void (*step)(struct merge_files *merge);
@@ -68,68 +72,22 @@ static void forget_fork(struct merge_files *merge)
 	merge->point = NULL;
 }
 
-static void print_change(FILE *out, const struct change *change)
-{
-	const char *prefix = "M ";
-
-	if (change->stays || (!change->before.mode && !change->after.mode))
-		return;
-	if (S_ISDIR(change->before.mode) && change->before.mode == change->after.mode &&
-	    change->before.uid == change->after.uid &&
-	    change->before.gid == change->after.gid)
-		return; /* one fork removed it, another one needs it */
-	if (!change->before.mode)
-		prefix = "A ";
-	else if (!change->after.mode)
-		prefix = "D ";
-	fputs(prefix, out);
-	quote_path(out, "", change->path);
-	fputc('\n', out);
-}
-
-static void print_conflicts(FILE *out, const struct merge_files *merge)
-{
-	for (size_t i = 0; merge->begun && i < merge->merge3.count; i++) {
-		const struct merge3_item *item = &merge->merge3.items[i];
-
-		if (item->verdict != MERGE3_CONFLICT)
-			continue;
-		fputs("C ", out);
-		quote_path(out, "", item->path);
-		fprintf(out, ": %s\n", item->conflict);
-	}
-}
-
-static void print_report(FILE *out, const struct merge_files *merge,
-			 const struct error *err)
-{
-	fputs("merge files", out);
-	for (size_t i = 0; i < merge->count; i++)
-		fprintf(out, " %s", merge->forks[i]->name);
-	fprintf(out, "\nresult %s\n",
-		!err		  ? "merged"
-		: merge->conflict ? "conflict"
-				  : "failed");
-	if (err)
-		fprintf(out, "error %s\n", err->text);
-	for (size_t i = 0; i < merge->changes.count && (!err || merge->part); i++)
-		print_change(out, &merge->changes.list[i]);
-	print_conflicts(out, merge);
-}
-
 static void report(const struct merge_files *merge, const struct error *err)
 {
-	struct sandbox *sb = merge->sb;
-	char *text = NULL;
-	size_t len;
-	FILE *out = open_memstream(&text, &len);
+	const struct merge_report report = {
+	    .forks = merge->forks,
+	    .count = merge->count,
+	    .changes = !err || merge->part ? &merge->changes : NULL,
+	    .merge3 = merge->begun ? &merge->merge3 : NULL,
+	    .conflict = merge->conflict,
+	    .err = err,
+	};
+	char *text = merge_report(&report);
 
-	if (!out)
+	if (!text)
 		return;
-	print_report(out, merge, err);
-	fclose(out);
-	free(sb->merge_report);
-	sb->merge_report = text;
+	free(merge->sb->merge_report);
+	merge->sb->merge_report = text;
 }
 
 static void tell(const struct merge_files *merge)
@@ -184,7 +142,8 @@ static void finish(struct merge_files *merge, const struct error *err)
 	report(merge, err);
 	if (!err)
 		tell(merge);
-	merge->done(merge->ctx, err);
+	if (merge->done)
+		merge->done(merge->ctx, err);
 	merge_free(merge);
 }
 
@@ -315,20 +274,43 @@ static void look_for_contents(struct merge_files *merge)
 		fail(merge, ENOMEM, "no memory to merge files");
 }
 
-static void begin_merge3(struct merge_files *merge)
+static void begin_now(struct work *work)
 {
-	struct error err;
+	struct merge_files *merge = container_of(work, struct merge_files, work);
+	int r = changes_tree(&merge->changes, &merge->was, &merge->ours, &merge->begin_err);
 
-	if (changes_tree(&merge->changes, &merge->was, &merge->ours, &err) < 0) {
-		finish(merge, &err);
-		return;
+	if (r == 0) {
+		merge->begun = true;
+		r = merge3_begin(&merge->merge3, &merge->base, &merge->ours, &merge->theirs,
+				 merge->favour);
+		if (r < 0)
+			error_set(&merge->begin_err, ENOMEM, "cannot merge files");
 	}
-	merge->begun = true;
-	if (merge3_begin(&merge->merge3, &merge->base, &merge->ours, &merge->theirs,
-			 merge->favour) < 0)
-		fail(merge, ENOMEM, "no memory to merge files");
+	merge->begin_result = r;
+}
+
+static void have_begun(struct work *work)
+{
+	struct merge_files *merge = container_of(work, struct merge_files, work);
+
+	merge->working = false;
+	if (!merge->done)
+		fail(merge, EINTR, "the merge was interrupted");
+	else if (merge->begin_result < 0)
+		finish(merge, &merge->begin_err);
 	else
 		look_for_contents(merge);
+}
+
+static void begin_merge3(struct merge_files *merge)
+{
+	merge->working = true;
+	if (merge->was.count + merge->base.count + merge->theirs.count > BEGIN_SMALL) {
+		work_begin(merge->sb->core->loop, &merge->work, begin_now, have_begun);
+	} else {
+		begin_now(&merge->work);
+		have_begun(&merge->work);
+	}
 }
 
 /* Return: false when there is no tree, and the merge has ended. */
@@ -401,10 +383,17 @@ static void timer_fires(struct loop_timer *timer)
 
 void merge_files_cancel(struct merge_files *merge)
 {
-	if (merge->apply)
+	struct error err;
+
+	error_say(&err, EINTR, "the merge was interrupted");
+	if (merge->apply) {
 		apply_cancel(merge->apply);
-	else
-		fail(merge, EINTR, "the merge was interrupted");
+	} else if (merge->working) {
+		merge->done(merge->ctx, &err);
+		merge->done = NULL; /* it ends when the thread has done */
+	} else {
+		finish(merge, &err);
+	}
 }
 
 static int check_fork(const struct sandbox *fork, struct error *err)

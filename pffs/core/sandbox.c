@@ -40,14 +40,26 @@ struct sandbox *sandbox_by_serial(struct core *core, uint64_t serial)
 	return NULL;
 }
 
-struct sandbox *sandbox_by_id(struct core *core, const char *id)
+bool sandbox_is_shown(const struct sandbox *sb)
+{
+	return !sb->making && sb->folder != FOLDER_HIDDEN;
+}
+
+struct sandbox *sandbox_of_id(struct core *core, const char *id)
 {
 	struct sandbox *sb;
 
 	list_for_each (sb, &core->sandboxes, struct sandbox, link)
-		if (strcmp(sb->id, id) == 0 && !sb->making && sb->folder != FOLDER_HIDDEN)
+		if (strcmp(sb->id, id) == 0)
 			return sb;
 	return NULL;
+}
+
+struct sandbox *sandbox_by_id(struct core *core, const char *id)
+{
+	struct sandbox *sb = sandbox_of_id(core, id);
+
+	return sb && sandbox_is_shown(sb) ? sb : NULL;
 }
 
 struct sandbox *sandbox_of_folder(struct core *core, folder_t folder)

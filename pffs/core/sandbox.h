@@ -148,7 +148,13 @@ int sandbox_rename(struct sandbox *sb, folder_t folder, const char *name,
 struct sandbox *sandbox_find(struct core *core, folder_t folder, const char *name);
 struct sandbox *sandbox_by_serial(struct core *core, uint64_t serial);
 
-/** sandbox_by_id() - one that can be seen. */
+/** sandbox_is_shown() - it is neither hidden nor still being made. */
+bool sandbox_is_shown(const struct sandbox *sb);
+
+/** sandbox_of_id() - also one that is not shown. */
+struct sandbox *sandbox_of_id(struct core *core, const char *id);
+
+/** sandbox_by_id() - one that is shown. */
 struct sandbox *sandbox_by_id(struct core *core, const char *id);
 
 /** sandbox_of_folder() - whose forks/ a folder is; NULL when it is no sandbox's. */

@@ -183,11 +183,6 @@ bool sandbox_has_base(const struct sandbox *sb)
 	return sb->base;
 }
 
-bool sandbox_same_base(const struct sandbox *a, const struct sandbox *b)
-{
-	return a->base == b->base;
-}
-
 static void resumed(void *ctx, json_t *reply, const struct error *err)
 {
 	struct twin *twin = ctx;

@@ -47,9 +47,6 @@ void twin_ended(struct sandbox *point);
 /** sandbox_has_base() - @sb has a fork point of its own; else it is the template. */
 bool sandbox_has_base(const struct sandbox *sb);
 
-/** sandbox_same_base() - two sandboxes are of one fork, and so have one fork point. */
-bool sandbox_same_base(const struct sandbox *a, const struct sandbox *b);
-
 /**
  * twin_use() - have the fork point of @sb answer requests about files.
  * @ready: called once, later or before this returns.

@@ -4,6 +4,7 @@
  * the names in the folder.
  */
 #include "pffs/core/fork.h"
+#include "pffs/fs/later.h"
 #include "pffs/fs/operations.h"
 #include "pffs/fs/text.h"
 #include "util/cleanup.h"
@@ -12,7 +13,6 @@
 #include <string.h>
 
 #define TEXT_MAX 4096 /* what a program's output buffer holds, at least */
-#define BLANKS	 " \t\n"
 
 static void print_name(void *ctx, const char *name, const struct node *node)
 {
@@ -30,28 +30,19 @@ static void render_names(const struct node *node, FILE *out)
 
 /* A write that is answered when the children are there. */
 struct pending {
-	fuse_req_t req;
+	struct later later; /* of no sandbox where it is a template's */
 	struct fork *fork;
-	struct fs *fs;
-	struct sandbox *sb; /* reference, or NULL for a template's */
-	size_t len;
 };
 
 static void pending_free(struct pending *pending)
 {
-	struct fs *fs = pending->fs;
-
-	sandbox_unref(pending->sb);
+	later_fini(&pending->later);
 	free(pending);
-	fs_settle(fs);
 }
 
 static void answer(struct pending *pending, const struct error *err)
 {
-	if (err)
-		fs_refuse(pending->req, pending->fs, pending->sb, err);
-	else
-		fuse_reply_write(pending->req, pending->len);
+	later_answer_write(&pending->later, err);
 	pending_free(pending);
 }
 
@@ -62,24 +53,16 @@ static void made(void *ctx, struct sandbox *const *children, const struct error 
 }
 
 /* Cut @text into names; one that is a number is a count. Return: 0 or -EINVAL. */
-static int parse(char *text, const char **names, struct fork_order *order,
-		 struct error *err)
+static int parse(char *text, char **names, struct fork_order *order, struct error *err)
 {
-	char *rest = text, *name;
-
-	while ((name = strsep(&rest, BLANKS))) {
-		if (!*name)
-			continue;
-		if (order->count == FORK_MAX)
-			return error_say(err, EINVAL, "one write makes at most %d forks",
-					 FORK_MAX);
-		names[order->count++] = name;
-	}
+	order->count = text_words(text, names, FORK_MAX);
+	if (order->count > FORK_MAX)
+		return error_say(err, EINVAL, "one write makes at most %d forks", FORK_MAX);
 	if (order->count == 1 && strspn(names[0], "0123456789") == strlen(names[0])) {
 		order->count = strtoul(names[0], NULL, 10);
 		return 0;
 	}
-	order->names = names;
+	order->names = (const char *const *)names;
 	return order->count
 		   ? 0
 		   : error_say(err, EINVAL, "write a count, or names for the forks");
@@ -102,7 +85,7 @@ static int begin(struct handle *h, const char *data, size_t len, struct pending 
 {
 	struct fork_order order = {.uid = h->uid, .gid = h->gid, .handle = &pending->fork};
 	struct node folder = h->node;
-	const char *names[FORK_MAX];
+	char *names[FORK_MAX];
 	char text[TEXT_MAX + 1];
 	int r = check_text(data, len, err);
 
@@ -126,10 +109,8 @@ static void write_many(struct handle *h, fuse_req_t req, const char *data, size_
 		fuse_reply_err(req, ENOMEM);
 		return;
 	}
-	*pending = (struct pending){.req = req, .fs = h->fs, .sb = h->node.sb, .len = len};
-	if (pending->sb)
-		sandbox_ref(pending->sb);
-	fs_owe(h->fs);
+	*pending = (struct pending){0};
+	later_init(&pending->later, req, h->fs, h->node.sb, len);
 	if (!fs_may_wait(req, &pending->fork))
 		pending_free(pending);
 	else if (begin(h, data, len, pending, &err) < 0)

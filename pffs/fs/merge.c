@@ -5,6 +5,7 @@
  * of the last merge.
  */
 #include "pffs/core/merge_files.h"
+#include "pffs/fs/later.h"
 #include "pffs/fs/operations.h"
 #include "pffs/fs/text.h"
 
@@ -12,8 +13,7 @@
 #include <string.h>
 
 #define TEXT_MAX  4096
-#define WORDS_MAX (TEXT_MAX / 2)
-#define BLANKS	  " \t\n"
+#define WORDS_MAX (TEXT_MAX / 2 + 1)
 
 static void render_report(const struct node *node, FILE *out)
 {
@@ -23,31 +23,22 @@ static void render_report(const struct node *node, FILE *out)
 
 /* A write that is answered when the merge has come to its end. */
 struct pending {
-	fuse_req_t req;
+	struct later later;
 	struct merge *merge; /* either of these */
 	struct merge_files *files;
-	struct fs *fs;
-	struct sandbox *sb; /* reference */
-	size_t len;
 };
 
 static void pending_free(struct pending *pending)
 {
-	struct fs *fs = pending->fs;
-
-	sandbox_unref(pending->sb);
+	later_fini(&pending->later);
 	free(pending);
-	fs_settle(fs);
 }
 
 static void merged(void *ctx, const struct error *err)
 {
 	struct pending *pending = ctx;
 
-	if (err)
-		fs_refuse(pending->req, pending->fs, pending->sb, err);
-	else
-		fuse_reply_write(pending->req, pending->len);
+	later_answer_write(&pending->later, err);
 	pending_free(pending);
 }
 
@@ -97,15 +88,15 @@ static int begin_files(struct handle *h, struct pending *pending, char **words,
 	for (size_t i = 0; i < count && r == 0; i++)
 		r = check_access(h, words[i], false, err);
 	return r < 0 ? r
-		     : merge_files_begin(pending->sb, words, count, favour, merged, pending,
+		     : merge_files_begin(h->node.sb, words, count, favour, merged, pending,
 					 &pending->files, err);
 }
 
 static int begin(struct handle *h, struct pending *pending, const char *data, size_t len,
 		 struct error *err)
 {
-	char text[TEXT_MAX + 1], *rest = text, *words[WORDS_MAX + 1], *word;
-	size_t count = 0;
+	char text[TEXT_MAX + 1], *words[WORDS_MAX];
+	size_t count;
 	int r;
 
 	if (len > TEXT_MAX || memchr(data, '\0', len))
@@ -113,9 +104,7 @@ static int begin(struct handle *h, struct pending *pending, const char *data, si
 				 "what merge takes is text of at most %d bytes", TEXT_MAX);
 	memcpy(text, data, len);
 	text[len] = '\0';
-	while ((word = strsep(&rest, BLANKS)))
-		if (*word)
-			words[count++] = word;
+	count = text_words(text, words, WORDS_MAX);
 	if (count > 1 && strcmp(words[0], "files") == 0)
 		return begin_files(h, pending, words + 1, count - 1, err);
 	if (count != 1)
@@ -123,7 +112,7 @@ static int begin(struct handle *h, struct pending *pending, const char *data, si
 				 "write the name of one fork, or \"files\" and names");
 	r = check_access(h, words[0], true, err);
 	return r < 0 ? r
-		     : merge_begin(pending->sb, words[0], merged, pending, &pending->merge,
+		     : merge_begin(h->node.sb, words[0], merged, pending, &pending->merge,
 				   err);
 }
 
@@ -136,9 +125,8 @@ static void write_merge(struct handle *h, fuse_req_t req, const char *data, size
 		fuse_reply_err(req, ENOMEM);
 		return;
 	}
-	*pending = (struct pending){
-	    .req = req, .fs = h->fs, .sb = sandbox_ref(h->node.sb), .len = len};
-	fs_owe(h->fs);
+	*pending = (struct pending){0};
+	later_init(&pending->later, req, h->fs, h->node.sb, len);
 	if (!fs_on_interrupt(req, interrupted, pending))
 		pending_free(pending);
 	else if (begin(h, pending, data, len, &err) < 0)

@@ -3,16 +3,16 @@
  */
 #include "pffs/core/template.h"
 #include "pffs/fs/guest.h"
+#include "pffs/fs/later.h"
 #include "pffs/fs/operations.h"
 
 #include <errno.h>
 #include <stdlib.h>
 
-/* A request that is answered when a machine has done what it asks for. */
 struct pending {
-	fuse_req_t req;
+	struct later later;
 	struct fork *fork; /* of mkdir */
-	struct node dir;   /* node.sb is a reference */
+	struct node dir;   /* of which later has the reference */
 };
 
 static void interrupted(fuse_req_t req, void *data)
@@ -48,25 +48,20 @@ static struct pending *pending_new(fuse_req_t req, const struct node *dir)
 		fuse_reply_err(req, ENOMEM);
 		return NULL;
 	}
-	*pending = (struct pending){.req = req, .dir = *dir};
-	fs_owe(dir->fs);
-	if (dir->sb)
-		sandbox_ref(dir->sb);
+	*pending = (struct pending){.dir = *dir};
+	later_init(&pending->later, req, dir->fs, dir->sb, 0);
 	return pending;
 }
 
 static void pending_free(struct pending *pending)
 {
-	struct fs *fs = pending->dir.fs;
-
-	sandbox_unref(pending->dir.sb);
+	later_fini(&pending->later);
 	free(pending);
-	fs_settle(fs);
 }
 
 static void refuse(struct pending *pending, const struct error *err)
 {
-	fs_refuse(pending->req, pending->dir.fs, pending->dir.sb, err);
+	fs_refuse(pending->later.req, pending->dir.fs, pending->dir.sb, err);
 	pending_free(pending);
 }
 
@@ -81,7 +76,7 @@ static void made(void *ctx, struct sandbox *const *children, const struct error 
 	}
 	node.kind = KIND_SANDBOX;
 	node.sb = children[0];
-	fs_reply_entry(pending->req, &node);
+	fs_reply_entry(pending->later.req, &node);
 	pending_free(pending);
 }
 
@@ -178,7 +173,7 @@ static void frozen(void *ctx, const struct error *err)
 		refuse(pending, err);
 		return;
 	}
-	fuse_reply_err(pending->req, 0);
+	fuse_reply_err(pending->later.req, 0);
 	pending_free(pending);
 }
 

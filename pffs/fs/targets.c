@@ -29,11 +29,8 @@ static struct sandbox *named(const struct node *dir, const char *name)
 		if (sb && node_may_see(dir->fs, sb))
 			return sb;
 	}
-	list_for_each (sb, &dir->fs->core->sandboxes, struct sandbox, link)
-		if (strcmp(sb->id, name) == 0 && sb->folder != FOLDER_HIDDEN &&
-		    !sb->making && node_may_see(dir->fs, sb))
-			return sb;
-	return NULL;
+	sb = sandbox_by_id(dir->fs->core, name);
+	return sb && node_may_see(dir->fs, sb) ? sb : NULL;
 }
 
 int target_child(const struct node *dir, const char *name, struct node *child)
@@ -79,11 +76,8 @@ void target_list(const struct node *dir,
 
 struct sandbox *target_parent(const struct fs *fs, const struct sandbox *sb)
 {
-	struct sandbox *parent;
+	struct sandbox *parent =
+	    *sb->parent_id ? sandbox_by_id(sb->core, sb->parent_id) : NULL;
 
-	list_for_each (parent, &sb->core->sandboxes, struct sandbox, link)
-		if (*sb->parent_id && strcmp(parent->id, sb->parent_id) == 0 &&
-		    parent->folder != FOLDER_HIDDEN && node_may_see(fs, parent))
-			return parent;
-	return NULL;
+	return parent && node_may_see(fs, parent) ? parent : NULL;
 }

@@ -72,3 +72,18 @@ uint64_t text_size(const struct node *node)
 
 	return text ? len : 0;
 }
+
+size_t text_words(char *text, char **words, size_t max)
+{
+	char *rest = text, *word;
+	size_t count = 0;
+
+	while ((word = strsep(&rest, " \t\n"))) {
+		if (!*word)
+			continue;
+		if (count < max)
+			words[count] = word;
+		count++;
+	}
+	return count;
+}

@@ -13,3 +13,7 @@ int text_open(struct handle *h, struct error *err);
 ssize_t text_read(struct handle *h, uint64_t offset, char *to, size_t len);
 int text_write(struct handle *h, const char *data, size_t len, struct error *err);
 uint64_t text_size(const struct node *node);
+
+/** text_words() - cut @text at its blanks. Return: how many words; @max at most are in
+ * @words. */
+size_t text_words(char *text, char **words, size_t max);

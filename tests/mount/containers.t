@@ -11,11 +11,6 @@ second=
 device_mode=$(stat -c %a /dev/fuse)
 chmod 666 /dev/fuse # as Debian has it, where udev runs
 
-# nobody COMMAND...: as an unprivileged user.
-nobody() {
-	within "$wait_limit" setpriv --reuid 65534 --regid 65534 --clear-groups "$@"
-}
-
 end_own() { # what a failure in the middle would leave
 	local status=$? dir
 	for dir in "$box" "$scratch"/own/*; do
@@ -75,10 +70,7 @@ umount "$box"
 "$scratch/pffs" mount --foreground --allow-other --socket "$PFFS_TEST_SOCKET" "$shared" \
 	> "$scratch/log" 2>&1 &
 second=$!
-up() {
-	within 5 cat "$shared/host" > "$scratch/host" 2>&1
-}
-ok "a mount with --allow-other" wait_for 60 up || done_testing
+ok "a mount with --allow-other" wait_for 60 is_up "$shared" || done_testing
 ok "another user's sandbox" nobody mkdir "$shared/theirs"
 ok "and root's" mkdir "$shared/ours"
 install -d -o 65534 -g 65534 "$scratch/own" "$scratch/own/box"

@@ -139,6 +139,16 @@ state_is() {
 	[ "$(value "$1/status" state)" = "$2" ]
 }
 
+# is_up DIR: a pffs answers there.
+is_up() {
+	within 5 cat "$1/host" >/dev/null 2>&1
+}
+
+# nobody COMMAND...: as an unprivileged user.
+nobody() {
+	within "$wait_limit" setpriv --reuid 65534 --regid 65534 --clear-groups "$@"
+}
+
 # sandbox NAME...: make each. They go when the test ends, whatever the test does.
 sandbox() {
 	local name

@@ -1,8 +1,10 @@
 #!/bin/bash
-# Merges of files against git: 200 random trees, of which three versions are merged.
+# Merges of files against git: random trees, of which three versions are merged. PFFS_TEST_TREES says
+# how many, PFFS_TEST_SEED which; PFFS_LONG=1 takes 200.
 . "$(dirname "$0")/lib.sh"
 sandboxes+=(demo/forks/{theirs,settled} demo)
-trees=${PFFS_TEST_TREES:-200}
+trees=${PFFS_TEST_TREES:-40}
+[ "${PFFS_LONG:-}" != 1 ] || trees=200
 seed=${PFFS_TEST_SEED:-1}
 diag "seed $seed"
 ok "git merges random trees" within 120 "$top/tests/mount/merge-trees" make "$scratch/r" "$trees" "$seed"

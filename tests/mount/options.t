@@ -13,14 +13,11 @@ end_own() { # what a failure in the middle would leave
 	clean_up "$status"
 }
 trap end_own EXIT
-up() {
-	within 5 cat "$mine/host" > "$scratch/host" 2>&1
-}
 socket=$scratch/vmctl.sock
 "$build/pffs/pffs" mount --foreground --memory-mib 200 --vcpus 2 --disk-mib 65536 --socket "$socket" \
 	"$mine" > "$scratch/log" 2>&1 &
 second=$!
-ok "a mount in a directory it makes, with a vmctl it starts" wait_for 120 up || done_testing
+ok "a mount in a directory it makes, with a vmctl it starts" wait_for 120 is_up "$mine" || done_testing
 own_vmctl=$(pgrep -P "$second" -x vmctl)
 within 30 mkdir "$mine/demo"
 echo 'nproc; awk "/MemTotal/ { print (\$2 < 204800 && \$2 > 102400) }" /proc/meminfo' > "$mine/demo/bash"
@@ -32,11 +29,11 @@ ok "a disk costs what is written to it: $disk bytes of 64 GiB" [ "$disk" -lt $((
 like "$(pffs mount "$mine" 2>&1)" 'mounted already' "a second mount there is refused"
 ok "kill -9 of pffs" kill -KILL "$second"
 wait "$second" 2> "$scratch/ignored"
-not_ok "leaves a mount that answers nothing" up
+not_ok "leaves a mount that answers nothing" is_up "$mine"
 ok "and a vmctl that goes on" test -d "/proc/$own_vmctl"
 "$build/pffs/pffs" mount --foreground --socket "$socket" "$mine" > "$scratch/log" 2>&1 &
 second=$!
-ok "the next mount takes that away" wait_for 60 up
+ok "the next mount takes that away" wait_for 60 is_up "$mine"
 ok "umount" pffs umount "$mine"
 wait "$second"
 is "$?" 0 "ends pffs well"

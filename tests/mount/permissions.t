@@ -22,16 +22,10 @@ mkdir "$shared"
 "$build/pffs/pffs" mount --foreground --allow-other --socket "$PFFS_TEST_SOCKET" "$shared" \
 	> "$scratch/log" 2>&1 &
 second=$!
-up() {
-	within 5 cat "$shared/host" > "$scratch/host" 2>&1
-}
-if ! ok "a second mount at the same vmctl, with --allow-other" wait_for 60 up; then
+if ! ok "a second mount at the same vmctl, with --allow-other" wait_for 60 is_up "$shared"; then
 	diag "$(command cat "$scratch/log")"
 	done_testing
 fi
-nobody() {
-	within "$wait_limit" setpriv --reuid 65534 --regid 65534 --clear-groups "$@"
-}
 is "$(ls "$shared" | grep -cx demo)" 0 "its sandboxes are its own"
 ok "another user sees the mount" nobody test -r "$shared/README"
 ok "and makes a sandbox" nobody mkdir "$shared/theirs"

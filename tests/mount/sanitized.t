@@ -5,7 +5,7 @@
 #   PFFS_SANITIZED  the tree that was built with --enable-sanitizers
 . "$(dirname "$0")/lib.sh"
 core=(session one-run streaming binary transaction stdin tail-poll interrupt bad-input
-	fork fork-load fork-depth)
+	fork fork-load fork-depth files files-cached)
 pffs=${PFFS_SANITIZED:-}/pffs/pffs
 [ -x "$pffs" ] || skip_all "no pffs with sanitizers: ./check builds one"
 
@@ -13,10 +13,7 @@ mine=$scratch/mnt
 TMPDIR=$scratch ASAN_OPTIONS=detect_leaks=1:exitcode=99 UBSAN_OPTIONS=print_stacktrace=1 \
 	"$pffs" mount --foreground --socket "$PFFS_TEST_SOCKET" "$mine" > "$scratch/log" 2>&1 &
 pid=$!
-up() {
-	within 5 cat "$mine/host" > "$scratch/host" 2>&1
-}
-if ! ok "pffs with sanitizers mounts" wait_for 60 up; then
+if ! ok "pffs with sanitizers mounts" wait_for 60 is_up "$mine"; then
 	diag "$(command cat "$scratch/log")"
 	done_testing
 fi

@@ -9,6 +9,7 @@
 #include "pffs/core/diff.h"
 #include "pffs/core/twin.h"
 #include "wire/files.h"
+#include "wire/tree.h"
 
 #include <sys/time.h>
 
@@ -140,6 +141,65 @@ static void a_template_shows_its_files(struct sandbox *demo)
 	is_str(ended.text, "", "and has not changed any");
 }
 
+/* An encoded tree of that many files. */
+static struct buf many_files(unsigned count)
+{
+	struct tree_entry entry = {.now = {.mode = S_IFREG | 0644, .nlink = 1, .size = 1}};
+	struct buf bytes = {0};
+	char path[32];
+
+	entry.path = path;
+	for (unsigned i = 0; i < count; i++) {
+		snprintf(path, sizeof(path), "d/%u", i * 7919 % count);
+		entry.now.ino = i + 1;
+		tree_put(&bytes, &entry);
+	}
+	return bytes;
+}
+
+static void answer_tree(unsigned vm, uint16_t of_epoch, const struct buf *bytes)
+{
+	struct files_reply reply = {.watch = -1};
+	size_t at = 0;
+
+	answer_files(vm, of_epoch, &(struct files_reply){.handle = 1, .watch = -1});
+	do {
+		reply.data = buf_peek(bytes) + at;
+		reply.data_len = (uint32_t)(bytes->len - at < FILES_IO_MAX ? bytes->len - at
+									   : FILES_IO_MAX);
+		at += reply.data_len;
+		answer_files(vm, of_epoch, &reply);
+	} while (reply.data_len == FILES_IO_MAX);
+}
+
+/* What there is to do for them would keep the mount waiting: a thread does it. */
+static void large_trees_are_for_a_thread(struct sandbox *demo, struct sandbox *x)
+{
+	struct buf bytes = many_files(60000);
+	struct diff *diff;
+
+	compare(x, DIFF_NOW, demo);
+	answer_tree(7, 2, &bytes);
+	answer_trees(PARENT, 1);
+	for (int i = 0; i < 1000 && !ended.count; i++)
+		spin(20);
+	is_int(ended.count, 1, "60,000 files are compared with none");
+	is_int(strncmp(ended.text, "D d/0\nD d/1\nD d/10\n", 18), 0, "in order");
+
+	diff = compare(x, DIFF_NOW, demo);
+	answer_tree(7, 2, &bytes);
+	diff_cancel(diff);
+	spin(500);
+	is_int(ended.count, 0, "nobody wants that any more");
+	bytes.data[bytes.head] = 0xff;
+	compare(x, DIFF_NOW, demo);
+	answer_tree(7, 2, &bytes);
+	for (int i = 0; i < 1000 && !ended.count; i++)
+		spin(20);
+	is_int(ended.code, -EPROTO, "what is no tree is found out there, too");
+	buf_fini(&bytes);
+}
+
 static void boot_again(void)
 {
 	char text[64];
@@ -195,6 +255,7 @@ int main(void)
 	a_fork_that_goes_lets_go(x);
 	x = fork_one(demo, "2", 7);
 	what_nobody_wants_is_cancelled(demo, x);
+	large_trees_are_for_a_thread(demo, x);
 	a_template_shows_its_files(demo);
 	an_image_is_built_again(demo);
 	end_world();

@@ -301,9 +301,10 @@ static bool guest_answer(struct guest_fs *fs)
 			put_reply(&frames, frame.epoch, frame.stream, &reply);
 		}
 		if (frame.type == AGENT_HOLD && *frame.payload) {
+			const uint8_t stopped = !fs->restless;
+
 			fs->holds++;
-			agent_put(&frames, frame.epoch, 0, AGENT_HELD,
-				  &(uint8_t){!fs->restless}, 1);
+			agent_put(&frames, frame.epoch, 0, AGENT_HELD, &stopped, 1);
 		}
 		buf_consume(in, agent_frame_size(&frame));
 	}

@@ -16,6 +16,11 @@
 #define CHANNELS    128
 #define TEMPLATE_VM 4u
 
+/* How long the core gets for what it was just sent. */
+#ifndef SPIN_MS
+#define SPIN_MS 20
+#endif
+
 static struct loop loop;
 static struct core core;
 static struct buf channels[CHANNELS]; /* likewise, what went to each VM */
@@ -43,8 +48,15 @@ static void spin(unsigned ms)
 
 static void send_frames(const struct buf *frames)
 {
-	io_write_all(peer, buf_peek(frames), frames->len);
-	spin(20);
+	struct buf left = {0};
+
+	buf_append(&left, buf_peek(frames), frames->len);
+	do {
+		if (buf_flush(&left, peer) < 0)
+			exit(1);
+		spin(SPIN_MS);
+	} while (left.len);
+	buf_fini(&left);
 }
 
 static void send_control(const char *text)
@@ -63,7 +75,10 @@ static void say(uint32_t vm, uint32_t stream, enum agent_type type, const void *
 	struct buf agent = {0}, out = {0};
 
 	agent_put(&agent, epoch, stream, type, payload, len);
-	link_put(&out, vm, LINK_DATA, buf_peek(&agent), agent.len);
+	for (size_t at = 0; at < agent.len; at += LINK_PAYLOAD_MAX)
+		link_put(&out, vm, LINK_DATA, buf_peek(&agent) + at,
+			 agent.len - at < LINK_PAYLOAD_MAX ? agent.len - at
+							   : LINK_PAYLOAD_MAX);
 	send_frames(&out);
 	buf_fini(&agent);
 	buf_fini(&out);

@@ -1,0 +1,77 @@
+/*
+ * The parts of a comparison of sandboxes, among themselves: diff.c its life and the
+ * comparison of the trees, diff_sides.c the machines and their trees, diff_tasks.c the
+ * contents of files.
+ */
+#pragma once
+
+#include "pffs/core/compare.h"
+#include "pffs/core/diff.h"
+#include "pffs/core/fetch.h"
+#include "pffs/core/patch.h"
+#include "util/work.h"
+
+struct side {
+	struct diff *diff;
+	void (*done_with)(struct sandbox *machine); /* NULL: that needs nothing */
+	struct fetch *tree_fetch, *image_fetch;	    /* on their way; or NULL */
+	enum diff_of of;
+	struct sandbox *sb;	 /* reference */
+	struct sandbox *machine; /* reference: who answers for it; NULL: nobody yet */
+	struct tree tree, image;
+};
+
+/* Invariant: @pending counts what will call back. The last that does frees a diff that
+ * is done. */
+struct diff {
+	struct side from, to;
+	bool same_image; /* the trees are over the same */
+	enum diff_form form;
+	char *paths;
+	struct comparison result;
+	size_t next;	  /* of the result: where no task was begun */
+	size_t patch_len; /* of all pieces */
+	struct patch_budget budget;
+	struct link tasks; /* struct task */
+	unsigned task_count, pending;
+	struct work work; /* while they are compared */
+	int compare_result;
+	bool compared;	/* the trees were, or are being */
+	bool beginning; /* of tasks: who ends one meanwhile leaves that to it */
+	bool done;
+	diff_fn *fn;
+	void *ctx;
+};
+
+/** diff_finish() - tell who waits, once. */
+void diff_finish(struct diff *diff, char *text, size_t len, const struct error *err);
+
+/** diff_fail() - likewise, of a failure. */
+void diff_fail(struct diff *diff, int code, const char *what);
+
+/** diff_expect() - one thing more will call back; it ends by diff_settle(). */
+void diff_expect(struct diff *diff);
+
+/** diff_settle() - it has. Who is the last of the machines and trees compares. */
+void diff_settle(struct diff *diff);
+
+/** diff_release() - free it when all is done. Nothing of @diff may be looked at behind
+ * this, unless the caller is expected. */
+void diff_release(struct diff *diff);
+
+/** diff_print() - all is known: finish. */
+void diff_print(struct diff *diff);
+
+/** diff_cancel_fetch() - Return: whether there was one to cancel. */
+bool diff_cancel_fetch(struct fetch **fetch);
+
+/** diff_side_use() - find its machine, and its tree. */
+void diff_side_use(struct side *side);
+
+void diff_side_fini(struct side *side);
+
+/** diff_tasks_next() - read contents where they are needed; print when all is there. */
+void diff_tasks_next(struct diff *diff);
+
+/** diff_tasks_cancel() - what is on its way is of no use any more. */
+void diff_tasks_cancel(struct diff *diff);
