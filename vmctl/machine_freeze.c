@@ -243,7 +243,7 @@ static int read_config(struct saved *saved, struct error *err)
 static int load_memory(struct machine *m, const struct saved *saved, int base_fd,
 		       snapshot_progress_fn *progress, struct error *err)
 {
-	struct snapshot base;
+	struct snapshot base = {0};
 	int r;
 
 	if (!saved->base[0])

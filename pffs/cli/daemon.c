@@ -46,7 +46,8 @@ struct daemon {
 	bool up;     /* mounted */
 	void (*ready)(void *ctx, const char *sentence);
 	void *ctx;
-	struct error err; /* why it ends, if not in order */
+	char *sandboxes, *machines; /* folders of the state directory, or NULL */
+	struct error err;	    /* why it ends, if not in order */
 };
 
 static void give_up(struct daemon *d, const struct error *err)
@@ -59,10 +60,16 @@ static void start_vmctl(struct daemon *d)
 {
 	struct error err;
 	cleanup_free char *vmctl = paths_vmctl(&err);
-	const char *argv[] = {vmctl,	  "serve",
-			      "--socket", d->options->socket,
-			      "--images", d->options->images,
-			      "--engine", d->options->engine,
+	const char *argv[] = {vmctl,
+			      "serve",
+			      "--socket",
+			      d->options->socket,
+			      "--images",
+			      d->options->images,
+			      "--engine",
+			      d->options->engine,
+			      d->machines ? "--state" : NULL,
+			      d->machines,
 			      NULL};
 	sigset_t none;
 	pid_t pid;
@@ -232,9 +239,32 @@ static void end_vmctl(struct daemon *d)
 		close(pfd.fd);
 }
 
+/* Its folders: pffs's own, and that of a vmctl of its own. */
+static int name_state(struct daemon *d, struct error *err)
+{
+	const char *dir = d->options->state;
+
+	if (!dir)
+		return 0;
+	if (mkdir(dir, 0700) < 0 && errno != EEXIST) {
+		fprintf(stderr, "pffs: sandboxes cannot be frozen: cannot make %s: %s\n",
+			dir, strerror(errno));
+		return 0;
+	}
+	if (asprintf(&d->sandboxes, "%s/sandboxes", dir) < 0) {
+		d->sandboxes = NULL;
+		return error_set(err, ENOMEM, "cannot start");
+	}
+	if (asprintf(&d->machines, "%s/machines", dir) < 0) {
+		d->machines = NULL;
+		return error_set(err, ENOMEM, "cannot start");
+	}
+	return 0;
+}
+
 static int serve(struct daemon *d)
 {
-	const struct core_options options = {
+	struct core_options core_options = {
 	    .images = d->options->images,
 	    .memory_mib = d->options->memory_mib,
 	    .vcpus = d->options->vcpus,
@@ -243,8 +273,9 @@ static int serve(struct daemon *d)
 	};
 	int r;
 
+	core_options.state = d->sandboxes;
 	stream_set_spool_dir(paths_spool());
-	r = core_init(&d->core, &d->loop, &options, &d->err);
+	r = core_init(&d->core, &d->loop, &core_options, &d->err);
 
 	if (r < 0)
 		return r;
@@ -285,8 +316,12 @@ int daemon_run(const struct daemon_options *options,
 	r = loop_init(&d->loop, err);
 	if (r < 0)
 		return r;
-	r = serve(d);
+	r = name_state(d, &d->err);
+	if (r == 0)
+		r = serve(d);
 	loop_fini(&d->loop);
+	free(d->sandboxes);
+	free(d->machines);
 	if (r < 0)
 		*err = d->err;
 	return r;

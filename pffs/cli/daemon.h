@@ -11,6 +11,7 @@ struct daemon_options {
 	const char *mountpoint;
 	const char *socket; /* vmctl's */
 	const char *images;
+	const char *state;  /* directory of what is frozen; NULL: nothing can be */
 	const char *engine; /* for a vmctl of our own: kvm, emulated or auto */
 	unsigned memory_mib, vcpus, disk_mib;
 	bool allow_other;

@@ -36,6 +36,7 @@ static const char help[] =
     "\n"
     "  --socket PATH       vmctl's socket (PFFS_VMCTL_SOCKET, else /run/pffs/vmctl.sock)\n"
     "  --images DIR        where the images are (PFFS_IMAGES, else /var/cache/pffs)\n"
+    "  --state DIR         where frozen sandboxes are (PFFS_STATE, else /var/lib/pffs)\n"
     "  --engine ENGINE     for a vmctl of its own: kvm, emulated or auto (auto)\n"
     "  --memory-mib N      memory of each sandbox, 128 or more (512)\n"
     "  --vcpus N           virtual CPUs of each sandbox, 1 to 8 (1)\n"
@@ -69,6 +70,9 @@ static int take_option(struct mount_options *o, int option)
 	case 'i':
 		o->daemon.images = optarg;
 		return 0;
+	case 't':
+		o->daemon.state = optarg;
+		return 0;
 	case 'e':
 		o->daemon.engine = optarg;
 		return 0;
@@ -98,6 +102,7 @@ static int parse(int argc, char **argv, struct mount_options *o)
 	static const struct option options[] = {
 	    {"socket", required_argument, NULL, 's'},
 	    {"images", required_argument, NULL, 'i'},
+	    {"state", required_argument, NULL, 't'},
 	    {"engine", required_argument, NULL, 'e'},
 	    {"memory-mib", required_argument, NULL, 'm'},
 	    {"vcpus", required_argument, NULL, 'c'},
@@ -274,7 +279,7 @@ static int go_only(const struct mount_options *o, const char *dir)
 static int go(struct mount_options *o)
 {
 	const char *given = o->daemon.mountpoint;
-	cleanup_free char *dir = NULL, *socket = NULL;
+	cleanup_free char *dir = NULL, *socket = NULL, *state = NULL;
 	struct error err;
 	int r = prepare_directory(given, &err);
 
@@ -293,6 +298,8 @@ static int go(struct mount_options *o)
 		o->daemon.socket = socket = paths_socket(&err);
 	if (!o->daemon.socket)
 		return explain(&err);
+	if (!o->daemon.state)
+		o->daemon.state = state = paths_state();
 	if (!o->foreground)
 		return go_background(&o->daemon);
 	return daemon_run(&o->daemon, print_ready, NULL, &err) < 0 ? explain(&err) : 0;

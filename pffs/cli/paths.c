@@ -66,6 +66,24 @@ const char *paths_images(void)
 	return set && *set ? set : IMAGES;
 }
 
+char *paths_state(void)
+{
+	const char *set = getenv("PFFS_STATE"), *xdg = getenv("XDG_STATE_HOME");
+	const char *home = getenv("HOME");
+	char *path = NULL;
+	int n = -1;
+
+	if (set && *set)
+		return strdup(set);
+	if (getuid() == 0)
+		return strdup("/var/lib/pffs");
+	if (xdg && *xdg)
+		n = asprintf(&path, "%s/pffs", xdg);
+	else if (home && *home)
+		n = asprintf(&path, "%s/.local/state/pffs", home);
+	return n < 0 ? NULL : path;
+}
+
 const char *paths_spool(void)
 {
 	const char *set = getenv("TMPDIR");

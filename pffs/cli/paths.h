@@ -18,6 +18,13 @@ char *paths_socket(struct error *err);
 /** paths_images() - $PFFS_IMAGES or /var/cache/pffs; borrowed. */
 const char *paths_images(void);
 
+/**
+ * paths_state() - the directory of frozen sandboxes: $PFFS_STATE, else /var/lib/pffs for
+ * root, else $XDG_STATE_HOME/pffs or ~/.local/state/pffs. Return: a string to free(), or
+ * NULL: there is none.
+ */
+char *paths_state(void);
+
 /** paths_spool() - where long output is kept: $TMPDIR or /var/tmp; borrowed. */
 const char *paths_spool(void);
 

@@ -1,5 +1,6 @@
 #include "pffs/core/core.h"
 
+#include "pffs/core/record.h"
 #include "pffs/core/template.h"
 #include "pffs/core/view.h"
 #include "util/io.h"
@@ -25,6 +26,8 @@ static void ignore_loss(struct core *core, const char *reason)
 int core_init(struct core *core, struct loop *loop, const struct core_options *options,
 	      struct error *err)
 {
+	int r;
+
 	*core = (struct core){
 	    .loop = loop,
 	    .options = *options,
@@ -38,16 +41,22 @@ int core_init(struct core *core, struct loop *loop, const struct core_options *o
 	list_init(&core->mounts);
 	events_init(&core->events);
 	vmm_init(&core->vmm, loop, broken);
-	return templates_init(&core->templates, options->images, err);
+	record_open(core);
+	r = templates_init(&core->templates, options->images, err);
+	if (r == 0)
+		record_load(core);
+	return r;
 }
 
 void core_fini(struct core *core)
 {
 	/* Ending one may end others with it: its forks that are being made. */
 	views_fini(core);
+	core->ending++;
 	while (!list_empty(&core->sandboxes))
 		sandbox_destroy(container_of(core->sandboxes.next, struct sandbox, link));
 	vmm_close(&core->vmm);
+	record_close(core);
 	events_fini(&core->events);
 	templates_fini(&core->templates);
 }

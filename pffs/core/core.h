@@ -16,6 +16,7 @@ struct core_options {
 	unsigned memory_mib;	 /* of each sandbox */
 	unsigned vcpus;		 /* of each sandbox */
 	unsigned disk_mib;	 /* of each sandbox */
+	const char *state;	 /* directory of frozen sandboxes, or NULL */
 	uint64_t ready_limit_ms; /* how long a guest may take until it answers */
 };
 
@@ -37,6 +38,9 @@ struct core {
 	struct link sandboxes;
 	struct link views; /* view.h */
 	unsigned sandbox_count;
+	unsigned ending; /* what is on disk stays when a sandbox goes */
+	int state_fd;	 /* the lock of options.state; -1: not usable, because: */
+	struct error state_error;
 	struct link mounts;    /* struct core_mount */
 	uint64_t next_serial;  /* of sandboxes; never used twice */
 	uint64_t next_order;   /* of runs that joined a queue */

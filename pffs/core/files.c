@@ -3,6 +3,7 @@
 #include "pffs/core/files_cache.h"
 #include "pffs/core/files_node.h"
 #include "pffs/core/fork.h"
+#include "pffs/core/freeze.h"
 #include "pffs/core/merge.h"
 
 #include <errno.h>
@@ -147,7 +148,8 @@ static bool may_send(const struct sandbox *sb)
 	const struct files *files = sb->files;
 
 	return sb->state == SANDBOX_READY && sb->channel.vmm && !fork_waits(sb) &&
-	       !merge_holds_files(sb) && files->in_flight < FILES_IN_FLIGHT &&
+	       !freeze_holds(sb) && !merge_holds_files(sb) &&
+	       files->in_flight < FILES_IN_FLIGHT &&
 	       files->bytes_in_flight < FILES_BYTES_IN_FLIGHT;
 }
 
@@ -192,6 +194,16 @@ static int send_call(struct files_call *call)
 	return 0;
 }
 
+static bool is_awaited(const struct link *calls)
+{
+	const struct files_call *call;
+
+	list_for_each (call, calls, struct files_call, link)
+		if (call->done)
+			return true;
+	return false;
+}
+
 void files_next(struct sandbox *sb)
 {
 	struct files *files = sb->files;
@@ -199,6 +211,8 @@ void files_next(struct sandbox *sb)
 
 	if (!files)
 		return;
+	if (is_awaited(&files->waiting))
+		freeze_use(sb);
 	while (!list_empty(&files->waiting) && may_send(sb)) {
 		if (send_call(container_of(files->waiting.next, struct files_call, link)) <
 		    0)
@@ -326,6 +340,7 @@ static int take_reply(struct sandbox *sb, const struct agent_frame *frame,
 	else
 		finish(call, &reply);
 	merge_files_rest(sb);
+	freeze_next(sb);
 	files_next(sb);
 	return 0;
 }
@@ -390,16 +405,6 @@ void files_epoch_changed(struct sandbox *sb)
 	/* An answer may make calls; these are of the new epoch, and have no handles yet. */
 	while ((call = find_of_old_epoch(files)))
 		fail(call, EBADF);
-}
-
-static bool is_awaited(const struct link *calls)
-{
-	const struct files_call *call;
-
-	list_for_each (call, calls, struct files_call, link)
-		if (call->done)
-			return true;
-	return false;
 }
 
 bool files_busy(const struct sandbox *sb)

@@ -1,6 +1,7 @@
 #include "pffs/core/fork.h"
 
 #include "pffs/core/files.h"
+#include "pffs/core/freeze.h"
 #include "pffs/core/guest.h"
 #include "pffs/core/twin.h"
 
@@ -367,6 +368,7 @@ static void answered(void *ctx, json_t *reply, const struct error *failed)
 		fail(fork, failed ? failed : &err);
 	}
 	guest_resume(parent);
+	freeze_next(parent);
 	fork_next(parent);
 	sandbox_unref(parent);
 }
@@ -420,7 +422,9 @@ static void ask_next(struct sandbox *parent)
 {
 	struct fork *fork = first(parent);
 
-	if (!fork || fork->asked ||
+	if (fork && !fork->asked)
+		freeze_use(parent);
+	if (!fork || fork->asked || freeze_holds(parent) ||
 	    (parent->state != SANDBOX_READY && parent->state != SANDBOX_FROZEN))
 		return;
 	if (parent->channel.out.len) {

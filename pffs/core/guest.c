@@ -2,6 +2,7 @@
 
 #include "pffs/core/files.h"
 #include "pffs/core/fork.h"
+#include "pffs/core/freeze.h"
 #include "pffs/core/hold.h"
 #include "pffs/core/merge.h"
 #include "pffs/core/template.h"
@@ -33,8 +34,15 @@ static void pump_stdin(struct feed *feed)
 	struct sandbox *sb = run ? run->sandbox : NULL;
 	uint8_t piece[16384];
 
-	if (!sb || sb->current != run || feed->ended || fork_in_flight(sb))
+	if (!sb || sb->current != run || feed->ended || fork_in_flight(sb) ||
+	    freeze_holds(sb))
 		return;
+	if (sb->freeze || sb->state == SANDBOX_STORED) {
+		if ((feed->window && feed->sent < feed->bytes.size) ||
+		    (!feed->writers && !feed->awaited))
+			freeze_use(sb);
+		return;
+	}
 	while (feed->window && feed->sent < feed->bytes.size) {
 		size_t room = feed->window < sizeof(piece) ? feed->window : sizeof(piece);
 		ssize_t n = stream_read(&feed->bytes, feed->sent, piece, room);
@@ -114,7 +122,7 @@ static void arm_deadline(struct sandbox *sb, struct run *run)
 
 	run->deadline.fn = deadline_passed;
 	loop_timer_cancel(&run->deadline);
-	if (limit && !run->timed_out)
+	if (limit && !run->timed_out && !sb->freeze && sb->state != SANDBOX_STORED)
 		loop_timer_set(sb->core->loop, &run->deadline,
 			       gone < limit ? limit - gone : 0);
 }
@@ -187,8 +195,19 @@ void guest_next(struct sandbox *sb)
 	struct run *run = first_queued(sb);
 
 	if (run && sb->state == SANDBOX_READY && !sb->current && !sb->making &&
-	    !fork_in_flight(sb))
+	    !fork_in_flight(sb) && !freeze_holds(sb))
 		start_run(sb, run);
+	else if (run && !sb->current)
+		freeze_use(sb);
+}
+
+void guest_give_up(struct sandbox *sb)
+{
+	struct run *run;
+
+	list_for_each (run, &sb->runs, struct run, link)
+		if (run->state == RUN_QUEUED)
+			sandbox_end_run(sb, run, EXIT_KILLED);
 }
 
 void guest_moved(struct sandbox *sb)
@@ -262,6 +281,8 @@ static void handle_awake(struct sandbox *sb)
 		return;
 	sb->state = SANDBOX_READY;
 	loop_timer_cancel(&sb->limit);
+	if (freeze_awake(sb))
+		return;
 	fork_settled(sb);
 	twin_awake(sb);
 }
@@ -437,10 +458,20 @@ void guest_data(struct channel *channel, const uint8_t *data, size_t len)
 	sandbox_unref(sb);
 }
 
+/* Its machine is in a file, or on its way from there. */
+static bool is_away(const struct sandbox *sb)
+{
+	return sb->state == SANDBOX_STORED || (sb->state == SANDBOX_STARTING && sb->freeze);
+}
+
 static int interrupt(struct sandbox *sb, struct error *err)
 {
 	if (!sb->current)
 		return error_say(err, ESRCH, "no run is going on in %s", sb->name);
+	if (is_away(sb)) {
+		freeze_use_for(sb, "interrupt");
+		return 0;
+	}
 	send_signal(sb, AGENT_INTERRUPT);
 	return 0;
 }
@@ -450,7 +481,9 @@ static int kill_run(struct sandbox *sb, struct error *err)
 {
 	struct run *queued = first_queued(sb);
 
-	if (sb->current) {
+	if (sb->current && is_away(sb)) {
+		freeze_use_for(sb, "kill");
+	} else if (sb->current) {
 		sb->current->killed = true;
 		kill_current(sb);
 	} else if (queued) {
@@ -463,11 +496,23 @@ static int kill_run(struct sandbox *sb, struct error *err)
 
 static int reset(struct sandbox *sb, struct error *err)
 {
+	if (is_away(sb)) {
+		freeze_use_for(sb, "reset");
+		return 0;
+	}
 	if (sb->state == SANDBOX_STARTING)
 		return error_say(err, EBUSY, "%s is starting", sb->name);
 	agent_put(&sb->channel.out, sb->epoch, 0, AGENT_RESET, NULL, 0);
 	vmm_flush(&sb->channel);
 	sandbox_event(sb, "reset", NULL);
+	return 0;
+}
+
+static int resume(struct sandbox *sb, struct error *err)
+{
+	if (freeze_holds(sb))
+		return error_say(err, EBUSY, "%s is being frozen", sb->name);
+	freeze_use(sb);
 	return 0;
 }
 
@@ -477,9 +522,8 @@ int guest_ctl(struct sandbox *sb, const char *verb, struct error *err)
 		const char *verb;
 		int (*fn)(struct sandbox *sb, struct error *err);
 	} verbs[] = {
-	    {"interrupt", interrupt},
-	    {"kill", kill_run},
-	    {"reset", reset},
+	    {"interrupt", interrupt}, {"kill", kill_run}, {"reset", reset},
+	    {"freeze", freeze_begin}, {"resume", resume},
 	};
 
 	for (size_t i = 0; i < sizeof(verbs) / sizeof(verbs[0]); i++) {
@@ -489,8 +533,12 @@ int guest_ctl(struct sandbox *sb, const char *verb, struct error *err)
 			return error_say(err, EIO, "%s is dead: %s", sb->name, sb->reason);
 		if (sb->state == SANDBOX_FROZEN)
 			return error_say(err, EBUSY, "%s stands still", sb->name);
+		if (freeze_holds(sb))
+			return error_say(err, EBUSY, "%s is being frozen: try again",
+					 sb->name);
 		return verbs[i].fn(sb, err);
 	}
-	return error_say(err, EINVAL, "ctl knows interrupt, kill and reset, not \"%.40s\"",
-			 verb);
+	return error_say(
+	    err, EINVAL,
+	    "ctl knows interrupt, kill, reset, freeze and resume, not \"%.40s\"", verb);
 }

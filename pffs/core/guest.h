@@ -25,6 +25,9 @@ void guest_moved(struct sandbox *sb);
 /** guest_go_on() - the machine is ready: what waited for it goes on. */
 void guest_go_on(struct sandbox *sb);
 
+/** guest_give_up() - the machine does not come back: runs that wait for it end. */
+void guest_give_up(struct sandbox *sb);
+
 /** guest_next() - start the next run of the queue when the machine is free. */
 void guest_next(struct sandbox *sb);
 
@@ -32,7 +35,7 @@ void guest_next(struct sandbox *sb);
 void guest_resume(struct sandbox *sb);
 
 /**
- * guest_ctl() - a verb of the `ctl` file: interrupt, kill or reset.
+ * guest_ctl() - a verb of the `ctl` file: interrupt, kill, reset, freeze or resume.
  * Return: 0, -EINVAL for an unknown verb, -EBUSY while the machine starts,
  * -ESRCH without a run, -EIO for a dead sandbox; @err filled.
  */

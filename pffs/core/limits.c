@@ -8,7 +8,7 @@
 
 static bool in_use(const struct sandbox *sb)
 {
-	return (sb->state != SANDBOX_READY && sb->state != SANDBOX_DEAD) ||
+	return (sb->state != SANDBOX_READY && sb->state != SANDBOX_DEAD) || sb->freeze ||
 	       sb->limits.open || sandbox_is_busy(sb) || files_busy(sb);
 }
 
@@ -90,6 +90,19 @@ void limits_begin(struct sandbox *sb)
 	sb->limits.seen = true;
 	limits_used(sb);
 	arm(sb);
+}
+
+/* It may have been made before this machine was started: only differences count. */
+void limits_restore(struct sandbox *sb, uint64_t idle_ms, uint64_t life_ms)
+{
+	uint64_t created =
+	    (uint64_t)sb->created.tv_sec * 1000000000u + (uint64_t)sb->created.tv_nsec;
+	uint64_t now = io_realtime_ns();
+
+	sb->limits.idle_ms = idle_ms;
+	sb->limits.life_ms = life_ms;
+	sb->limits.born_ns = io_monotonic_ns() - (now > created ? now - created : 0);
+	limits_begin(sb);
 }
 
 void limits_end(struct sandbox *sb)

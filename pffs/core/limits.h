@@ -3,10 +3,10 @@
  *
  * Theory of operation: a sandbox is in use while a run of it has not ended, a file of it
  * is open that counts (limits_open()), its guest is asked for files, it has forks or takes
- * part in a merge, and while its machine does not answer yet. Whatever ends such a use
- * calls limits_used(), which only notes the time. So the timer of an idle sandbox
- * is set once in idle_timeout, however much the sandbox is used: when it fires, it looks
- * whether there was a use since, and when it has to look again.
+ * part in a merge, and while its machine does not answer yet, or is frozen. Whatever ends
+ * such a use calls limits_used(), which only notes the time. So the timer of an idle
+ * sandbox is set once in idle_timeout, however much the sandbox is used: when it fires, it
+ * looks whether there was a use since, and when it has to look again.
  *
  * What has met a limit goes as by rmdir. One that has forks waits until they have gone.
  */
@@ -39,6 +39,12 @@ void limits_inherit(struct sandbox *sb, const struct sandbox *parent);
 
 /** limits_begin() - @sb is seen by the world: from now on its limits hold. */
 void limits_begin(struct sandbox *sb);
+
+/**
+ * limits_restore() - a sandbox that an earlier pffs made, by sb->created, is seen by the
+ * world with these limits.
+ */
+void limits_restore(struct sandbox *sb, uint64_t idle_ms, uint64_t life_ms);
 
 /** limits_end() - it goes, or nobody sees it any more: they hold no longer. */
 void limits_end(struct sandbox *sb);

@@ -245,6 +245,11 @@ int merge_check_idle(const struct sandbox *sb, struct error *err)
 	if (sb->state == SANDBOX_STARTING || sb->state == SANDBOX_FROZEN)
 		return error_say(err, EAGAIN, "%s is %s: try again", sb->name,
 				 sandbox_state_name(sb));
+	if (sb->state == SANDBOX_STORED || sb->freeze)
+		return error_say(err, EAGAIN,
+				 "%s is frozen, or about to be: echo resume > ctl, then "
+				 "try again",
+				 sb->name);
 	if (sb->merge || sb->merge_files)
 		return error_say(err, EAGAIN, "%s is being merged: try again", sb->name);
 	list_for_each (fork, &sb->core->sandboxes, struct sandbox, link)

@@ -57,12 +57,12 @@ static struct step mode_step(const struct tree_state *state)
 static void add_attributes(struct plan *plan, const struct tree_state *state,
 			   const char *path, bool time)
 {
-	const struct step owner = owner_step(state);
-	struct step mode = mode_step(state);
+	struct step owner = owner_step(state), mode = mode_step(state);
+	struct step *last = S_ISLNK(state->mode) ? &owner : &mode;
 
 	if (time) {
-		mode.flags |= FILES_SET_MTIME;
-		mode.mtime_ns = state->mtime_ns;
+		last->flags |= FILES_SET_MTIME;
+		last->mtime_ns = state->mtime_ns;
 	}
 	add_step(&plan->steps, &owner, path, NULL);
 	if (!S_ISLNK(state->mode))
@@ -134,7 +134,7 @@ static void stage(struct plan *plan, struct change *change, size_t i)
 		step.op = S_ISLNK(after->mode) ? FILES_SYMLINK : FILES_MKNOD;
 	}
 	add_step(&plan->steps, &step, path, S_ISLNK(after->mode) ? after->target : NULL);
-	add_attributes(plan, after, path, S_ISREG(after->mode) && change->source);
+	add_attributes(plan, after, path, change->source);
 }
 
 static void move_away(struct plan *plan, const struct change *change, size_t i)

@@ -57,7 +57,7 @@ struct run *run_new(struct sandbox *sandbox, enum agent_language language, uint3
 	return run;
 }
 
-static int add_figure(struct run *run)
+int run_add_figure(struct run *run)
 {
 	struct stream *grown =
 	    reallocarray(run->figures, run->figure_count + 1, sizeof(*grown));
@@ -76,7 +76,7 @@ static int share_streams(struct run *to, struct run *from)
 	for (int i = 0; i < RUN_STREAMS && r == 0; i++)
 		r = stream_share(&to->streams[i], &from->streams[i]);
 	for (unsigned i = 0; i < from->figure_count && r == 0; i++) {
-		r = add_figure(to);
+		r = run_add_figure(to);
 		if (r == 0)
 			r = stream_share(&to->figures[i], &from->figures[i]);
 	}
@@ -194,7 +194,7 @@ int run_figure(struct run *run, uint32_t number, const void *data, size_t len)
 	    number > run->figure_count + 1)
 		return 0;
 	if (number > run->figure_count)
-		r = add_figure(run);
+		r = run_add_figure(run);
 	if (r == 0 && run->figures[number - 1].size + len <= AGENT_FIGURE_MAX)
 		r = stream_append(&run->figures[number - 1], data, len);
 	run->figures_whole = len ? number - 1 : number;
@@ -261,20 +261,27 @@ void run_lose_changes(struct run *run)
 	watch_notify(&run->watchers);
 }
 
+void run_seal(struct run *run)
+{
+	if (run->state != RUN_ENDED)
+		return;
+	run->feed->ended = true;
+	stream_seal(&run->code);
+	for (int i = 0; i < RUN_STREAMS; i++)
+		stream_seal(&run->streams[i]);
+	for (unsigned i = 0; i < run->figure_count; i++)
+		stream_seal(&run->figures[i]);
+}
+
 void run_end(struct run *run, int exit_code)
 {
 	if (run->state == RUN_ENDED)
 		return;
 	run->state = RUN_ENDED;
 	run->exit_code = exit_code;
-	run->feed->ended = true;
 	clock_gettime(CLOCK_REALTIME, &run->ended);
 	loop_timer_cancel(&run->deadline);
-	stream_seal(&run->code);
-	for (int i = 0; i < RUN_STREAMS; i++)
-		stream_seal(&run->streams[i]);
-	for (unsigned i = 0; i < run->figure_count; i++)
-		stream_seal(&run->figures[i]);
+	run_seal(run);
 	watch_notify(&run->watchers);
 }
 

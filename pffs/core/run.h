@@ -70,6 +70,7 @@ struct run {
 	bool changes_lost; /* and never will */
 	struct timespec created, started, ended; /* CLOCK_REALTIME; 0 before */
 	uint64_t started_ns;			 /* CLOCK_MONOTONIC */
+	uint64_t gone_ms;			 /* of its time, when it was frozen */
 	struct loop_timer deadline;
 	struct link watchers; /* told of every byte and every change of state */
 };
@@ -108,6 +109,12 @@ int run_output(struct run *run, enum run_stream which, const void *data, size_t 
  * than AGENT_FIGURES, or beyond AGENT_FIGURE_MAX, nothing is kept. Return: 0 or -errno.
  */
 int run_figure(struct run *run, uint32_t number, const void *data, size_t len);
+
+/** run_add_figure() - one more, empty. Return: 0 or -ENOMEM. */
+int run_add_figure(struct run *run);
+
+/** run_seal() - one that was read from disk: if it has ended, nothing of it will change. */
+void run_seal(struct run *run);
 
 /** run_figure_is_whole() - nothing more comes of the figure with that index. */
 bool run_figure_is_whole(const struct run *run, unsigned index);

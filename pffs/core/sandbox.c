@@ -2,6 +2,7 @@
 
 #include "pffs/core/files.h"
 #include "pffs/core/fork.h"
+#include "pffs/core/freeze.h"
 #include "pffs/core/guest.h"
 #include "pffs/core/hold.h"
 #include "pffs/core/merge.h"
@@ -117,6 +118,8 @@ const char *sandbox_state_name(const struct sandbox *sb)
 	if (sb->state == SANDBOX_STARTING)
 		return "starting";
 	if (sb->state == SANDBOX_FROZEN)
+		return "frozen";
+	if (sb->state == SANDBOX_STORED && !freeze_settles(sb))
 		return "frozen";
 	return sb->current ? "running" : "ready";
 }
@@ -296,7 +299,7 @@ static void end_runs(struct sandbox *sb)
 }
 
 /* The machine is of no more use: end it at vmctl too, so that nothing is left. */
-static void give_up_vm(struct sandbox *sb)
+void sandbox_give_up_vm(struct sandbox *sb)
 {
 	struct run *run;
 
@@ -314,14 +317,14 @@ void sandbox_die(struct sandbox *sb, const char *reason)
 {
 	struct error err;
 
-	if (sb->state == SANDBOX_DEAD)
+	if (sb->state == SANDBOX_DEAD || freeze_lost(sb, reason))
 		return;
 	sandbox_ref(sb); /* it may go meanwhile: with the fork that it was part of */
 	sb->state = SANDBOX_DEAD;
 	snprintf(sb->reason, sizeof(sb->reason), "%s", reason);
 	error_say(&err, EIO, "%s", reason);
 	sandbox_fail(sb, &err);
-	give_up_vm(sb);
+	sandbox_give_up_vm(sb);
 	end_runs(sb);
 	files_end(sb);
 	fork_parent_ended(sb, reason);
@@ -340,7 +343,10 @@ static void channel_dead(struct channel *channel, const char *reason)
 
 static void channel_drained(struct channel *channel)
 {
-	fork_next(container_of(channel, struct sandbox, channel));
+	struct sandbox *sb = container_of(channel, struct sandbox, channel);
+
+	freeze_next(sb);
+	fork_next(sb);
 }
 
 static void limit_passed(struct loop_timer *timer)
@@ -364,7 +370,7 @@ void sandbox_take_machine(struct sandbox *sb, struct sandbox *from)
 {
 	if (sb->current)
 		end_by_force(sb, sb->current);
-	give_up_vm(sb);
+	sandbox_give_up_vm(sb);
 	sb->state = from->state;
 	sb->reason[0] = '\0';
 	sb->vm = from->vm;
@@ -458,7 +464,8 @@ void sandbox_destroy(struct sandbox *sb)
 
 	sb->gone = true;
 	limits_end(sb);
-	give_up_vm(sb);
+	freeze_forget(sb);
+	sandbox_give_up_vm(sb);
 	end_runs(sb);
 	sb->state = SANDBOX_DEAD;
 	snprintf(sb->reason, sizeof(sb->reason), "it was removed");
@@ -476,6 +483,13 @@ void sandbox_destroy(struct sandbox *sb)
 	twin_ended(sb);
 	twin_drop(sb);
 	sandbox_unref(sb);
+}
+
+void sandbox_let_go(struct sandbox *sb)
+{
+	sb->core->ending++;
+	sandbox_destroy(sb);
+	sb->core->ending--;
 }
 
 int sandbox_rename(struct sandbox *sb, folder_t folder, const char *name, struct error *err)

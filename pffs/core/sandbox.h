@@ -39,6 +39,7 @@ enum sandbox_state {
 	SANDBOX_STARTING,
 	SANDBOX_READY,	/* the guest answers */
 	SANDBOX_FROZEN, /* it stands still; it can be forked */
+	SANDBOX_STORED, /* its machine is in a file, see freeze.h */
 	SANDBOX_DEAD,
 };
 
@@ -70,15 +71,18 @@ struct sandbox {
 	uint32_t vm; /* 0 until vmctl has made it */
 	int pid;     /* of the VM's process, as vmctl sees it */
 	struct buf in;
-	bool booting;	      /* it was, and its agent has yet to say READY */
-	uint16_t epoch;	      /* of the newest WAKE */
-	uint16_t heard;	      /* of the newest AWAKE */
-	unsigned fork_number; /* the newest that a fork got for a name */
-	struct link forks;    /* struct fork: those that vmctl has not made yet */
-	struct fork *birth;   /* the fork that makes it, until it has woken */
-	struct twin *base;    /* its fork point, see twin.h; or NULL */
-	struct twin *twin;    /* that this is the machine of; or NULL */
-	struct merge *merge;  /* that it takes part in; see merge.h */
+	bool booting;	       /* it was, and its agent has yet to say READY */
+	uint16_t epoch;	       /* of the newest WAKE */
+	uint16_t heard;	       /* of the newest AWAKE */
+	unsigned fork_number;  /* the newest that a fork got for a name */
+	struct link forks;     /* struct fork: those that vmctl has not made yet */
+	struct fork *birth;    /* the fork that makes it, until it has woken */
+	struct twin *base;     /* its fork point, see twin.h; or NULL */
+	bool base_lost;	       /* it had one, and a former pffs has ended since */
+	struct twin *twin;     /* that this is the machine of; or NULL */
+	struct freeze *freeze; /* while it is being frozen, or resumed; or NULL */
+	uint64_t stored_bytes; /* of the file that its machine is in, or was */
+	struct merge *merge;   /* that it takes part in; see merge.h */
 	struct merge_files *merge_files; /* likewise */
 	struct hold *hold;		 /* while its programs stand still; or NULL */
 	char *merge_report;		 /* of the last merge into it; or NULL */
@@ -134,6 +138,12 @@ void sandbox_add_run(struct sandbox *sb, struct run *run);
 
 /** sandbox_move_run() - make a run of @from the newest one of @sb. */
 void sandbox_move_run(struct sandbox *sb, struct sandbox *from, struct run *run);
+
+/** sandbox_give_up_vm() - end its machine, which is of no more use. */
+void sandbox_give_up_vm(struct sandbox *sb);
+
+/** sandbox_let_go() - take it out of the world, and leave what is on disk. */
+void sandbox_let_go(struct sandbox *sb);
 
 /** sandbox_discard_vm() - end a machine that no sandbox has. */
 void sandbox_discard_vm(struct core *core, uint32_t vm);

@@ -240,6 +240,8 @@ static int check_freeze(struct sandbox *sb, const char *name, struct error *err)
 		return error_say(err, EIO, "%s is dead: %s", sb->name, sb->reason);
 	if (sb->state != SANDBOX_READY)
 		return error_say(err, EBUSY, "%s is %s", sb->name, sandbox_state_name(sb));
+	if (sb->freeze)
+		return error_say(err, EBUSY, "%s is being frozen", sb->name);
 	if (sandbox_is_busy(sb))
 		return error_say(
 		    err, EBUSY,

@@ -180,7 +180,7 @@ void twin_drop(struct sandbox *child)
 
 bool sandbox_has_base(const struct sandbox *sb)
 {
-	return sb->base;
+	return sb->base || sb->base_lost;
 }
 
 static void resumed(void *ctx, json_t *reply, const struct error *err)
@@ -222,7 +222,9 @@ void twin_use(struct sandbox *sb, twin_fn *ready, void *ctx)
 
 	if (!twin || twin->point->state == SANDBOX_DEAD) {
 		refuse(ready, ctx, EIO,
-		       twin ? twin->point->reason : "there is no fork point");
+		       twin ? twin->point->reason
+			    : "the fork point is lost: it was that of a pffs that has "
+			      "ended");
 		return;
 	}
 	waiter = malloc(sizeof(*waiter));

@@ -111,9 +111,14 @@ static void ask(struct usage_state *state)
 		    answered, state);
 }
 
+static struct usage without_machine(const struct sandbox *sb)
+{
+	return (struct usage){.disk_bytes = sb->stored_bytes};
+}
+
 void usage_ask(struct sandbox *sb, usage_fn *fn, void *ctx)
 {
-	const struct usage none = {0};
+	const struct usage none = without_machine(sb);
 	struct usage_state *state = state_of(sb);
 	struct asker *asker;
 	struct error err;
@@ -136,13 +141,15 @@ void usage_ask(struct sandbox *sb, usage_fn *fn, void *ctx)
 		ask(state);
 }
 
-const struct usage *usage_known(const struct sandbox *sb)
+bool usage_known(const struct sandbox *sb, struct usage *usage)
 {
-	static const struct usage none;
+	bool told = sb->usage && sb->usage->known_ns;
 
 	if (!sb->vm)
-		return &none;
-	return sb->usage && sb->usage->known_ns ? &sb->usage->known : NULL;
+		*usage = without_machine(sb);
+	else if (told)
+		*usage = sb->usage->known;
+	return !sb->vm || told;
 }
 
 void usage_free(struct sandbox *sb)

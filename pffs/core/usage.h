@@ -29,8 +29,8 @@ typedef void usage_fn(void *ctx, const struct usage *usage, const struct error *
  */
 void usage_ask(struct sandbox *sb, usage_fn *fn, void *ctx);
 
-/** usage_known() - the newest answer, or NULL without one. */
-const struct usage *usage_known(const struct sandbox *sb);
+/** usage_known() - the newest answer. Return: whether there is one, or no machine. */
+bool usage_known(const struct sandbox *sb, struct usage *usage);
 
 /** usage_free() - the sandbox goes. */
 void usage_free(struct sandbox *sb);

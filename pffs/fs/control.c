@@ -51,6 +51,8 @@ static void render_readme(const struct node *node, FILE *out)
 	    "  echo interrupt > demo/ctl               KeyboardInterrupt; variables stay\n"
 	    "  echo kill > demo/ctl                    ends the run and all it started\n"
 	    "  echo reset > demo/ctl                   a new Python\n"
+	    "  echo freeze > demo/ctl                  put it on disk; what uses it "
+	    "resumes it\n"
 	    "  echo 30 > demo/config/exec_timeout      seconds a run may take; 0 for no "
 	    "limit\n"
 	    "  echo 600 > demo/config/idle_timeout     it goes when nobody has used it for "

@@ -82,6 +82,8 @@ enum files_known guest_known(struct files_node *dir, const char *name,
 	struct files_node *node = files_node_find(dir, name);
 	enum files_known known = FILES_UNKNOWN;
 
+	if (strlen(name) > FILES_NAME_MAX)
+		return FILES_UNKNOWN; /* it is not absent: it cannot be */
 	if (!node || list_empty(&node->writes))
 		known = files_cache_lookup(dir, name, attr);
 	if (known == FILES_NAMED && node && node->type == S_IFDIR)

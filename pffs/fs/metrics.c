@@ -22,40 +22,46 @@ struct question {
 	unsigned pending;
 };
 
-static double cpu_seconds(const struct sandbox *sb)
+static double cpu_seconds(const struct sandbox *sb, const struct usage *usage)
 {
-	return (double)usage_known(sb)->cpu_usec / 1e6;
+	(void)sb;
+	return (double)usage->cpu_usec / 1e6;
 }
 
-static double memory_private(const struct sandbox *sb)
+static double memory_private(const struct sandbox *sb, const struct usage *usage)
 {
-	return (double)usage_known(sb)->memory_private;
+	(void)sb;
+	return (double)usage->memory_private;
 }
 
-static double memory_shared(const struct sandbox *sb)
+static double memory_shared(const struct sandbox *sb, const struct usage *usage)
 {
-	return (double)usage_known(sb)->memory_shared;
+	(void)sb;
+	return (double)usage->memory_shared;
 }
 
-static double disk(const struct sandbox *sb)
+static double disk(const struct sandbox *sb, const struct usage *usage)
 {
-	return (double)usage_known(sb)->disk_bytes;
+	(void)sb;
+	return (double)usage->disk_bytes;
 }
 
-static double forks(const struct sandbox *sb)
+static double forks(const struct sandbox *sb, const struct usage *usage)
 {
+	(void)usage;
 	return sandbox_count_forks(sb);
 }
 
-static double runs(const struct sandbox *sb)
+static double runs(const struct sandbox *sb, const struct usage *usage)
 {
+	(void)usage;
 	return sb->run_count;
 }
 
 /* Of each sandbox. A counter's samples end in _total. */
 static const struct family {
 	const char *name, *type, *unit, *help;
-	double (*value)(const struct sandbox *sb);
+	double (*value)(const struct sandbox *sb, const struct usage *usage);
 } families[] = {
     {"pffs_sandbox_cpu_seconds", "counter", "seconds", "CPU time of the VM's process.",
      cpu_seconds},
@@ -87,14 +93,16 @@ static void print_family(FILE *out, const struct handle *h, const struct family 
 	const char *suffix = strcmp(family->type, "counter") == 0 ? "_total" : "";
 	const struct core *core = h->fs->core;
 	const struct sandbox *sb;
+	struct usage usage;
 
 	print_head(out, family);
 	list_for_each (sb, &core->sandboxes, struct sandbox, link)
-		if (is_shown(h, sb) && usage_known(sb))
+		if (is_shown(h, sb) && usage_known(sb, &usage))
 			fprintf(out,
 				"%s%s{id=\"%s\",sandbox=\"%s\",template=\"%s\"} %.16g\n",
 				family->name, suffix, sb->id, sb->name,
-				core->templates.list[sb->template].name, family->value(sb));
+				core->templates.list[sb->template].name,
+				family->value(sb, &usage));
 }
 
 static unsigned count_in_state(const struct core *core, const char *state)

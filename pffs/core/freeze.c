@@ -1,0 +1,396 @@
+#include "pffs/core/freeze.h"
+
+#include "pffs/core/files.h"
+#include "pffs/core/fork.h"
+#include "pffs/core/guest.h"
+#include "pffs/core/merge.h"
+#include "pffs/core/record.h"
+#include "util/io.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+
+#define PATIENCE_MS 10000u /* a guest may leave what it was sent, and asked, so long */
+#define WAKE_MS	    30000u
+
+enum phase {
+	WAITING,   /* for the guest */
+	SAVING,	   /* vmctl writes the template's memory */
+	FREEZING,  /* and this machine */
+	RECORDING, /* a process of ours writes the rest */
+	THAWING,   /* vmctl makes a machine of the file */
+	WAKING,	   /* and its agent has yet to say AWAKE */
+};
+
+/* Invariant: sb->freeze is this, or @sb has gone meanwhile and only a reply is owed. */
+struct freeze {
+	struct sandbox *sb; /* reference */
+	enum phase phase;
+	bool wanted;   /* somebody needs the machine again */
+	char verb[16]; /* to be carried out when it has woken, or empty */
+	struct loop_timer patience;
+	struct record_writer writer;
+};
+
+bool freeze_holds(const struct sandbox *sb)
+{
+	return sb->freeze && sb->freeze->phase <= FREEZING;
+}
+
+bool freeze_settles(const struct sandbox *sb)
+{
+	return sb->freeze && sb->freeze->phase == RECORDING;
+}
+
+static void release(struct freeze *freeze)
+{
+	if (freeze->sb->freeze == freeze)
+		freeze->sb->freeze = NULL;
+	loop_timer_cancel(&freeze->patience);
+	record_stop(&freeze->writer);
+	sandbox_unref(freeze->sb);
+	free(freeze);
+}
+
+/* It may have died, or been removed, while vmctl was asked. */
+static bool is_gone(const struct freeze *freeze)
+{
+	return freeze->sb->freeze != freeze;
+}
+
+static void ask(struct freeze *freeze, json_t *request, vmm_reply_fn *fn)
+{
+	vmm_request(&freeze->sb->core->vmm, request, fn, freeze);
+}
+
+/* What it had begun to do for its run is undone: the guest goes on. */
+static void go_on(struct sandbox *sb)
+{
+	if (sb->current)
+		guest_set_timeout(sb, sb->exec_timeout_ms);
+	guest_resume(sb);
+	fork_next(sb);
+}
+
+static void fail(struct freeze *freeze, const struct error *err)
+{
+	struct sandbox *sb = sandbox_ref(freeze->sb);
+
+	release(freeze);
+	sandbox_fail(sb, err);
+	sandbox_event(sb, "freeze_failed", json_pack("{s:s}", "error", err->text));
+	go_on(sb);
+	sandbox_unref(sb);
+}
+
+static void thaw(struct freeze *freeze);
+
+/* All is in the state directory. */
+static void recorded(struct record_writer *writer, const struct error *err)
+{
+	struct freeze *freeze = container_of(writer, struct freeze, writer);
+	struct sandbox *sb = freeze->sb;
+
+	if (err) {
+		sandbox_fail(sb, err);
+		sandbox_event(sb, "freeze_failed", json_pack("{s:s}", "error", err->text));
+		thaw(freeze);
+		return;
+	}
+	sandbox_event(sb, "frozen",
+		      json_pack("{s:I}", "bytes", (json_int_t)sb->stored_bytes));
+	if (freeze->wanted) {
+		thaw(freeze);
+		return;
+	}
+	release(freeze);
+	/* What came meanwhile. */
+	guest_resume(sb);
+	fork_next(sb);
+}
+
+/* The machine is in its file. Its time does not run. */
+static void put_away(struct sandbox *sb, json_int_t bytes)
+{
+	struct run *run = sb->current;
+
+	sb->state = SANDBOX_STORED;
+	sb->stored_bytes = (uint64_t)bytes;
+	loop_timer_cancel(&sb->limit);
+	vmm_detach(&sb->channel);
+	sb->vm = 0;
+	sb->pid = 0;
+	files_epoch_changed(sb);
+	if (run)
+		run->gone_ms = (io_monotonic_ns() - run->started_ns) / 1000000u;
+}
+
+static void frozen(void *ctx, json_t *reply, const struct error *failed)
+{
+	struct freeze *freeze = ctx;
+	struct sandbox *sb = freeze->sb;
+	struct error err;
+
+	if (is_gone(freeze)) {
+		if (reply)
+			record_drop(sb->core, sb->id);
+		release(freeze);
+		return;
+	}
+	if (!reply) {
+		fail(freeze, failed);
+		return;
+	}
+	put_away(sb, json_integer_value(json_object_get(reply, "bytes")));
+	freeze->phase = RECORDING;
+	if (record_write(&freeze->writer, sb, recorded, &err) < 0)
+		recorded(&freeze->writer, &err);
+}
+
+static struct sandbox *template_of(const struct sandbox *sb)
+{
+	const struct template *template = &sb->core->templates.list[sb->template];
+	struct sandbox *machine = template->machine;
+
+	return machine && machine != sb && machine->state == SANDBOX_FROZEN &&
+		       machine->image == sb->image
+		   ? machine
+		   : NULL;
+}
+
+static void write_machine(struct freeze *freeze, const char *base)
+{
+	const struct sandbox *sb = freeze->sb;
+
+	freeze->phase = FREEZING;
+	ask(freeze,
+	    json_pack("{s:s, s:I, s:s, s:s*}", "op", "freeze", "vm", (json_int_t)sb->vm,
+		      "image", sb->id, "base", base),
+	    frozen);
+}
+
+/* Without it, more has to be written. */
+static void saved(void *ctx, json_t *reply, const struct error *err)
+{
+	struct freeze *freeze = ctx;
+	const struct sandbox *machine;
+
+	(void)err;
+	if (is_gone(freeze)) {
+		release(freeze);
+		return;
+	}
+	machine = template_of(freeze->sb);
+	write_machine(freeze, reply && machine ? machine->id : NULL);
+}
+
+static void ask_vmctl(struct freeze *freeze)
+{
+	const struct sandbox *machine = template_of(freeze->sb);
+
+	loop_timer_cancel(&freeze->patience);
+	if (!machine) {
+		write_machine(freeze, NULL);
+		return;
+	}
+	freeze->phase = SAVING;
+	ask(freeze,
+	    json_pack("{s:s, s:I, s:s}", "op", "save", "vm", (json_int_t)machine->vm,
+		      "image", machine->id),
+	    saved);
+}
+
+void freeze_next(struct sandbox *sb)
+{
+	struct freeze *freeze = sb->freeze;
+
+	if (freeze && freeze->phase == WAITING && !files_at_work(sb) &&
+	    !fork_in_flight(sb) && !sb->channel.out.len)
+		ask_vmctl(freeze);
+}
+
+static void patience_ends(struct loop_timer *timer)
+{
+	struct freeze *freeze = container_of(timer, struct freeze, patience);
+	struct error err;
+
+	error_say(&err, EAGAIN, "the guest of %s does not answer: try again",
+		  freeze->sb->name);
+	fail(freeze, &err);
+}
+
+static struct freeze *freeze_new(struct sandbox *sb, enum phase phase)
+{
+	struct freeze *freeze = calloc(1, sizeof(*freeze));
+
+	if (!freeze)
+		return NULL;
+	freeze->sb = sandbox_ref(sb);
+	freeze->phase = phase;
+	loop_timer_init(&freeze->patience, patience_ends);
+	record_writer_init(&freeze->writer);
+	sb->freeze = freeze;
+	return freeze;
+}
+
+static int check(struct sandbox *sb, struct error *err)
+{
+	const struct run *run = sb->current;
+	int r = record_check(sb->core, err);
+
+	if (r < 0)
+		return r;
+	if (sb->state == SANDBOX_DEAD)
+		return error_say(err, EIO, "%s is dead: %s", sb->name, sb->reason);
+	if (sb->state != SANDBOX_READY)
+		return error_say(err, EBUSY, "%s is %s", sb->name, sandbox_state_name(sb));
+	if (run && (run->killed || run->timed_out))
+		return error_say(err, EBUSY, "a run of %s is being killed", sb->name);
+	if (sb->hold)
+		return error_say(err, EAGAIN, "%s is being merged: try again", sb->name);
+	return merge_check_idle(sb, err);
+}
+
+int freeze_begin(struct sandbox *sb, struct error *err)
+{
+	struct freeze *freeze;
+	int r;
+
+	if (sb->state == SANDBOX_STORED && !sb->freeze)
+		return 0;
+	if (sb->freeze)
+		return error_say(err, EBUSY, "%s is being frozen or resumed", sb->name);
+	r = check(sb, err);
+	if (r < 0)
+		return r;
+	freeze = freeze_new(sb, WAITING);
+	if (!freeze)
+		return error_set(err, ENOMEM, "cannot freeze %s", sb->name);
+	if (sb->current)
+		loop_timer_cancel(&sb->current->deadline);
+	loop_timer_set(sb->core->loop, &freeze->patience, PATIENCE_MS);
+	freeze_next(sb);
+	return 0;
+}
+
+/* It is as it was, in its file. What waited for it has waited in vain. */
+static void stay(struct freeze *freeze, const struct error *err)
+{
+	struct sandbox *sb = sandbox_ref(freeze->sb);
+
+	release(freeze);
+	sb->state = SANDBOX_STORED;
+	sandbox_fail(sb, err);
+	sandbox_event(sb, "resume_failed", json_pack("{s:s}", "error", err->text));
+	guest_give_up(sb);
+	files_end(sb);
+	fork_parent_ended(sb, err->text);
+	sandbox_unref(sb);
+}
+
+static void thawed(void *ctx, json_t *reply, const struct error *err)
+{
+	struct freeze *freeze = ctx;
+	struct sandbox *sb = freeze->sb;
+	json_int_t vm = 0;
+	int pid = 0;
+
+	if (reply)
+		json_unpack(reply, "{s:I, s?i}", "vm", &vm, "pid", &pid);
+	if (is_gone(freeze)) {
+		if (vm)
+			sandbox_discard_vm(sb->core, (uint32_t)vm);
+		release(freeze);
+		return;
+	}
+	if (!reply) {
+		stay(freeze, err);
+		return;
+	}
+	freeze->phase = WAKING;
+	sandbox_adopt_vm(sb, (uint32_t)vm, pid, WAKE_MS);
+	guest_wake(sb);
+}
+
+static void thaw(struct freeze *freeze)
+{
+	const struct sandbox *sb = freeze->sb;
+
+	freeze->phase = THAWING;
+	freeze->sb->state = SANDBOX_STARTING;
+	ask(freeze,
+	    json_pack("{s:s, s:s, s:s}", "op", "thaw", "image", sb->id, "name", sb->name),
+	    thawed);
+}
+
+void freeze_use(struct sandbox *sb)
+{
+	if (sb->state != SANDBOX_STORED || sb->gone)
+		return;
+	if (sb->freeze) {
+		sb->freeze->wanted = true;
+		return;
+	}
+	if (freeze_new(sb, THAWING))
+		thaw(sb->freeze);
+}
+
+void freeze_use_for(struct sandbox *sb, const char *verb)
+{
+	freeze_use(sb);
+	if (sb->freeze)
+		snprintf(sb->freeze->verb, sizeof(sb->freeze->verb), "%s", verb);
+}
+
+bool freeze_awake(struct sandbox *sb)
+{
+	struct freeze *freeze = sb->freeze;
+	struct run *run = sb->current;
+	char verb[sizeof(freeze->verb)];
+	struct error err;
+
+	if (!freeze || freeze->phase != WAKING)
+		return false;
+	memcpy(verb, freeze->verb, sizeof(verb));
+	release(freeze);
+	record_drop(sb->core, sb->id);
+	sb->stored_bytes = 0;
+	if (run)
+		run->started_ns = io_monotonic_ns() - run->gone_ms * 1000000u;
+	sandbox_event(sb, "resumed", NULL);
+	go_on(sb);
+	if (verb[0] && guest_ctl(sb, verb, &err) < 0)
+		sandbox_fail(sb, &err);
+	return true;
+}
+
+bool freeze_lost(struct sandbox *sb, const char *reason)
+{
+	struct freeze *freeze = sb->freeze;
+	struct error err;
+
+	if (!freeze || freeze->phase != WAKING) {
+		freeze_forget(sb);
+		return false;
+	}
+	error_say(&err, EIO, "%s could not be resumed: %s", sb->name, reason);
+	sandbox_give_up_vm(sb);
+	stay(freeze, &err);
+	return true;
+}
+
+void freeze_forget(struct sandbox *sb)
+{
+	struct freeze *freeze = sb->freeze;
+	bool stored = sb->state == SANDBOX_STORED ||
+		      (freeze && (freeze->phase == THAWING || freeze->phase == WAKING));
+
+	sb->freeze = NULL;
+	if (freeze && (freeze->phase == WAITING || freeze->phase == RECORDING ||
+		       freeze->phase == WAKING))
+		release(freeze); /* no reply is owed */
+	if (stored && !sb->core->ending)
+		record_drop(sb->core, sb->id);
+}

@@ -1,0 +1,274 @@
+#include "pffs/core/record.h"
+
+#include "pffs/core/record_format.h"
+#include "util/cleanup.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+
+#define DATA ".data"
+#define JSON ".json"
+#define NEW  ".new"
+
+static char *path_of(const struct core *core, const char *id, const char *suffix)
+{
+	char *path;
+
+	return asprintf(&path, "%s/%s%s", core->options.state, id, suffix) < 0 ? NULL
+									       : path;
+}
+
+static int lock(struct core *core, struct error *err)
+{
+	const char *dir = core->options.state;
+	cleanup_free char *path = path_of(core, "lock", "");
+
+	if (!path)
+		return error_set(err, ENOMEM, "cannot use %s", dir);
+	if (mkdir(dir, 0700) < 0 && errno != EEXIST)
+		return error_set(err, errno, "cannot make %s", dir);
+	core->state_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	if (core->state_fd < 0)
+		return error_set(err, errno, "cannot use %s", dir);
+	if (flock(core->state_fd, LOCK_EX | LOCK_NB) == 0)
+		return 0;
+	return error_say(err, EBUSY,
+			 "sandboxes cannot be frozen: another pffs uses %s (see --state)",
+			 dir);
+}
+
+void record_open(struct core *core)
+{
+	core->state_fd = -1;
+	if (!core->options.state)
+		error_say(&core->state_error, ENOTSUP,
+			  "sandboxes cannot be frozen: pffs has no state directory");
+	else if (lock(core, &core->state_error) < 0)
+		record_close(core);
+}
+
+void record_close(struct core *core)
+{
+	if (core->state_fd >= 0)
+		close(core->state_fd);
+	core->state_fd = -1;
+}
+
+int record_check(const struct core *core, struct error *err)
+{
+	if (core->state_fd < 0)
+		*err = core->state_error;
+	return core->state_fd < 0 ? err->code : 0;
+}
+
+/* Whether @file is an id and @suffix, then without the latter. */
+static bool take_suffix(char *file, const char *suffix)
+{
+	size_t len = strlen(file), tail = strlen(suffix);
+
+	if (len != SANDBOX_ID_LEN + tail || strcmp(file + SANDBOX_ID_LEN, suffix) != 0)
+		return false;
+	file[SANDBOX_ID_LEN] = '\0';
+	return true;
+}
+
+static void unlink_file(const struct core *core, const char *id, const char *suffix)
+{
+	cleanup_free char *path = path_of(core, id, suffix);
+
+	if (path)
+		unlink(path);
+}
+
+/* What is left of a process that did not come to its end. */
+static bool is_half(const struct core *core, const char *id)
+{
+	cleanup_free char *json = path_of(core, id, JSON);
+
+	return json && access(json, F_OK) < 0;
+}
+
+static json_t *read_one(struct core *core, const char *id)
+{
+	cleanup_free char *path = path_of(core, id, JSON);
+	struct error err = {.code = -ENOMEM, .text = "no memory for a frozen sandbox"};
+	json_t *record = path ? record_read(path, &err) : NULL;
+
+	if (!record) {
+		fprintf(stderr, "pffs: %s\n", err.text);
+		core->error = err;
+	}
+	return record;
+}
+
+/* Parents first, so that there are the folders that their forks were in. */
+static int by_generation(const void *a, const void *b)
+{
+	const json_t *const *one = a, *const *other = b;
+	json_int_t x = json_integer_value(json_object_get(*one, "generation"));
+	json_int_t y = json_integer_value(json_object_get(*other, "generation"));
+
+	return (x > y) - (x < y);
+}
+
+static void restore(struct core *core, const json_t *record)
+{
+	const char *id = json_string_value(json_object_get(record, "id"));
+	cleanup_free char *data = id ? path_of(core, id, DATA) : NULL;
+	struct error err;
+
+	if (!data || record_restore(core, record, data, &err))
+		return;
+	fprintf(stderr, "pffs: %s\n", err.text);
+	core->error = err;
+}
+
+static json_t **read_all(struct core *core, size_t *count)
+{
+	cleanup_closedir DIR *dir = opendir(core->options.state);
+	json_t **records = NULL, **grown;
+	struct dirent *entry;
+
+	*count = 0;
+	while (dir && (entry = readdir(dir))) {
+		if (take_suffix(entry->d_name, DATA) && is_half(core, entry->d_name))
+			unlink_file(core, entry->d_name, DATA);
+		if (take_suffix(entry->d_name, JSON NEW))
+			unlink_file(core, entry->d_name, JSON NEW);
+		if (!take_suffix(entry->d_name, JSON))
+			continue;
+		grown = reallocarray(records, *count + 1, sizeof(void *));
+		if (!grown)
+			break;
+		records = grown;
+		records[*count] = read_one(core, entry->d_name);
+		*count += records[*count] != NULL;
+	}
+	return records;
+}
+
+void record_load(struct core *core)
+{
+	cleanup_free json_t **records = NULL;
+	size_t count;
+
+	if (core->state_fd < 0)
+		return;
+	records = read_all(core, &count);
+	if (count)
+		qsort(records, count, sizeof(void *), by_generation);
+	for (size_t i = 0; i < count; i++) {
+		restore(core, records[i]);
+		json_decref(records[i]);
+	}
+}
+
+void record_writer_init(struct record_writer *writer)
+{
+	*writer = (struct record_writer){.source = LOOP_SOURCE_NONE};
+}
+
+static int sync_dir(const char *path)
+{
+	cleanup_close int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	return fd < 0 || fsync(fd) < 0 ? -errno : 0;
+}
+
+static int write_files(const struct sandbox *sb, struct error *err)
+{
+	cleanup_free char *data = path_of(sb->core, sb->id, DATA);
+	cleanup_free char *json = path_of(sb->core, sb->id, JSON);
+	cleanup_free char *fresh = path_of(sb->core, sb->id, JSON NEW);
+	int r;
+
+	if (!data || !json || !fresh)
+		return error_set(err, ENOMEM, "cannot freeze %s", sb->name);
+	r = record_save(sb, data, fresh, err);
+	if (r == 0 && (rename(fresh, json) < 0 || sync_dir(sb->core->options.state) < 0))
+		r = error_set(err, errno, "cannot freeze %s", sb->name);
+	if (r < 0) {
+		unlink(json);
+		unlink(fresh);
+		unlink(data);
+	}
+	return r;
+}
+
+/* In the process that is forked for it: the error, if there is one, goes to the pipe. */
+static _Noreturn void write_and_end(const struct sandbox *sb, int fd)
+{
+	struct error err = {0};
+
+	write_files(sb, &err);
+	_exit(write(fd, &err, sizeof(err)) != sizeof(err));
+}
+
+static void writer_said(struct loop_source *source, uint32_t revents)
+{
+	struct record_writer *writer = container_of(source, struct record_writer, source);
+	struct error err;
+	ssize_t n = read(source->fd, &err, sizeof(err));
+
+	(void)revents;
+	if (n < 0 && errno == EAGAIN)
+		return;
+	err.text[sizeof(err.text) - 1] = '\0';
+	if (n != sizeof(err))
+		error_say(&err, EIO,
+			  "the process that wrote the sandbox's record has died");
+	record_stop(writer);
+	writer->done(writer, err.code ? &err : NULL);
+}
+
+int record_write(struct record_writer *writer, struct sandbox *sb,
+		 void (*done)(struct record_writer *writer, const struct error *err),
+		 struct error *err)
+{
+	int fds[2];
+
+	writer->sb = sb;
+	writer->done = done;
+	if (pipe2(fds, O_CLOEXEC | O_NONBLOCK) < 0)
+		return error_set(err, errno, "cannot freeze %s", sb->name);
+	writer->pid = fork();
+	if (writer->pid == 0)
+		write_and_end(sb, fds[1]);
+	close(fds[1]);
+	if (writer->pid < 0 ||
+	    loop_add(sb->core->loop, &writer->source, fds[0], EPOLLIN, writer_said) < 0) {
+		close(fds[0]);
+		return error_set(err, ENOMEM, "cannot freeze %s", sb->name);
+	}
+	return 0;
+}
+
+/* The process ends by itself; somebody else may have reaped it. */
+void record_stop(struct record_writer *writer)
+{
+	int fd = writer->source.fd;
+
+	if (fd < 0)
+		return;
+	loop_del(writer->sb->core->loop, &writer->source);
+	close(fd);
+	writer->source = LOOP_SOURCE_NONE;
+	waitpid(writer->pid, NULL, WNOHANG);
+}
+
+/* The order matters: without ID.json there is no sandbox, whatever else is left. */
+void record_drop(struct core *core, const char *id)
+{
+	if (core->state_fd < 0)
+		return;
+	unlink_file(core, id, JSON);
+	unlink_file(core, id, DATA);
+	vmm_request(&core->vmm, json_pack("{s:s, s:s}", "op", "drop", "image", id), NULL,
+		    NULL);
+}
