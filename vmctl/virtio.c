@@ -27,7 +27,13 @@ bool virtio_running(const struct virtio_device *dev)
 	return dev->status & VIRTIO_CONFIG_S_DRIVER_OK;
 }
 
-void virtio_used(struct virtio_device *dev, const struct virtqueue *vq)
+int virtio_enable(const struct virtio_device *dev, struct virtqueue *vq, struct error *err)
+{
+	vq->events = dev->driver_features & 1ull << VIRTIO_RING_F_EVENT_IDX;
+	return virtqueue_enable(vq, dev->mem, err);
+}
+
+void virtio_used(struct virtio_device *dev, struct virtqueue *vq)
 {
 	if (!virtqueue_wants_interrupt(vq, dev->mem))
 		return;

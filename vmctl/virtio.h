@@ -72,8 +72,14 @@ void virtio_init(struct virtio_device *dev, const struct virtio_ops *ops,
 /** virtio_running() - the driver has set DRIVER_OK. */
 bool virtio_running(const struct virtio_device *dev);
 
+/**
+ * virtio_enable() - @vq, one of the device's, is as the driver has set it up.
+ * Return: as virtqueue_enable().
+ */
+int virtio_enable(const struct virtio_device *dev, struct virtqueue *vq, struct error *err);
+
 /** virtio_used() - tell the driver about used buffers, if it wants to hear. */
-void virtio_used(struct virtio_device *dev, const struct virtqueue *vq);
+void virtio_used(struct virtio_device *dev, struct virtqueue *vq);
 
 /**
  * virtio_wake() - in a process that has just been forked: raise the interrupt line

@@ -99,14 +99,15 @@ static int send_one(struct virtio_console *con, unsigned port, struct error *err
 /* Send what is pending, as far as the guest has given room. */
 static int send_control(struct virtio_console *con, struct error *err)
 {
+	struct virtqueue *vq = &con->dev.queues[CONTROL_RX];
 	bool any = false;
-	int r = 1;
+	int r = virtqueue_pending_all(vq, con->dev.mem, err);
 
 	for (unsigned port = 0; port < CONSOLE_PORTS && r > 0; port++)
 		while (con->pending[port] && (r = send_one(con, port, err)) > 0)
 			any = true;
 	if (any)
-		virtio_used(&con->dev, &con->dev.queues[CONTROL_RX]);
+		virtio_used(&con->dev, vq);
 	return r < 0 ? r : 0;
 }
 
@@ -157,7 +158,7 @@ static int drain(struct virtio_console *con, unsigned queue,
 		 struct error *err)
 {
 	struct virtqueue *vq = &con->dev.queues[queue];
-	int pending = virtqueue_pending(vq, con->dev.mem, err);
+	int pending = virtqueue_pending_all(vq, con->dev.mem, err);
 	struct vchain chain;
 
 	if (pending <= 0)
@@ -213,7 +214,7 @@ static int send_chain(struct virtio_console *con, const struct vchain *chain,
 static int agent_transmit(struct virtio_console *con, struct error *err)
 {
 	struct virtqueue *vq = &con->dev.queues[AGENT_TX];
-	int pending = virtqueue_pending(vq, con->dev.mem, err), done = 0, r = 1;
+	int pending = virtqueue_pending_all(vq, con->dev.mem, err), done = 0, r = 1;
 	struct vchain chain;
 
 	if (pending < 0)
@@ -256,23 +257,45 @@ static ssize_t receive_chain(struct virtio_console *con, struct vchain *chain,
 	return n < 0 ? 0 : n;
 }
 
+/* Return: how many chains there are to receive into, or -EPROTO. */
+static int agent_room(struct virtio_console *con, struct error *err)
+{
+	int room = virtqueue_pending(&con->dev.queues[AGENT_RX], con->dev.mem, err);
+
+	if (room > con->most_room)
+		con->most_room = (uint16_t)room;
+	return room;
+}
+
+/* How much room is worth to begin again. */
+static int enough_room(const struct virtio_console *con)
+{
+	return con->most_room > 1 ? con->most_room / 2 : 1;
+}
+
 /*
- * Poll the socket while there is room, and be told of new room only when there
- * is none: that spares the guest an exit for each buffer that it gives back. A
- * guest that gives room does not wait for the socket to be read: by the time
- * that its owner does that, there is room for more, and one interrupt serves all.
+ * Poll the socket while there is room. When there is none any more, rest until the guest
+ * has given back half of what it once gave, and be told of that alone. A guest that is
+ * slower than its host would otherwise get its bytes by single buffers, each with an
+ * exit, a wake-up and an interrupt. What it has not read yet is the other half; when it
+ * has read all, all is given back.
  */
-static int agent_want(struct virtio_console *con, bool room, struct error *err)
+static int agent_want(struct virtio_console *con, struct error *err)
 {
 	struct virtqueue *vq = &con->dev.queues[AGENT_RX];
-	int pending = 1;
+	int room = agent_room(con, err);
 
-	virtqueue_set_notify(vq, con->dev.mem, !room);
-	if (!room && con->agent_open)
-		pending = virtqueue_pending(vq, con->dev.mem, err);
-	if (pending < 0)
-		return pending;
-	watch(con, con->agent_open && pending > 0, con->want_out);
+	con->rests = con->rests || !room;
+	if (con->rests) {
+		virtqueue_notify_at(vq, con->dev.mem, (unsigned)enough_room(con));
+		room = agent_room(con, err);
+		con->rests = room < enough_room(con);
+	}
+	if (room < 0)
+		return room;
+	if (!con->rests)
+		virtqueue_notify_at(vq, con->dev.mem, 0);
+	watch(con, con->agent_open && !con->rests, con->want_out);
 	return 0;
 }
 
@@ -280,7 +303,7 @@ static int agent_want(struct virtio_console *con, bool room, struct error *err)
 static int agent_receive(struct virtio_console *con, struct error *err)
 {
 	struct virtqueue *vq = &con->dev.queues[AGENT_RX];
-	int pending = virtqueue_pending(vq, con->dev.mem, err), done = 0;
+	int pending = agent_room(con, err), done = 0;
 	ssize_t n = 1;
 	struct vchain chain;
 
@@ -301,14 +324,14 @@ static int agent_receive(struct virtio_console *con, struct error *err)
 	}
 	if (done)
 		virtio_used(&con->dev, vq);
-	return agent_want(con, done < pending, err);
+	return agent_want(con, err);
 }
 
 void virtio_console_part(struct virtio_console *con, int agent_fd)
 {
 	con->agent_fd = agent_fd;
 	con->bytes_in = con->bytes_out = 0;
-	con->want_in = con->want_out = false;
+	con->want_in = con->want_out = con->rests = false;
 }
 
 int virtio_console_ready(struct virtio_console *con, struct error *err)
@@ -338,11 +361,11 @@ static int console_notify(struct virtio_device *dev, unsigned queue, struct erro
 		r = drain(con, CONTROL_TX, receive_control, err);
 		if (!r)
 			r = send_control(con, err);
-		return r < 0 ? r : agent_want(con, true, err);
+		return r < 0 ? r : agent_want(con, err);
 	case CONTROL_RX:
 		return send_control(con, err);
 	case AGENT_RX:
-		return agent_want(con, true, err);
+		return agent_want(con, err);
 	case AGENT_TX:
 		return con->want_out ? 0 : agent_transmit(con, err);
 	default:
@@ -355,7 +378,8 @@ static void console_reset(struct virtio_device *dev)
 	struct virtio_console *con = container_of(dev, struct virtio_console, dev);
 
 	memset(con->pending, 0, sizeof(con->pending));
-	con->agent_open = false;
+	con->agent_open = con->rests = false;
+	con->most_room = 0;
 	con->sent = 0;
 	watch(con, false, false);
 }
@@ -380,7 +404,8 @@ void virtio_console_init(struct virtio_console *con, struct conlog *log, int age
 	    .watch = watch_fn,
 	};
 	virtio_init(&con->dev, &console_ops, mem, line,
-		    1ull << VIRTIO_CONSOLE_F_MULTIPORT | 1ull
-							     << VIRTIO_RING_F_INDIRECT_DESC,
+		    1ull << VIRTIO_CONSOLE_F_MULTIPORT |
+			1ull << VIRTIO_RING_F_INDIRECT_DESC |
+			1ull << VIRTIO_RING_F_EVENT_IDX,
 		    &con->config, sizeof(con->config));
 }

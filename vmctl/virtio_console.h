@@ -6,8 +6,8 @@
  * socket. The stream has backpressure both ways: a chain that the guest sends
  * stays in its queue until the socket has taken its last byte, and the socket
  * is read only while the guest has the port open and has given room to read
- * into. The device says which of the two it waits for; its owner polls the
- * socket for that.
+ * into; once there was none, only when there is a good deal of it again. The device
+ * says which of the two it waits for; its owner polls the socket for that.
  *
  * Control messages to the guest are bits per port, not a queue, so that a guest
  * that asks for ever makes nothing grow.
@@ -30,8 +30,10 @@ struct virtio_console {
 	bool agent_open;		 /* the guest has port 1 open */
 	int agent_fd;			 /* non-blocking; -1 once it has ended */
 	uint32_t sent;			 /* bytes of port 1's first chain that are gone */
-	uint64_t bytes_in, bytes_out;	 /* ever taken from agent_fd, and given to it */
-	bool want_in, want_out;		 /* what agent_fd is to be polled for */
+	uint16_t most_room; /* chains that port 1's queue ever had to receive into */
+	bool rests;	    /* port 1 was full, and not enough is free yet */
+	uint64_t bytes_in, bytes_out; /* ever taken from agent_fd, and given to it */
+	bool want_in, want_out;	      /* what agent_fd is to be polled for */
 
 	/* Tells the owner that want_in or want_out has changed. */
 	void (*watch)(struct virtio_console *con);

@@ -49,9 +49,9 @@ static int load_queue(const struct virtio_device *dev, struct virtqueue *vq,
 	next_used = cursor_get_u16(c);
 	if (!ready || c->overflow)
 		return c->overflow ? -EBADMSG : 0;
-	r = virtqueue_enable(vq, dev->mem, NULL);
+	r = virtio_enable(dev, vq, NULL);
 	vq->next_avail = next_avail;
-	vq->next_used = next_used;
+	vq->next_used = vq->told = next_used;
 	return r < 0 ? -EBADMSG : 0;
 }
 

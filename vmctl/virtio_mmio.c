@@ -174,7 +174,7 @@ static int set_ready(struct virtio_device *dev, struct virtqueue *vq, uint32_t v
 	}
 	if (vq->ready)
 		return 0;
-	r = virtqueue_enable(vq, dev->mem, &why);
+	r = virtio_enable(dev, vq, &why);
 	if (r < 0)
 		return error_say(err, -r, "the guest broke the rules of %s: %s",
 				 dev->ops->name, why.text);

@@ -18,13 +18,13 @@ static uint64_t desc_bytes(const struct virtqueue *vq)
 
 static uint64_t avail_bytes(const struct virtqueue *vq)
 {
-	return sizeof(struct vring_avail) + (uint64_t)vq->size * 2;
+	return sizeof(struct vring_avail) + (uint64_t)vq->size * 2 + (vq->events ? 2 : 0);
 }
 
 static uint64_t used_bytes(const struct virtqueue *vq)
 {
 	return sizeof(struct vring_used) +
-	       (uint64_t)vq->size * sizeof(struct vring_used_elem);
+	       (uint64_t)vq->size * sizeof(struct vring_used_elem) + (vq->events ? 2 : 0);
 }
 
 static int check_part(const struct gmem *mem, uint64_t gpa, uint64_t len, unsigned align,
@@ -52,7 +52,7 @@ int virtqueue_enable(struct virtqueue *vq, const struct gmem *mem, struct error 
 		r = check_part(mem, vq->used, used_bytes(vq), 4, "used ring", err);
 	if (r < 0)
 		return r;
-	vq->next_avail = vq->next_used = 0;
+	vq->next_avail = vq->next_used = vq->told = 0;
 	vq->ready = true;
 	return 0;
 }
@@ -211,23 +211,52 @@ void virtqueue_done(struct virtqueue *vq, const struct gmem *mem,
 	__atomic_store_n(&used->idx, vq->next_used, __ATOMIC_RELEASE);
 }
 
-bool virtqueue_wants_interrupt(const struct virtqueue *vq, const struct gmem *mem)
+bool virtqueue_wants_interrupt(struct virtqueue *vq, const struct gmem *mem)
 {
-	/* The used index must be visible before the flag is read: the driver
-	 * clears the flag and then looks at the index once more. */
+	const struct vring_avail *avail = avail_ring(vq, mem);
+	uint16_t before = vq->told;
+
+	vq->told = vq->next_used;
+	/* The used index must be visible before the driver's word is read: the driver
+	 * gives that and then looks at the index once more. */
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
-	return !(__atomic_load_n(&avail_ring(vq, mem)->flags, __ATOMIC_RELAXED) &
-		 VRING_AVAIL_F_NO_INTERRUPT);
+	if (!vq->events)
+		return !(__atomic_load_n(&avail->flags, __ATOMIC_RELAXED) &
+			 VRING_AVAIL_F_NO_INTERRUPT);
+	return vring_need_event(__atomic_load_n(&avail->ring[vq->size], __ATOMIC_RELAXED),
+				vq->next_used, before);
 }
 
-void virtqueue_set_notify(const struct virtqueue *vq, const struct gmem *mem, bool wanted)
+/* With events the device's word is behind the used ring, and its flags mean nothing. */
+void virtqueue_notify_at(const struct virtqueue *vq, const struct gmem *mem,
+			 unsigned chains)
 {
 	struct vring_used *used;
+	uint16_t *event;
 
 	if (!vq->ready)
 		return;
 	used = gmem_ptr(mem, vq->used, used_bytes(vq));
-	__atomic_store_n(&used->flags, wanted ? 0 : VRING_USED_F_NO_NOTIFY,
-			 __ATOMIC_RELAXED);
+	event = (void *)((uint8_t *)used + used_bytes(vq) - sizeof(*event));
+	if (vq->events)
+		__atomic_store_n(event, (uint16_t)(vq->next_avail + chains - 1),
+				 __ATOMIC_RELAXED);
+	else
+		__atomic_store_n(&used->flags, chains ? 0 : VRING_USED_F_NO_NOTIFY,
+				 __ATOMIC_RELAXED);
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+}
+
+/* A driver that keeps the rules fills the queue at most: so this ends, with any. */
+int virtqueue_pending_all(const struct virtqueue *vq, const struct gmem *mem,
+			  struct error *err)
+{
+	int pending = virtqueue_pending(vq, mem, err), before = -1;
+
+	for (unsigned i = 0; i <= vq->size && pending >= 0 && pending != before; i++) {
+		before = pending;
+		virtqueue_notify_at(vq, mem, (unsigned)pending + 1);
+		pending = virtqueue_pending(vq, mem, err);
+	}
+	return pending;
 }

@@ -10,6 +10,12 @@
  * Every field is read once, the copy is checked, and only the copy is used.
  * After virtqueue_peek() the buffers are known to be RAM; what is in them stays
  * the guest's to change.
+ *
+ * Each notify is an exit of the VM, and each interrupt costs its guest several. With
+ * VIRTIO_RING_F_EVENT_IDX (2.7.7, 2.7.10) either side says which index of the other's it
+ * wants to hear of next: the driver of none while it is behind with what it was given,
+ * the device of one by which there is something worth its while. A driver that lies
+ * about its index misses what it would have been told, and nothing else.
  */
 #pragma once
 
@@ -26,11 +32,13 @@
 struct virtqueue {
 	uint16_t size_max;	    /* what the device offers */
 	bool indirect;		    /* and whether chains may be in tables of their own */
+	bool events;		    /* both sides name what they want to hear of by index */
 	uint16_t size;		    /* what the driver chose, a power of two */
 	bool ready;		    /* the fields above and below are checked */
 	uint64_t desc, avail, used; /* gpa of the three parts */
 	uint16_t next_avail;	    /* free-running index of the next chain to take */
 	uint16_t next_used;	    /* free-running index of the next to give back */
+	uint16_t told; /* what @next_used was at the last look whether to tell */
 };
 
 struct vchain {
@@ -84,12 +92,25 @@ int virtqueue_peek(const struct virtqueue *vq, const struct gmem *mem, struct vc
 void virtqueue_done(struct virtqueue *vq, const struct gmem *mem,
 		    const struct vchain *chain, uint32_t written);
 
-/** virtqueue_wants_interrupt() - the driver has not suppressed interrupts. */
-bool virtqueue_wants_interrupt(const struct virtqueue *vq, const struct gmem *mem);
+/**
+ * virtqueue_wants_interrupt() - the driver wants to hear of what was given back since
+ * this was asked last.
+ */
+bool virtqueue_wants_interrupt(struct virtqueue *vq, const struct gmem *mem);
 
 /**
- * virtqueue_set_notify() - ask the driver to notify us of new chains, or not to.
- * It may notify all the same. Who has asked for it looks at the queue once more:
- * a chain may have come just before.
+ * virtqueue_notify_at() - ask the driver to notify us when it has made @chains available.
+ * @chains: counted as virtqueue_pending() does; 0: do not notify.
+ *
+ * It may notify all the same, and a driver without events does so with every chain. Who
+ * has asked looks at the queue once more: the chains may have come just before.
  */
-void virtqueue_set_notify(const struct virtqueue *vq, const struct gmem *mem, bool wanted);
+void virtqueue_notify_at(const struct virtqueue *vq, const struct gmem *mem,
+			 unsigned chains);
+
+/**
+ * virtqueue_pending_all() - as virtqueue_pending(), and the driver will notify us of
+ * whatever chain comes next.
+ */
+int virtqueue_pending_all(const struct virtqueue *vq, const struct gmem *mem,
+			  struct error *err);

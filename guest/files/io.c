@@ -157,11 +157,30 @@ int op_read(struct call *call)
 	return 0;
 }
 
+/* As the kernel does it for who may not keep these bits: before the file is another. */
+static int drop_setid(int fd)
+{
+	const mode_t group = S_ISGID | S_IXGRP;
+	mode_t bits = S_ISUID;
+	struct stat st;
+
+	if (fstat(fd, &st) < 0)
+		return -errno;
+	if ((st.st_mode & group) == group)
+		bits |= S_ISGID;
+	if (!(st.st_mode & bits))
+		return 0;
+	return fchmod(fd, st.st_mode & 07777 & ~bits) < 0 ? -errno : 0;
+}
+
 int op_write(struct call *call)
 {
 	int flags = call->req.flags & FILES_O_APPEND ? RWF_APPEND : 0;
+	int r = call->req.flags & FILES_DROP_SUID ? drop_setid(call->fd) : 0;
 	size_t done = 0;
 
+	if (r < 0)
+		return r;
 	while (done < call->req.data_len) {
 		const struct iovec iov = {(void *)(uintptr_t)(call->req.data + done),
 					  call->req.data_len - done};

@@ -12,6 +12,9 @@
  * a time; what is not waits for the one before it, unless somebody waits. Where two
  * overlap, and where the guest is to append, the later one waits for the earlier.
  *
+ * Who is not root takes setuid and setgid bits away. For what goes through its page
+ * cache the kernel sees to that, but by the mode that it saw last; so the guest is told to.
+ *
  * A writer waits when the queue takes more memory than UNWRITTEN_MAX, or all queues of the
  * sandbox more than UNWRITTEN_EACH. When it is interrupted its bytes are as good as
  * written, unless so many were that UNWRITTEN_ENOUGH is reached.
@@ -38,8 +41,8 @@ struct writing {
 	uint64_t number;
 	uint64_t offset;
 	struct buf data;
-	size_t takes; /* memory */
-	bool appends;
+	size_t takes;	/* memory */
+	uint32_t flags; /* FILES_O_APPEND, FILES_DROP_SUID */
 	bool reopened;
 };
 
@@ -199,7 +202,7 @@ static int send(struct writing *w)
 	struct files_node *parent = w->file->node->parent;
 	const struct files_request request = {
 	    .op = FILES_WRITE,
-	    .flags = FILES_WATCH | (w->appends ? FILES_O_APPEND : 0),
+	    .flags = FILES_WATCH | w->flags,
 	    .handle = w->file->handle,
 	    .offset = w->offset,
 	    .data = buf_peek(&w->data),
@@ -228,7 +231,7 @@ static bool independent(const struct files_node *node, const struct writing *w)
 	list_for_each (other, &node->writes, struct writing, link) {
 		if (other == w)
 			return true;
-		if (other->appends || w->appends || overlap(other, w))
+		if ((other->flags | w->flags) & FILES_O_APPEND || overlap(other, w))
 			return false;
 	}
 	return true;
@@ -290,7 +293,7 @@ int guest_write_error(struct guest_file *file)
 	return error;
 }
 
-static struct writing *add(struct guest_file *file, uint64_t offset, bool appends)
+static struct writing *add(struct guest_file *file, uint64_t offset, uint32_t flags)
 {
 	struct writing *w = calloc(1, sizeof(*w));
 
@@ -299,34 +302,34 @@ static struct writing *add(struct guest_file *file, uint64_t offset, bool append
 	w->file = guest_file_ref(file);
 	w->number = ++file->node->written;
 	w->offset = offset;
-	w->appends = appends;
+	w->flags = flags;
 	list_add_before(&file->node->writes, &w->link);
 	return w;
 }
 
 /* The write that this one continues, if it has not gone yet. */
 static struct writing *continued(const struct guest_file *file, uint64_t offset,
-				 bool appends)
+				 uint32_t flags)
 {
 	struct writing *w = last(file->node);
 
-	if (!w || w->call || w->file != file || w->appends != appends ||
+	if (!w || w->call || w->file != file || w->flags != flags ||
 	    w->data.len >= FILES_IO_MAX)
 		return NULL;
-	return appends || w->offset + w->data.len == offset ? w : NULL;
+	return flags & FILES_O_APPEND || w->offset + w->data.len == offset ? w : NULL;
 }
 
 static int queue(struct guest_file *file, const char *data, size_t size, uint64_t offset,
-		 bool appends)
+		 uint32_t flags)
 {
 	int r = 0;
 
 	while (r == 0 && size) {
-		struct writing *w = continued(file, offset, appends);
+		struct writing *w = continued(file, offset, flags);
 		size_t part;
 
 		if (!w)
-			w = add(file, offset, appends);
+			w = add(file, offset, flags);
 		if (!w)
 			return -ENOMEM;
 		part = FILES_IO_MAX - w->data.len;
@@ -380,12 +383,14 @@ void guest_write(fuse_req_t req, const char *data, size_t size, off_t offset,
 {
 	struct guest_file *file = guest_file(fi);
 	int error = guest_write_error(file);
+	uint32_t flags = (fi->flags & O_APPEND ? FILES_O_APPEND : 0) |
+			 (fuse_req_ctx(req)->uid ? FILES_DROP_SUID : 0);
 
 	if (!error && file->sb->state == SANDBOX_DEAD)
 		error = EIO;
 	files_cache_hide(file->node);
 	if (!error)
-		error = -queue(file, data, size, (uint64_t)offset, fi->flags & O_APPEND);
+		error = -queue(file, data, size, (uint64_t)offset, flags);
 	if (error) {
 		fuse_reply_err(req, error);
 		return;

@@ -89,6 +89,19 @@ not_ok "nor is a fork that somebody else made of theirs" \
 	nobody ls "$scratch/own/box/forks/roots" 2> "$scratch/ignored"
 rmdir "$shared/theirs/forks/roots"
 
+# Who is not root takes setuid bits away by writing, also those that the guest has just set.
+is "$(nobody bash -c 'cd "$1" && echo 1 > tool && chmod 6755 tool && echo 2 >> tool && stat -c %a tool && cat tool' \
+	- "$shared/theirs/fs/root")" $'755\n1\n2' "another user appends to a setuid program, which is none then"
+is "$(nobody perl -e '
+chdir $ARGV[0] and open(my $tool, ">", "fs/root/new") and open(my $bash, ">", "bash") or die $!;
+print $bash "chmod 6755 /root/new\n";
+close $bash;
+open(my $end, "<", "exit");
+print <$end>;
+syswrite $tool, "3\n";
+close $tool;
+exec "stat -c %a fs/root/new; cat fs/root/new"' "$shared/theirs")" $'0\n755\n3' "also when the guest made it one meanwhile"
+
 # session DIRECTORY: a shell session inside a container, in which the sandbox is /box.
 cat > "$scratch/session" << 'END'
 cd /box || exit 1

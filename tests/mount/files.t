@@ -42,6 +42,17 @@ head -c 5000000 /dev/urandom > "$scratch/large"
 ok "a large file goes in" cp "$scratch/large" demo/fs/root/large
 is "$(echo 'sha256sum < /root/large' > demo/bash; cat demo/stdout)" "$(sha256sum < "$scratch/large")" "as it is"
 ok "and comes out as it is" cmp "$scratch/large" demo/fs/root/large
+# In pieces of many sizes, some of which the guest adds.
+cp "$scratch/large" "$scratch/grown"
+cp demo/fs/root/large demo/fs/root/grown
+for size in 1 4095 70000 262144 300001 1048577; do
+	head -c "$size" "$scratch/large" | tee -a "$scratch/grown" >> demo/fs/root/grown
+	bash_in demo 'tail -c 1000 /root/large >> /root/grown'
+	tail -c 1000 "$scratch/large" >> "$scratch/grown"
+done
+is "$(echo 'sha256sum < /root/grown' > demo/bash; cat demo/stdout)" "$(sha256sum < "$scratch/grown")" \
+	"what both sides append to it is there, byte by byte"
+ok "as the host sees it, too" cmp "$scratch/grown" demo/fs/root/grown
 ok "from anywhere" cmp <(tail -c +3000001 "$scratch/large" | head -c 1000) \
 	<(dd if=demo/fs/root/large bs=1 skip=3000000 count=1000 status=none)
 ok "it is changed in the middle" dd if=/dev/zero of=demo/fs/root/large bs=1000 seek=7 count=3 conv=notrunc status=none

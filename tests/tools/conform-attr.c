@@ -267,6 +267,15 @@ static int write_to_setuid(void)
 	return fd < 0 ? errno : errno_of(write(fd, "x", 1));
 }
 
+static int append_to_setuid(void)
+{
+	int fd;
+
+	be_ordinary();
+	fd = open("setuid", O_WRONLY | O_APPEND);
+	return fd < 0 ? errno : errno_of(write(fd, "x", 1));
+}
+
 static int truncate_without_permission(void)
 {
 	be_ordinary();
@@ -306,6 +315,13 @@ static void permissions(void)
 	is_int(in_child(chown_to_other), EPERM, "chown: one's own to another");
 	is_int(in_child(time_of_other), EPERM, "utimensat: another's file");
 	is_int(in_child(write_to_setuid), 0, "write: a setuid file");
+	is_int(mode_of("setuid"), 0777, "takes its bits away");
+	must(chmod("setuid", 06777));
+	if (conform_mount && geteuid() == 0) {
+		skip(2, "the mount tells by its number who is root");
+		return;
+	}
+	is_int(in_child(append_to_setuid), 0, "write: behind the end of a setuid file");
 	is_int(mode_of("setuid"), 0777, "takes its bits away");
 }
 

@@ -147,6 +147,34 @@ static void openings(void)
 	ASK(.op = FILES_CLOSE, .handle = r.handle);
 }
 
+static mode_t mode_after_write(mode_t mode, uint32_t flags)
+{
+	struct files_reply r = ASK(.op = FILES_OPEN, .path = "setid", .mode = 0600,
+				   .flags = FILES_O_WRITE | FILES_O_CREAT);
+	uint32_t h = r.handle;
+
+	if (fchmodat(kit.dir_fd, "setid", mode, 0) < 0)
+		abort();
+	r = ASK(.op = FILES_WRITE, .handle = h, .flags = flags,
+		.data = (const uint8_t *)"x", .data_len = 1);
+	is_int(r.attr.mode, stat_of("setid").st_mode, "write: the reply has the mode");
+	ASK(.op = FILES_CLOSE, .handle = h);
+	return stat_of("setid").st_mode & 07777;
+}
+
+static void setuid_files(void)
+{
+	is_int(mode_after_write(06755, FILES_DROP_SUID), 0755,
+	       "write: takes setuid and setgid bits away when told to");
+	is_int(mode_after_write(06755, FILES_DROP_SUID | FILES_O_APPEND), 0755,
+	       "write: and so when it appends");
+	is_int(mode_after_write(03745, FILES_DROP_SUID), 03745,
+	       "write: setgid without execution is no such thing");
+	is_int(mode_after_write(04755, 0), geteuid() ? 0755 : 04755,
+	       "write: who may keep them does");
+	unlinkat(kit.dir_fd, "setid", 0);
+}
+
 /* Two who append at the same time do not write over one another. */
 static void appending(void)
 {
@@ -358,6 +386,7 @@ int main(void)
 	nothing_leads_outside();
 	contents();
 	openings();
+	setuid_files();
 	appending();
 	attributes();
 	xattrs();

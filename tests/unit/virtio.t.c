@@ -77,7 +77,7 @@ static void test_interrupts(void)
 	virtio_console_init(&con, log, -1, NULL, &mem, line);
 	memset(mem.base, 0, RAM);
 	memset(taken, 0, sizeof(taken));
-	negotiate(&con.dev, offered(&con.dev));
+	negotiate(&con.dev, 1ull << VIRTIO_F_VERSION_1);
 	for (unsigned i = 0; i < 6; i++)
 		set_queue(&con.dev, i, desc_at(i));
 	line_changes = 0;
@@ -215,7 +215,7 @@ static void on_watch(struct virtio_console *c)
 	watches++;
 }
 
-static void console_fresh(void)
+static void console_fresh_with(uint64_t features)
 {
 	int pair[2], small = 4096;
 
@@ -225,7 +225,12 @@ static void console_fresh(void)
 	host = pair[1];
 	conlog_init(&conlog);
 	virtio_console_init(&con, &conlog, pair[0], on_watch, &mem, line);
-	probe(&con.dev);
+	probe_with(&con.dev, features & offered(&con.dev));
+}
+
+static void console_fresh(void)
+{
+	console_fresh_with(UINT64_MAX);
 }
 
 static void control(uint32_t id, uint16_t event, uint16_t value)
@@ -367,12 +372,11 @@ static void test_console_receive(void)
 	is_mem(buffer(0), "hello, gue", 10, "console: in the first buffer");
 	is_mem(buffer(1), "st", 2, "console: and in the second");
 	ok(!con.want_in, "console: without room nothing more is read");
-	is_int(used_ring(AGENT_RX)->flags, 0, "console: and room would be news");
+	is_int(avail_event(AGENT_RX), 1, "console: and room would be news");
 	chain(AGENT_RX, 0, iov, 0, 2);
 	notify(&con.dev, AGENT_RX);
 	ok(con.want_in, "console: with room it is");
-	is_int(used_ring(AGENT_RX)->flags, VRING_USED_F_NO_NOTIFY,
-	       "console: and more room is no news");
+	is_int(avail_event(AGENT_RX), 0, "console: and more room is no news");
 	io_write_all(host, "x", 1);
 	is_int(virtio_console_ready(&con, &err), 0, "console: a byte comes");
 	is_int(next_used(AGENT_RX), 1, "console: the guest has it");
@@ -392,6 +396,86 @@ static void test_console_receive(void)
 	chain(AGENT_TX, 0, iov, 1, 0);
 	is_int(notify(&con.dev, AGENT_TX), 0, "console: what the guest still sends");
 	is_int(next_used(AGENT_TX), 0, "console: goes nowhere");
+}
+
+/* @count buffers of one byte, from the one numbered @first on. */
+static void give_bytes(unsigned first, unsigned count)
+{
+	for (unsigned i = first; i < first + count; i++)
+		chain(AGENT_RX, (uint16_t)(i % SIZE), &(struct iovec){buffer(i % SIZE), 1},
+		      0, 1);
+	notify(&con.dev, AGENT_RX);
+}
+
+/* A guest that is slower than its host is not bothered with single buffers. */
+static void test_console_slow_guest(bool events)
+{
+	const char *driver = events ? "with events" : "without events";
+
+	console_fresh_with(events ? UINT64_MAX : 1ull << VIRTIO_F_VERSION_1);
+	control(1, VIRTIO_CONSOLE_PORT_OPEN, 1);
+	set(&con.dev, VIRTIO_MMIO_INTERRUPT_ACK, 1);
+	give_bytes(0, SIZE);
+	io_write_all(host, "0123456789abcdef", 16);
+	line_changes = 0;
+	is_int(virtio_console_ready(&con, &err), 0,
+	       "console, %s: more than the guest has "
+	       "room for",
+	       driver);
+	is_int(used_ring(AGENT_RX)->idx, SIZE, "all of its room is used");
+	ok(!con.want_in, "the host waits");
+	is_int(line_changes, 1, "one interrupt tells of all of it");
+	if (events)
+		is_int(avail_event(AGENT_RX), SIZE + SIZE / 2 - 1, "half is to come back");
+	else
+		is_int(used_ring(AGENT_RX)->flags, 0, "each that comes back is told");
+	give_bytes(0, SIZE / 2 - 1);
+	ok(!con.want_in, "less than half is too little");
+	give_bytes(SIZE / 2 - 1, 1);
+	ok(con.want_in, "with half the host goes on");
+	set(&con.dev, VIRTIO_MMIO_INTERRUPT_ACK, 1);
+	line_changes = 0;
+	is_int(virtio_console_ready(&con, &err), 0, "which it does");
+	is_int(used_ring(AGENT_RX)->idx, SIZE + SIZE / 2, "as far as there is room");
+	is_int(line_changes, !events, "a driver that is behind %s",
+	       events ? "is not interrupted" : "cannot say so");
+	close(host);
+	close(con.agent_fd);
+}
+
+/* What the driver has agreed to and has been told of comes back from a file, too. */
+static void test_console_from_file(void)
+{
+	uint8_t bytes[1024];
+	struct cursor c = cursor_into(bytes, sizeof(bytes));
+	struct virtio_console old;
+
+	console_fresh();
+	control(1, VIRTIO_CONSOLE_PORT_OPEN, 1);
+	give_bytes(0, SIZE);
+	io_write_all(host, "01234567", 8);
+	virtio_console_ready(&con, &err);
+	set(&con.dev, VIRTIO_MMIO_INTERRUPT_ACK, 1);
+	old = con;
+	virtio_save(&old.dev, &c);
+	ok(!c.overflow, "console: as bytes");
+	c = cursor_over(bytes, sizeof(bytes) - cursor_left(&c));
+	virtio_console_init(&con, &conlog, old.agent_fd, on_watch, &mem, line);
+	is_int(virtio_load(&con.dev, &c), 0, "console: and as a device again");
+	con.agent_open = true;
+	line_changes = 0;
+	is_int(virtio_wake(&con.dev, &err), 0, "console: which wakes");
+	ok(con.dev.queues[AGENT_RX].events, "console: and knows of events");
+	ok(!con.want_in, "console: there is no room");
+	is_int(avail_event(AGENT_RX), SIZE, "console: of which it wants to hear");
+	give_bytes(0, 1);
+	ok(con.want_in, "console: now there is");
+	io_write_all(host, "8", 1);
+	line_changes = 0;
+	is_int(virtio_console_ready(&con, &err), 0, "console: a byte comes");
+	is_int(line_changes, 0, "console: the driver is still behind");
+	close(host);
+	close(con.agent_fd);
 }
 
 int main(void)
@@ -416,6 +500,9 @@ int main(void)
 	test_console_transmit();
 	test_console_changed();
 	test_console_receive();
+	test_console_slow_guest(true);
+	test_console_slow_guest(false);
+	test_console_from_file();
 	disk_close(&disk);
 	gmem_fini(&mem);
 	return done_testing();

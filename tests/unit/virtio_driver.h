@@ -62,12 +62,26 @@ static inline uint64_t used_at(unsigned queue)
 
 static inline struct vring_avail *avail_ring(unsigned queue)
 {
-	return gmem_ptr(&mem, avail_at(queue), 4 + SIZE * 2);
+	return gmem_ptr(&mem, avail_at(queue), 4 + SIZE * 2 + 2);
 }
 
 static inline struct vring_used *used_ring(unsigned queue)
 {
-	return gmem_ptr(&mem, used_at(queue), 4 + SIZE * 8);
+	return gmem_ptr(&mem, used_at(queue), 4 + SIZE * 8 + 2);
+}
+
+/* The index of the used ring that the driver wants to hear of, and that of the available
+ * ring that the device wants to: with VIRTIO_RING_F_EVENT_IDX. */
+static inline uint16_t *used_event(unsigned queue)
+{
+	return &avail_ring(queue)->ring[SIZE];
+}
+
+static inline uint16_t avail_event(unsigned queue)
+{
+	const uint16_t *event = gmem_ptr(&mem, used_at(queue) + 4 + SIZE * 8ull, 2);
+
+	return *event;
 }
 
 static inline int set_queue(struct virtio_device *dev, unsigned queue, uint64_t at)
@@ -112,14 +126,19 @@ static inline int go(struct virtio_device *dev)
 }
 
 /* Everything that a driver does up to DRIVER_OK. */
-static inline void probe(struct virtio_device *dev)
+static inline void probe_with(struct virtio_device *dev, uint64_t features)
 {
 	memset(mem.base, 0, RAM);
 	memset(taken, 0, sizeof(taken));
-	negotiate(dev, offered(dev));
+	negotiate(dev, features);
 	for (unsigned i = 0; i < dev->ops->queues; i++)
 		set_queue(dev, i, desc_at(i));
 	go(dev);
+}
+
+static inline void probe(struct virtio_device *dev)
+{
+	probe_with(dev, offered(dev));
 }
 
 /* A chain of @nout buffers to read and @nin to write, from descriptor @head on. */

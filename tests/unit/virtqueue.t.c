@@ -24,10 +24,10 @@ static struct vchain chain;
 static struct error err;
 
 /* A queue of SIZE entries with nothing in it. */
-static void fresh(void)
+static void fresh_with(bool events)
 {
 	memset(mem.base, 0, RAM);
-	vq = (struct virtqueue){.size_max = SIZE};
+	vq = (struct virtqueue){.size_max = SIZE, .events = events};
 	vq.size = SIZE;
 	vq.desc = DESC;
 	vq.avail = AVAIL;
@@ -37,6 +37,11 @@ static void fresh(void)
 	used = gmem_ptr(&mem, USED, 4 + SIZE * 8);
 	if (virtqueue_enable(&vq, &mem, &err) < 0)
 		diag("cannot enable: %s", err.text);
+}
+
+static void fresh(void)
+{
+	fresh_with(false);
 }
 
 static void set_desc(unsigned i, uint64_t addr, uint32_t len, uint16_t flags, uint16_t next)
@@ -96,6 +101,15 @@ static void test_enable(void)
 	BAD(avail, GMEM_HOLE, "an available ring in the hole");
 	BAD(used, GMEM_HOLE_END, "a used ring above 4 GiB in a small guest");
 #undef BAD
+	good.avail = RAM - (4 + SIZE * 2);
+	enable_with(good, 0, "an available ring at the end of memory");
+	good.events = true;
+	enable_with(good, -EPROTO, "one with an event behind it");
+	good.avail = AVAIL;
+	good.used = RAM - (4 + SIZE * 8);
+	enable_with(good, -EPROTO, "a used ring with an event behind the end of memory");
+	good.events = false;
+	enable_with(good, 0, "the same without");
 }
 
 static void test_simple(void)
@@ -137,6 +151,69 @@ static void test_interrupts(void)
 	ok(virtqueue_wants_interrupt(&vq, &mem), "interrupts are wanted by default");
 	avail->flags = VRING_AVAIL_F_NO_INTERRUPT;
 	ok(!virtqueue_wants_interrupt(&vq, &mem), "and can be suppressed");
+}
+
+static void give_back(unsigned count)
+{
+	for (unsigned i = 0; i < count; i++) {
+		offer(0);
+		peek();
+		virtqueue_done(&vq, &mem, &chain, 0);
+	}
+}
+
+/* With events a driver that is behind hears nothing until it has caught up. */
+static void test_interrupt_events(uint16_t start)
+{
+	fresh_with(true);
+	set_desc(0, DATA, 1, 0, 0);
+	vq.next_avail = vq.next_used = vq.told = avail->idx = used->idx = start;
+	avail->ring[SIZE] = start;
+	avail->flags = VRING_AVAIL_F_NO_INTERRUPT;
+	ok(!virtqueue_wants_interrupt(&vq, &mem), "from %u: nothing was given back", start);
+	give_back(3);
+	ok(virtqueue_wants_interrupt(&vq, &mem), "the first chain is news");
+	ok(!virtqueue_wants_interrupt(&vq, &mem), "once");
+	give_back(2);
+	ok(!virtqueue_wants_interrupt(&vq, &mem),
+	   "more is none for a driver that is behind");
+	avail->ring[SIZE] = (uint16_t)(start + 5);
+	ok(!virtqueue_wants_interrupt(&vq, &mem), "it has caught up, and there is no more");
+	give_back(1);
+	ok(virtqueue_wants_interrupt(&vq, &mem), "the next one is news again");
+}
+
+static uint16_t notify_event(void)
+{
+	const uint16_t *event = gmem_ptr(&mem, USED + 4 + SIZE * 8, 2);
+
+	return *event;
+}
+
+static void test_notify(uint16_t start)
+{
+	fresh();
+	virtqueue_notify_at(&vq, &mem, 0);
+	is_int(used->flags, VRING_USED_F_NO_NOTIFY, "without events: no notify");
+	virtqueue_notify_at(&vq, &mem, 5);
+	is_int(used->flags, 0, "or with every chain");
+
+	fresh_with(true);
+	vq.next_avail = vq.next_used = avail->idx = used->idx = start;
+	virtqueue_notify_at(&vq, &mem, 5);
+	is_int(notify_event(), (uint16_t)(start + 4), "from %u: with the fifth chain",
+	       start);
+	is_int(used->flags, 0, "the flags stay as they were");
+	virtqueue_notify_at(&vq, &mem, 0);
+	is_int(notify_event(), (uint16_t)(start - 1), "with none for a long time");
+	offer(0);
+	offer(0);
+	is_int(virtqueue_pending_all(&vq, &mem, &err), 2, "two are there");
+	is_int(notify_event(), (uint16_t)(start + 2), "and the third one is news");
+	avail->idx = (uint16_t)(start + SIZE + 1);
+	is_int(virtqueue_pending_all(&vq, &mem, &err), -EPROTO, "too many are refused");
+	virtqueue_reset(&vq);
+	is_int(virtqueue_pending_all(&vq, &mem, &err), 0, "a reset queue has none");
 }
 
 static void test_wrap(void)
@@ -385,18 +462,20 @@ static uint64_t random_number(void)
 /* Any bytes at all: the device ends with buffers in memory, or with a refusal. */
 static void test_random(void)
 {
-	unsigned outside = 0, good = 0;
+	unsigned outside = 0, good = 0, too_many = 0;
 
 	for (unsigned round = 0; round < 200000; round++) {
 		int r;
 
 		if (round % 1000 == 0)
-			fresh();
+			fresh_with(round % 2000);
 		for (unsigned i = 0; i < SIZE; i++)
 			set_desc(i, random_number(), (uint32_t)random_number(),
 				 (uint16_t)below(5), (uint16_t)below(9));
 		avail->idx = (uint16_t)(vq.next_avail + below(SIZE + 2));
 		avail->ring[vq.next_avail % SIZE] = (uint16_t)(below(SIZE + 1));
+		avail->ring[SIZE] = (uint16_t)below(1u << 16);
+		too_many += virtqueue_pending_all(&vq, &mem, &err) > SIZE;
 		r = peek();
 		if (r <= 0)
 			continue;
@@ -408,9 +487,12 @@ static void test_random(void)
 			    p < mem.base || p + chain.iov[i].iov_len > mem.base + RAM;
 		}
 		virtqueue_done(&vq, &mem, &chain, chain.in);
+		virtqueue_wants_interrupt(&vq, &mem);
+		virtqueue_notify_at(&vq, &mem, below(SIZE));
 	}
 	ok(good > 1000, "random rings: %u chains were taken", good);
 	is_int(outside, 0, "no buffer is outside of memory");
+	is_int(too_many, 0, "no queue has more chains than entries");
 }
 
 static void test_not_ready(void)
@@ -430,6 +512,10 @@ int main(void)
 	test_enable();
 	test_simple();
 	test_interrupts();
+	test_interrupt_events(0);
+	test_interrupt_events(0xfffd);
+	test_notify(0);
+	test_notify(0xfffe);
 	test_wrap();
 	test_full();
 	test_hostile_index();
