@@ -487,9 +487,11 @@ void sandbox_destroy(struct sandbox *sb)
 
 void sandbox_let_go(struct sandbox *sb)
 {
-	sb->core->ending++;
+	struct core *core = sb->core;
+
+	core->ending++;
 	sandbox_destroy(sb);
-	sb->core->ending--;
+	core->ending--;
 }
 
 int sandbox_rename(struct sandbox *sb, folder_t folder, const char *name, struct error *err)

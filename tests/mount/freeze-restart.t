@@ -92,5 +92,21 @@ ok "mount with a record that was cut" start
 is "$(ls mnt | grep demo)" "" "it is not listed"
 like "$(cat mnt/error)" "damaged" "which is said"
 stop
+
+rm -rf state
+mkdir state
+mount -t tmpfs -o size=64m none state
+ok "mount with a state directory that is too small" start
+within 60 mkdir mnt/demo
+wait_for 120 state_is mnt/demo ready
+echo 'x = 5' > mnt/demo/exec
+cat mnt/demo/exit > /dev/null
+echo freeze > mnt/demo/ctl
+wait_for 90 grep -q . mnt/demo/error
+like "$(cat mnt/demo/error)" "No space left" "a full disk is told"
+echo 'print(x)' > mnt/demo/exec
+is "$(cat mnt/demo/stdout) $(value mnt/demo/status state)" "5 ready" "and leaves it running"
+stop
+umount state
 cd / || exit
 done_testing

@@ -170,9 +170,12 @@ def test_replaced_image(server):
 
 
 def test_restart(server):
-    "a file outlives its vmctl; one that was not finished does not"
+    "a file outlives its vmctl; one that was not finished, or is of no use, does not"
     client = server.client()
     done(freeze(client, boot(client), "box"))
+    parent = boot(client)
+    done(client.request("park", vm=parent["vm"]))
+    done(client.request("save", vm=parent["vm"], image="needless"))
     open(os.path.join(server.state, "half.new"), "w").close()
     server.process.kill()
     server.process.wait()
