@@ -11,8 +11,6 @@
 
 #include <stdint.h>
 
-#define EXEC_TIMEOUT_MAX_S 31536000.0 /* one year */
-
 struct core_options {
 	const char *images;	 /* the images directory */
 	unsigned memory_mib;	 /* of each sandbox */

@@ -128,6 +128,7 @@ static void finish(struct files_call *call, struct files_reply *reply)
 	uint32_t handle = call->opens ? reply->handle : 0;
 
 	call_free(call);
+	limits_used(sb);
 	reply->error = shown_errno(reply->error);
 	if (done)
 		done(ctx, reply);

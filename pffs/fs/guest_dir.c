@@ -94,6 +94,7 @@ static void close_dir(struct guest_dir *dir)
 	list_del(&dir->open);
 	let_go(dir);
 	files_node_unref(dir->node);
+	limits_close(dir->sb);
 	sandbox_unref(dir->sb);
 	free(dir);
 }
@@ -107,6 +108,7 @@ void guest_opendir(fuse_req_t req, const struct node *node, struct fuse_file_inf
 		return;
 	}
 	dir->sb = sandbox_ref(node->sb);
+	limits_open(dir->sb);
 	dir->node = files_node_ref(node->file);
 	list_add_before(&node->fs->guest_dirs, &dir->open);
 	fi->fh = (uintptr_t)dir;

@@ -39,6 +39,7 @@ void guest_file_unref(struct guest_file *file)
 	list_del(&file->open);
 	buf_fini(&file->lockers);
 	files_node_unref(file->node);
+	limits_close(file->sb);
 	sandbox_unref(file->sb);
 	free(file);
 }
@@ -66,6 +67,7 @@ static struct guest_file *file_new(struct fs *fs, struct files_node *node, uint3
 	if (!file)
 		return NULL;
 	file->sb = sandbox_ref(node->files->sb);
+	limits_open(file->sb);
 	file->node = files_node_ref(node);
 	loop_timer_init(&file->soon, open_too);
 	file->refs = 1;

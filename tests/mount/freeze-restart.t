@@ -36,6 +36,8 @@ within 60 mkdir mnt/demo/forks/x
 echo 'x = 99' > mnt/demo/forks/x/exec
 is "$(cat mnt/demo/forks/x/exit)" 0 "and one in a fork"
 echo 60.5 > mnt/demo/config/exec_timeout
+echo 3600 > mnt/demo/config/idle_timeout
+echo 86400 > mnt/demo/config/max_lifetime
 echo /root > mnt/demo/config/diff_paths
 chmod 750 mnt/demo
 echo 'import time; print("going", flush=True); time.sleep(15); print("on")' > mnt/demo/exec
@@ -53,6 +55,8 @@ is "$(value mnt/demo/status id) $(value mnt/demo/status created) $(value mnt/dem
 	"$id $created frozen" "it is the same one"
 is "$(stat -c %a mnt/demo) $(cat mnt/demo/config/exec_timeout) $(cat mnt/demo/config/diff_paths)" \
 	"750 60.5 /root" "with its mode and configuration"
+is "$(cat mnt/demo/config/idle_timeout mnt/demo/config/max_lifetime)" $'3600\n86400' "its limits"
+like "$(value mnt/demo/status life_left)" '^86[0-9]{3}\.[0-9]$' "and what is left of its life"
 is "$(ls mnt/demo/runs | tr '\n' ' ')" "1 2 3 " "all its runs are there"
 is "$(cat mnt/demo/runs/1/stdout mnt/demo/runs/1/stderr mnt/demo/runs/2/exit)" $'kept\nerror\n3' \
 	"with what they put out"
