@@ -85,6 +85,18 @@ ok "mount after all were killed" start
 echo 'print(x + 2)' > mnt/demo/exec
 is "$(cat mnt/demo/stdout)" 43 "the REPL is as it was"
 
+ok "freeze it, and kill vmctl alone" frozen mnt/demo
+first=$(pgrep -P "$pid" vmctl)
+kill -KILL "$first"
+another_vmctl() {
+	local now
+	now=$(pgrep -P "$pid" vmctl) && [ "$now" != "$first" ] && [ -S sock ]
+}
+wait_for 60 another_vmctl
+sleep 2
+echo 'print(x + 3)' > mnt/demo/exec
+is "$(cat mnt/demo/stdout)" 44 "the next vmctl resumes it"
+
 ok "freeze it once more" frozen mnt/demo
 stop
 truncate -s -1 state/sandboxes/*.data
