@@ -1,6 +1,7 @@
 #include "pffs/core/limits.h"
 
 #include "pffs/core/files.h"
+#include "pffs/core/freeze.h"
 #include "util/io.h"
 
 /* So that a limit of next to nothing does not keep pffs busy with who is in use. */
@@ -24,6 +25,19 @@ static void say_reached(struct sandbox *sb, const char *limit)
 	sandbox_event(sb, "limit_reached", json_pack("{s:s}", "limit", limit));
 }
 
+/* What cannot be frozen stays, and is tried again after as long a time. */
+static void put_away(struct sandbox *sb)
+{
+	struct error err;
+
+	limits_used(sb);
+	loop_timer_set(sb->core->loop, &sb->limits.idle, sb->limits.idle_ms);
+	if (freeze_begin(sb, &err) == 0)
+		return;
+	sandbox_fail(sb, &err);
+	sandbox_event(sb, "freeze_failed", json_pack("{s:s}", "error", err.text));
+}
+
 static void idle_fired(struct loop_timer *timer)
 {
 	struct limits *limits = container_of(timer, struct limits, idle);
@@ -43,7 +57,10 @@ static void idle_fired(struct loop_timer *timer)
 		return;
 	}
 	say_reached(sb, "idle_timeout");
-	sandbox_destroy(sb);
+	if (limits->persistent && sb->state == SANDBOX_READY)
+		put_away(sb);
+	else
+		sandbox_destroy(sb);
 }
 
 static void life_fired(struct loop_timer *timer)
@@ -69,6 +86,7 @@ void limits_inherit(struct sandbox *sb, const struct sandbox *parent)
 {
 	sb->limits.idle_ms = parent->limits.idle_ms;
 	sb->limits.life_ms = parent->limits.life_ms;
+	sb->limits.persistent = parent->limits.persistent;
 }
 
 static void arm(struct sandbox *sb)
@@ -93,7 +111,7 @@ void limits_begin(struct sandbox *sb)
 }
 
 /* It may have been made before this machine was started: only differences count. */
-void limits_restore(struct sandbox *sb, uint64_t idle_ms, uint64_t life_ms)
+void limits_restore(struct sandbox *sb, uint64_t idle_ms, uint64_t life_ms, bool persistent)
 {
 	uint64_t created =
 	    (uint64_t)sb->created.tv_sec * 1000000000u + (uint64_t)sb->created.tv_nsec;
@@ -101,6 +119,7 @@ void limits_restore(struct sandbox *sb, uint64_t idle_ms, uint64_t life_ms)
 
 	sb->limits.idle_ms = idle_ms;
 	sb->limits.life_ms = life_ms;
+	sb->limits.persistent = persistent;
 	sb->limits.born_ns = io_monotonic_ns() - (now > created ? now - created : 0);
 	limits_begin(sb);
 }
@@ -123,6 +142,11 @@ void limits_set_life(struct sandbox *sb, uint64_t ms)
 	sb->limits.life_ms = ms;
 	sb->limits.over = false;
 	arm(sb);
+}
+
+void limits_set_persistent(struct sandbox *sb, bool persistent)
+{
+	sb->limits.persistent = persistent;
 }
 
 void limits_used(struct sandbox *sb)

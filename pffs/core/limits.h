@@ -9,6 +9,7 @@
  * looks whether there was a use since, and when it has to look again.
  *
  * What has met a limit goes as by rmdir. One that has forks waits until they have gone.
+ * One that is persistent is frozen instead when it was idle for too long.
  */
 #pragma once
 
@@ -28,6 +29,7 @@ struct limits {
 	unsigned open;		   /* files that count */
 	bool seen;		   /* it is in the world: the limits hold */
 	bool over;		   /* its life is: it waits until its forks have gone */
+	bool persistent;
 	struct loop_timer idle, life;
 };
 
@@ -44,7 +46,8 @@ void limits_begin(struct sandbox *sb);
  * limits_restore() - a sandbox that an earlier pffs made, by sb->created, is seen by the
  * world with these limits.
  */
-void limits_restore(struct sandbox *sb, uint64_t idle_ms, uint64_t life_ms);
+void limits_restore(struct sandbox *sb, uint64_t idle_ms, uint64_t life_ms,
+		    bool persistent);
 
 /** limits_end() - it goes, or nobody sees it any more: they hold no longer. */
 void limits_end(struct sandbox *sb);
@@ -52,6 +55,9 @@ void limits_end(struct sandbox *sb);
 /** limits_set_idle(), limits_set_life() - 0 for none. To set the former is a use. */
 void limits_set_idle(struct sandbox *sb, uint64_t ms);
 void limits_set_life(struct sandbox *sb, uint64_t ms);
+
+/** limits_set_persistent() - frozen, not removed, when it is idle. */
+void limits_set_persistent(struct sandbox *sb, bool persistent);
 
 /** limits_used() - a use of @sb has ended. */
 void limits_used(struct sandbox *sb);

@@ -57,6 +57,7 @@ static void render_readme(const struct node *node, FILE *out)
 	    "limit\n"
 	    "  echo 600 > demo/config/idle_timeout     it goes when nobody has used it for "
 	    "so long\n"
+	    "  echo on > demo/config/persistent        then it is frozen instead\n"
 	    "Input: { echo 'print(input())' > demo/exec; echo hello; } > demo/stdin\n"
 	    "Write code and read its output on one descriptor: open demo/exec read-write, "
 	    "write,\n"

@@ -1,5 +1,6 @@
 /*
- * config/exec_timeout, idle_timeout, max_lifetime: limits of time, in seconds.
+ * config/exec_timeout, idle_timeout, max_lifetime: limits of time, in seconds; and
+ * persistent: what happens to a sandbox that was idle for too long.
  */
 #include "pffs/core/guest.h"
 #include "pffs/fs/fs.h"
@@ -7,6 +8,7 @@
 
 #include <errno.h>
 #include <math.h>
+#include <string.h>
 
 static uint64_t *limit_of(const struct node *node)
 {
@@ -57,3 +59,22 @@ static int store_limit(const struct node *node, char *value, struct error *err)
 }
 
 const struct file_ops limit_ops = {TEXT_OPS, .render = render_limit, .store = store_limit};
+
+static void render_persistent(const struct node *node, FILE *out)
+{
+	fputs(node->sb->limits.persistent ? "on\n" : "off\n", out);
+}
+
+static int store_persistent(const struct node *node, char *value, struct error *err)
+{
+	bool on = strcmp(value, "on") == 0;
+
+	if (!on && strcmp(value, "off") != 0)
+		return error_say(err, EINVAL, "persistent is on or off, not \"%.40s\"",
+				 value);
+	limits_set_persistent(node->sb, on);
+	return 0;
+}
+
+const struct file_ops persistent_ops = {TEXT_OPS, .render = render_persistent,
+					.store = store_persistent};

@@ -48,6 +48,7 @@ static const struct kind_info kinds[KIND_COUNT] = {
     [KIND_EXEC_TIMEOUT] = {"exec_timeout", KIND_CONFIG, FILE_MODE(0600), &limit_ops},
     [KIND_IDLE_TIMEOUT] = {"idle_timeout", KIND_CONFIG, FILE_MODE(0600), &limit_ops},
     [KIND_MAX_LIFETIME] = {"max_lifetime", KIND_CONFIG, FILE_MODE(0600), &limit_ops},
+    [KIND_PERSISTENT] = {"persistent", KIND_CONFIG, FILE_MODE(0600), &persistent_ops},
     [KIND_FORKS] = {"forks", KIND_SANDBOX, DIR_MODE(0700), NULL},
     [KIND_FORKS_N] = {".n", KIND_FORKS, FILE_MODE(0600), &many_ops},
     [KIND_MERGE] = {"merge", KIND_SANDBOX, FILE_MODE(0600), &merge_ops},

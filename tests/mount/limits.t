@@ -49,6 +49,22 @@ within 30 rmdir lasting/forks/a
 ok "then it goes" wait_for 30 ended lasting max_lifetime
 not_ok "and is gone" test -e lasting
 
+# A persistent one is frozen instead, and is there for who uses it again.
+sandbox kept
+is "$(cat kept/config/persistent)" off "at first nothing is persistent"
+fails_with EINVAL "it is on or off" write kept/config/persistent perhaps
+like "$(cat kept/error)" 'on or off' "and error says so"
+python kept <<< 'x = 41'
+echo on > kept/config/persistent
+is "$(cat kept/config/persistent)" on "what is written can be read"
+echo 2 > kept/config/idle_timeout
+ok "one that is persistent is frozen when it was idle for too long" wait_for "$wait_limit" state_is kept frozen
+sleep 5
+ok "and stays so" state_is kept frozen
+echo 3600 > kept/config/idle_timeout
+is "$(ask kept <<< 'print(x + 1)')" 42 "its next use resumes it"
+is "$(cat kept/config/persistent kept/config/idle_timeout)" $'on\n3600' "with the limits that it has"
+
 sandbox demo
 for name in idle_timeout max_lifetime; do
 	for bad in -1 x 1s nan 1e999; do

@@ -55,6 +55,25 @@ static void an_idle_one_goes(void)
 	is_int(count_events("\"destroyed\""), 1, "and another that it went");
 }
 
+/* There is no state directory to freeze it to. */
+static void a_persistent_one_stays(void)
+{
+	struct sandbox *sb = make(NULL, "kept"), *a;
+
+	limits_set_persistent(sb, true);
+	a = make(sb, "a");
+	ok(a->limits.persistent, "a fork is persistent as its parent is");
+	limits_set_persistent(a, false);
+	limits_set_idle(a, SHORT);
+	limits_set_idle(sb, SHORT);
+	spin(SHORT * 5);
+	ok(!sandbox_find(&core, FOLDER_FORKS(sb->serial), "a"), "one that is not goes");
+	ok(there("kept"), "one that is stays, though it cannot be frozen");
+	ok(count_events("\"event\":\"freeze_failed\",\"sandbox\":\"kept\"") > 1,
+	   "as events tell, and it is tried again");
+	limits_set_idle(sb, 0);
+}
+
 static void one_in_use_stays(void)
 {
 	struct sandbox *sb = make(NULL, "used");
@@ -171,6 +190,7 @@ int main(void)
 	begin_world();
 	make_parent();
 	an_idle_one_goes();
+	a_persistent_one_stays();
 	one_in_use_stays();
 	a_limit_is_changed();
 	a_life_ends_in_the_middle();
