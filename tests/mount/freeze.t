@@ -75,7 +75,17 @@ is "$(ask demo/forks/b <<< 'print(len(kept))')" 10 "many times"
 ok "and a fork be frozen" frozen demo/forks/b
 ok "and its parent" frozen demo
 is "$(ask demo/forks/b <<< 'print(len(kept))')" 10 "each by itself"
-ok "what is frozen can be removed" rmdir demo/forks/a demo/forks/b demo/forks/x demo
+echo 'open("/root/of-b", "w").write("b"); there = "b"' > demo/forks/b/exec
+is "$(cat demo/forks/b/exit)" 0 "one of the forks writes a file"
+ok "it is frozen again" frozen demo/forks/b
+ok "and its parent" frozen demo
+echo "files b" > demo/merge
+is "$(cat demo/fs/root/of-b)" b "its files can be merged: both resume for that"
+ok "it is frozen once more" frozen demo/forks/b
+echo freeze > demo/ctl
+echo b > demo/merge
+is "$(ask demo <<< 'print(there)')" b "and the whole of it, by who does not wait for the end of freezing"
+ok "what is frozen can be removed" rmdir demo/forks/a demo/forks/x demo
 sandboxes=()
 is "$(find "$PFFS_STATE/sandboxes" -name 'sbx_*')" "" "with all that there was of it"
 
