@@ -26,6 +26,7 @@ IDLE_SECONDS = 5    # until a fork counts as idle
 MIB = 1 << 20
 ROW_SECONDS = 25    # after which no other round of the same thing begins
 BATCH = 50          # forks that one write asks for, when there are to be many
+STATS_READS = 1000
 DESIGN_HOST = 24 << 30
 
 
@@ -212,6 +213,21 @@ def measure_use(mount, table, rounds):
     table.row("destroy: rmdir returns", gone)
 
 
+def measure_stats(mount, table, reads):
+    """What a monitor reads."""
+    box = mount / "box"
+    make(box)
+    first_byte(box)
+    for name, path in ("stats", box + "/stats"), ("metrics", mount / "metrics"):
+        samples = []
+        for _ in range(reads):
+            start = time.monotonic()
+            read(path)
+            samples.append(milliseconds(start) * 1000)
+        table.row("%s: one of %d reads" % (name, reads), samples, "us")
+    remove(box)
+
+
 def measure_live(mount, table, touched_mib, rounds):
     """Forks of a running parent that has touched so much memory."""
     parent = mount / ("touched%d" % touched_mib)
@@ -336,7 +352,9 @@ def measure(options):
     with Mount(MEMORY_MIB) as mount:
         make(mount / "first")
         first_byte(mount / "first")
-        measure_use(mount, Table("a sandbox", cold), rounds)
+        table = Table("a sandbox", cold)
+        measure_use(mount, table, rounds)
+        measure_stats(mount, table, STATS_READS)
         table = Table("many forks at once", cold)
         for count in options.children:
             measure_many(mount / "first", table, count, min(rounds, max(3, 50 // count)))

@@ -81,18 +81,22 @@ void loop_timer_cancel(struct loop_timer *timer)
 	timer->deadline_ns = 0;
 }
 
+uint64_t loop_timer_left(const struct loop_timer *timer)
+{
+	uint64_t now = io_monotonic_ns();
+
+	return timer->deadline_ns > now ? (timer->deadline_ns - now + 999999u) / 1000000u
+					: 0;
+}
+
 /* Milliseconds until the first deadline, rounded up; -1 without one. */
 static int next_timeout(const struct loop *loop)
 {
-	const struct loop_timer *first;
-	uint64_t now = io_monotonic_ns(), ms;
+	uint64_t ms;
 
 	if (list_empty(&loop->timers))
 		return -1;
-	first = container_of(loop->timers.next, struct loop_timer, link);
-	if (first->deadline_ns <= now)
-		return 0;
-	ms = (first->deadline_ns - now + 999999u) / 1000000u;
+	ms = loop_timer_left(container_of(loop->timers.next, struct loop_timer, link));
 	return ms > INT_MAX ? INT_MAX : (int)ms;
 }
 

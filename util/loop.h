@@ -70,6 +70,9 @@ void loop_timer_set(struct loop *loop, struct loop_timer *timer, uint64_t delay_
 /** loop_timer_cancel() - disarm; no-op when not armed. */
 void loop_timer_cancel(struct loop_timer *timer);
 
+/** loop_timer_left() - milliseconds until an armed timer fires, rounded up. */
+uint64_t loop_timer_left(const struct loop_timer *timer);
+
 /** loop_run() - dispatch until loop_stop(). Return: 0 or -errno. */
 int loop_run(struct loop *loop);
 

@@ -52,7 +52,8 @@ uint64_t siphash(const uint64_t key[2], const void *data, size_t len)
 		take(&s, le64toh(word));
 	}
 	word = 0;
-	memcpy(&word, at, len % 8);
+	if (len % 8)
+		memcpy(&word, at, len % 8);
 	take(&s, le64toh(word) | (uint64_t)len << 56);
 	s.c ^= 0xff;
 	rounds(&s, 4);

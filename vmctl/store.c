@@ -63,6 +63,36 @@ static int lock(struct store *store, struct error *err)
 	return 0;
 }
 
+/* A memory that others are compared with, and no machine. */
+static bool is_base(const struct store *store, const char *name)
+{
+	struct error ignored;
+	cleanup_close int fd = store_read(store, name, &ignored);
+	struct snapshot s;
+	json_t *config = fd < 0 ? NULL : snapshot_peek(&s, fd, &ignored);
+	bool is = config && !s.section[SNAPSHOT_KVM].offset;
+
+	json_decref(config);
+	return is;
+}
+
+/* What was written for a machine that then was not frozen. */
+static void remove_unneeded(const struct store *store)
+{
+	json_t *names = store_list(store), *each;
+	struct error ignored;
+	size_t i;
+
+	json_array_foreach(names, i, each)
+	{
+		const char *name = json_string_value(each);
+
+		if (is_base(store, name) && !store_needs(store, name))
+			store_remove(store, name, &ignored);
+	}
+	json_decref(names);
+}
+
 void store_open(struct store *store, const char *dir)
 {
 	*store = (struct store){.dir = dir, .lock_fd = -1};
@@ -78,6 +108,7 @@ void store_open(struct store *store, const char *dir)
 		return;
 	}
 	remove_unfinished(store);
+	remove_unneeded(store);
 }
 
 void store_close(struct store *store)

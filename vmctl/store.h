@@ -4,10 +4,11 @@
  * Theory of operation
  *
  * A snapshot is written as NAME.new, and gets its name when it is on the disk; what is left
- * of one whose writer did not come so far is removed when the store is opened. One process
- * has the store, by a lock. A snapshot of memory alone, which others are compared with, is
- * a file like the others, and goes when nothing needs it any more: no file that names it,
- * and no VM that was made of one.
+ * of one whose writer did not come so far is removed when the store is opened, as is a
+ * memory that no machine was compared with. One process has the store, by a lock. A
+ * snapshot of memory alone, which others are compared with, is a file like the others, and
+ * goes when nothing needs it any more: no file that names it, and no VM that was made of
+ * one.
  */
 #pragma once
 

@@ -367,7 +367,7 @@ void vm_fork_save(struct vm_fork *fork, json_t *request, struct vm_fork_fds *fds
 {
 	const struct machine_origin origin = origin_of(request, &(struct vm_fork_fds){0});
 	struct error err;
-	uint64_t bytes;
+	uint64_t bytes = 0;
 	int r;
 
 	if (!fork->parked || fork->unborn || fork->order)

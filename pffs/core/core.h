@@ -11,8 +11,6 @@
 
 #include <stdint.h>
 
-#define EXEC_TIMEOUT_MAX_S 31536000.0 /* one year */
-
 struct core_options {
 	const char *images;	 /* the images directory */
 	unsigned memory_mib;	 /* of each sandbox */
@@ -27,8 +25,9 @@ struct files_node;
 /* A mount that shows a core. It has the kernel keep attributes of the guest's files. */
 struct core_mount {
 	struct link link;
-	/* Those of the node are not true any more. */
-	void (*stale)(struct core_mount *mount, const struct files_node *node);
+	bool names; /* it has the kernel keep names as well, since stale() with @names */
+	/* Those of the node are not true any more, nor perhaps what names stand for. */
+	void (*stale)(struct core_mount *mount, const struct files_node *node, bool names);
 };
 
 struct core {
@@ -43,6 +42,7 @@ struct core {
 	unsigned ending; /* what is on disk stays when a sandbox goes */
 	int state_fd;	 /* the lock of options.state; -1: not usable, because: */
 	struct error state_error;
+	uint64_t mounted;      /* mounts so far */
 	struct link mounts;    /* struct core_mount */
 	uint64_t next_serial;  /* of sandboxes; never used twice */
 	uint64_t next_order;   /* of runs that joined a queue */

@@ -2,6 +2,7 @@
 
 #include "pffs/core/watch.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -31,7 +32,7 @@ static json_t *timestamp(void)
 	return json_sprintf("%s.%03ldZ", text, now.tv_nsec / 1000000);
 }
 
-void events_add(struct events *events, uint64_t serial, json_t *fields)
+void events_add(struct events *events, uint64_t serial, uint64_t nth, json_t *fields)
 {
 	struct event *slot = &events->ring[events->next % EVENTS_KEPT];
 	json_t *all =
@@ -46,30 +47,88 @@ void events_add(struct events *events, uint64_t serial, json_t *fields)
 		line = NULL;
 	free(text);
 	free(slot->line);
-	*slot = (struct event){.serial = serial, .line = line};
+	*slot = (struct event){.serial = serial, .nth = nth, .line = line};
 	events->next++;
 	watch_notify(&events->watchers);
 }
 
-char *events_next(const struct events *events, uint64_t *cursor, uint64_t serial)
+static uint64_t oldest_kept(const struct events *events)
 {
-	uint64_t oldest = events->next > EVENTS_KEPT ? events->next - EVENTS_KEPT : 1;
-	char *line = NULL;
+	return events->next > EVENTS_KEPT ? events->next - EVENTS_KEPT : 1;
+}
 
-	if (*cursor == 0)
-		*cursor = oldest;
-	if (*cursor < oldest) {
-		if (asprintf(&line, "{\"event\":\"lost\",\"count\":%llu}\n",
-			     (unsigned long long)(oldest - *cursor)) < 0)
-			return NULL;
-		*cursor = oldest;
-		return line;
-	}
-	while (*cursor < events->next) {
-		const struct event *event = &events->ring[(*cursor)++ % EVENTS_KEPT];
+static bool is_wanted(const struct events_reader *reader, const struct event *event)
+{
+	return !reader->serial || event->serial == reader->serial;
+}
 
-		if (event->line && (!serial || event->serial == serial))
-			return strdup(event->line);
+/* Move the reader to the next event that it wants. Return: it, or NULL. */
+static const struct event *find_next(const struct events *events,
+				     struct events_reader *reader)
+{
+	if (reader->next < oldest_kept(events))
+		reader->next = oldest_kept(events);
+	for (; reader->next < events->next; reader->next++) {
+		const struct event *event = &events->ring[reader->next % EVENTS_KEPT];
+
+		if (event->line && is_wanted(reader, event))
+			return event;
 	}
 	return NULL;
+}
+
+/* Which of the reader's events the one is that it stands at. */
+static uint64_t number_of(const struct events_reader *reader, const struct event *event)
+{
+	return reader->serial ? event->nth : reader->next;
+}
+
+int events_begin(const struct events *events, struct events_reader *reader, uint64_t serial,
+		 uint64_t count, uint64_t from)
+{
+	uint64_t oldest = oldest_kept(events);
+	const struct event *first;
+
+	if (from == EVENTS_NOW)
+		from = events->next;
+	if (from > events->next)
+		return -EINVAL;
+	*reader = (struct events_reader){
+	    .serial = serial,
+	    .next = from,
+	    .lost = from != EVENTS_ALL_KEPT && from < oldest ? oldest - from : 0,
+	};
+	first = find_next(events, reader);
+	if (first)
+		reader->had = number_of(reader, first) - 1;
+	else
+		reader->had = serial ? count : events->next - 1;
+	return 0;
+}
+
+static char *tell_of_loss(uint64_t count)
+{
+	char *line;
+
+	return asprintf(&line, "{\"event\":\"lost\",\"count\":%llu}\n",
+			(unsigned long long)count) < 0
+		   ? NULL
+		   : line;
+}
+
+char *events_next(const struct events *events, struct events_reader *reader)
+{
+	const struct event *event = find_next(events, reader);
+	uint64_t number = event ? number_of(reader, event) : reader->had + 1;
+	uint64_t lost = reader->lost + number - 1 - reader->had;
+
+	reader->lost = 0;
+	reader->had = number - 1;
+	if (lost)
+		return tell_of_loss(lost);
+	if (!event)
+		return NULL;
+	reader->had = number;
+	reader->next++;
+	return strdup(event->line);
 }

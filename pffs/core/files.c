@@ -25,6 +25,7 @@ struct files_call {
 	bool has_handle; /* it names one */
 	bool opens;	 /* its reply has one */
 	bool waits;	 /* for a lock, in the guest */
+	bool changes;	 /* something that is known of directories, perhaps */
 	bool tries;	 /* was sent to take it or not, but not to wait */
 	struct lock_call {
 		uint8_t op; /* FILES_SETLK, FILES_FLOCK, or 0 */
@@ -126,8 +127,12 @@ static void finish(struct files_call *call, struct files_reply *reply)
 	void *ctx = call->ctx;
 	struct lock_call lock = call->lock;
 	uint32_t handle = call->opens ? reply->handle : 0;
+	bool unknown = !done && call->changes; /* nobody learns what it has changed */
 
 	call_free(call);
+	if (unknown)
+		files_cache_clear(sb->files);
+	limits_used(sb);
 	reply->error = shown_errno(reply->error);
 	if (done)
 		done(ctx, reply);
@@ -253,6 +258,8 @@ static void try_locks(struct loop_timer *timer)
 /* The machine of a template answers nobody any more; others that are hidden do. */
 static int check(const struct sandbox *sb)
 {
+	if (sb->state == SANDBOX_STORED && !vmm_connected(&sb->core->vmm))
+		return -EIO;
 	if (sb->state == SANDBOX_DEAD || sb->gone ||
 	    sb->core->templates.list[sb->template].machine == sb)
 		return -EIO;
@@ -276,6 +283,9 @@ int files_request(struct sandbox *sb, const struct files_request *request,
 	    .opens = request->op == FILES_OPEN || request->op == FILES_TREE ||
 		     request->flags & FILES_KEEP,
 	    .waits = done && request->flags & FILES_WAIT,
+	    .changes = done && request->flags & FILES_WATCH &&
+		       request->op != FILES_LOOKUP && request->op != FILES_GETATTR &&
+		       request->op != FILES_LIST,
 	};
 	if (done && (request->op == FILES_SETLK || request->op == FILES_FLOCK))
 		call->lock =
@@ -348,12 +358,14 @@ static int take_changed(struct sandbox *sb, const struct agent_frame *frame,
 			struct error *err)
 {
 	struct cursor c = cursor_over(frame->payload, frame->len);
+	bool all = false;
 
 	while (cursor_left(&c) && !c.overflow) {
 		uint32_t watch = cursor_get_u32(&c);
 
-		if (!c.overflow && sb->files)
+		if (!c.overflow && sb->files && !all)
 			files_cache_changed(sb->files, watch);
+		all |= watch == UINT32_MAX;
 	}
 	return c.overflow ? error_say(err, EPROTO, "a list of watches is malformed") : 0;
 }

@@ -40,7 +40,7 @@ static struct link *watch_bucket(const struct files *files, uint32_t watch)
 	return &files->watches[siphash_secret(0, &watch, sizeof(watch)) % WATCH_BUCKETS];
 }
 
-void files_cache_hide(struct files_node *node)
+static void hide(struct files_node *node, bool names)
 {
 	struct core *core = node->files->sb->core;
 	struct core_mount *mount;
@@ -49,18 +49,23 @@ void files_cache_hide(struct files_node *node)
 		return;
 	node->shown = false;
 	list_for_each (mount, &core->mounts, struct core_mount, link)
-		mount->stale(mount, node);
+		mount->stale(mount, node, names);
+}
+
+void files_cache_hide(struct files_node *node)
+{
+	hide(node, core_mounted_twice(node->files->sb->core));
 }
 
 static void hide_all(struct files_node *dir, const struct files_listing *listing)
 {
 	struct files_node *node;
 
-	files_cache_hide(dir);
+	hide(dir, true);
 	if (!listing->shown)
 		return;
 	list_for_each (node, &dir->children, struct files_node, sibling)
-		files_cache_hide(node);
+		hide(node, true);
 }
 
 void files_cache_drop(struct files_node *dir)
@@ -80,14 +85,22 @@ void files_cache_drop(struct files_node *dir)
 	files_listing_unref(listing);
 }
 
-/* A path is no deeper than FILES_PATH_MAX / 2. */
+/* The node behind @node among those below @top, or NULL. */
+static struct files_node *next_below(const struct files_node *node,
+				     const struct files_node *top)
+{
+	if (!list_empty(&node->children))
+		return container_of(node->children.next, struct files_node, sibling);
+	while (node != top && node->sibling.next == &node->parent->children)
+		node = node->parent;
+	return node == top ? NULL
+			   : container_of(node->sibling.next, struct files_node, sibling);
+}
+
 void files_cache_drop_below(struct files_node *dir)
 {
-	struct files_node *node;
-
-	files_cache_drop(dir);
-	list_for_each (node, &dir->children, struct files_node, sibling)
-		files_cache_drop_below(node);
+	for (struct files_node *node = dir; node; node = next_below(node, dir))
+		files_cache_drop(node);
 }
 
 /* What was used longest ago goes, but for @spare. */
@@ -167,13 +180,6 @@ static struct files_listing *listing_of(struct files_node *dir, int32_t watch)
 static bool is_unsure(const struct files_entry *entry)
 {
 	return entry->attr.mode == FILES_UNSURE;
-}
-
-static bool is_sure(const struct files_listing *listing, const char *name)
-{
-	struct files_entry entry;
-
-	return !files_listing_find(listing, name, &entry) || !is_unsure(&entry);
 }
 
 /* It is to change: what somebody reads stays as it is, and a copy takes its place. */
@@ -258,8 +264,9 @@ void files_cache_learn(struct files_node *dir, int32_t watch, const char *name,
 {
 	struct files_listing *listing = listing_of(dir, watch);
 
-	if (listing && !(listing->complete && is_sure(listing, name)) &&
-	    put_name(dir, listing, name, attr) < 0)
+	if (listing)
+		listing = writable(dir, listing);
+	if (listing && put_name(dir, listing, name, attr) < 0)
 		files_cache_drop(dir);
 }
 
@@ -404,7 +411,7 @@ void files_cache_clear(struct files *files)
 {
 	struct files_listing *listing;
 
-	for (uint32_t i = 0; files->watches && i < WATCH_BUCKETS; i++)
+	for (uint32_t i = 0; files->cached && i < WATCH_BUCKETS; i++)
 		list_for_each (listing, &files->watches[i], struct files_listing, same)
 			files_cache_drop(listing->dir);
 }

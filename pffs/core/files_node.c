@@ -246,6 +246,12 @@ static bool is_inside(const struct files_node *dir, const struct files_node *nod
 	return dir;
 }
 
+/* What was asked by its path may be answered of what has that path now. */
+static void note_move(struct files_node *node)
+{
+	node->files->replacements += node->type == S_IFDIR;
+}
+
 int files_node_move(struct files_node *node, struct files_node *dir, const char *name)
 {
 	struct files_node *there = files_node_find(dir, name), *from = node->parent;
@@ -260,6 +266,7 @@ int files_node_move(struct files_node *node, struct files_node *dir, const char 
 		return -ENOMEM;
 	if (there)
 		files_node_unlink(there);
+	note_move(node);
 	take_out(node);
 	free(node->name);
 	node->name = copy;
@@ -276,6 +283,8 @@ void files_node_swap(struct files_node *a, struct files_node *b)
 
 	if (!a->parent || !b->parent || is_inside(a->parent, b) || is_inside(b->parent, a))
 		return;
+	note_move(a);
+	note_move(b);
 	take_out(a);
 	take_out(b);
 	a->parent = b->parent;

@@ -27,8 +27,9 @@
 struct files_content {
 	uint64_t size;
 	int64_t mtime_ns, ctime_ns;
-	bool known; /* these are what they were when it was opened last */
-	bool read;  /* and some of it was read */
+	uint64_t mount; /* whose cache: that of its newest open */
+	bool known;	/* these are what they were when it was opened last */
+	bool read;	/* and some of it was read */
 	bool fresh; /* so soon after these times that a later change might have the same */
 };
 

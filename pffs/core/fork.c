@@ -97,6 +97,7 @@ static void announce(const struct fork *fork, struct sandbox *child)
 		sandbox_event(child, "forked",
 			      json_pack("{s:s, s:I}", "parent", fork->parent->id,
 					"pause_usec", fork->pause_usec));
+	limits_begin(child);
 }
 
 /* What ended while nobody saw the child. */
@@ -293,6 +294,7 @@ static void adopt(const struct fork *fork, struct sandbox *child, uint32_t vm, i
 		strcpy(child->parent_id, parent->id);
 		child->generation = parent->generation + 1;
 		child->exec_timeout_ms = parent->exec_timeout_ms;
+		limits_inherit(child, parent);
 	}
 	child->epoch = parent->epoch;
 	child->heard = parent->heard;

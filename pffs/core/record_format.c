@@ -159,6 +159,11 @@ static json_t *put_sandbox(struct bytes *b, const struct sandbox *sb)
 	json_object_set_new(record, "bytes_frozen",
 			    json_integer((json_int_t)sb->stored_bytes));
 	json_object_set_new(record, "created", put_time(&sb->created));
+	json_object_set_new(record, "idle_timeout_ms",
+			    json_integer((json_int_t)sb->limits.idle_ms));
+	json_object_set_new(record, "max_lifetime_ms",
+			    json_integer((json_int_t)sb->limits.life_ms));
+	json_object_set_new(record, "persistent", json_boolean(sb->limits.persistent));
 	json_object_set_new(record, "in", json_integer((json_int_t)sb->in.len));
 	put(b, buf_peek(&sb->in), sb->in.len);
 	json_object_set_new(record, "diff_paths", put_text(b, sb->diff_paths));
@@ -392,6 +397,8 @@ static void get_sandbox(struct bytes *b, const json_t *record, struct sandbox *s
 	sb->exec_timeout_ms = number(record, "exec_timeout_ms");
 	sb->base_lost = flag(record, "forked");
 	sb->created = sb->changed = time_of(record, "created");
+	limits_restore(sb, number(record, "idle_timeout_ms"),
+		       number(record, "max_lifetime_ms"), flag(record, "persistent"));
 	get(b, number(record, "in"), &sb->in, NULL);
 	sb->diff_paths = get_text(b, number(record, "diff_paths"));
 	sb->merge_report = get_text(b, number(record, "merge_report"));

@@ -7,6 +7,7 @@
 #include "pffs/core/hold.h"
 #include "pffs/core/merge.h"
 #include "pffs/core/twin.h"
+#include "pffs/core/usage.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -80,6 +81,7 @@ void sandbox_unref(struct sandbox *sb)
 	if (!sb || --sb->refs)
 		return;
 	files_free(sb);
+	usage_free(sb);
 	feed_unref(sb->next_feed);
 	free(sb->merge_report);
 	free(sb->diff_paths);
@@ -106,7 +108,7 @@ void sandbox_event(struct sandbox *sb, const char *event, json_t *fields)
 	if (fields)
 		json_object_update(all, fields);
 	json_decref(fields);
-	events_add(&sb->core->events, sb->serial, all);
+	events_add(&sb->core->events, sb->serial, ++sb->event_count, all);
 }
 
 const char *sandbox_state_name(const struct sandbox *sb)
@@ -188,6 +190,16 @@ bool sandbox_in_folder(const struct core *core, folder_t folder)
 	return false;
 }
 
+unsigned sandbox_count_forks(const struct sandbox *sb)
+{
+	const struct sandbox *other;
+	unsigned count = 0;
+
+	list_for_each (other, &sb->core->sandboxes, struct sandbox, link)
+		count += other->folder == FOLDER_FORKS(sb->serial) && !other->making;
+	return count;
+}
+
 bool sandbox_is_busy(const struct sandbox *sb)
 {
 	const struct run *run;
@@ -231,8 +243,10 @@ void sandbox_cancel_run(struct run *run)
 	struct sandbox *sb = run->sandbox;
 
 	run_end(run, 1);
-	if (sb)
-		let_go(sb, run);
+	if (!sb)
+		return;
+	let_go(sb, run);
+	limits_used(sb);
 }
 
 void sandbox_submit_run(struct run *run)
@@ -265,6 +279,7 @@ void sandbox_end_run(struct sandbox *sb, struct run *run, int exit_code)
 	if (sb->current == run)
 		sb->current = NULL;
 	run_end(run, exit_code);
+	limits_used(sb);
 	sandbox_event_ended(sb, run);
 }
 
@@ -422,6 +437,7 @@ struct sandbox *sandbox_new(struct core *core, folder_t folder, const char *name
 	list_init(&sb->runs);
 	list_init(&sb->forks);
 	loop_timer_init(&sb->limit, limit_passed);
+	limits_init(sb);
 	list_add_before(&core->sandboxes, &sb->link);
 	core->sandbox_count += folder != FOLDER_HIDDEN;
 	return sb;
@@ -434,6 +450,8 @@ void sandbox_hide(struct sandbox *sb)
 	list_for_each (run, &sb->runs, struct run, link)
 		let_go(sb, run);
 	twin_drop(sb);
+	limits_end(sb);
+	limits_fork_gone(sb->core, sb->folder);
 	sb->last_number = 0;
 	sb->folder = FOLDER_HIDDEN;
 	files_end(sb); /* what an answer asks for next is refused */
@@ -445,6 +463,7 @@ void sandbox_destroy(struct sandbox *sb)
 	struct run *run;
 
 	sb->gone = true;
+	limits_end(sb);
 	freeze_forget(sb);
 	sandbox_give_up_vm(sb);
 	end_runs(sb);
@@ -457,6 +476,7 @@ void sandbox_destroy(struct sandbox *sb)
 	list_del(&sb->link);
 	sb->core->sandbox_count -= sb->folder != FOLDER_HIDDEN;
 	sandbox_event(sb, "destroyed", NULL);
+	limits_fork_gone(sb->core, sb->folder);
 	fork_settled(sb);
 	merge_ended(sb);
 	hold_ended(sb);
@@ -467,9 +487,11 @@ void sandbox_destroy(struct sandbox *sb)
 
 void sandbox_let_go(struct sandbox *sb)
 {
-	sb->core->ending++;
+	struct core *core = sb->core;
+
+	core->ending++;
 	sandbox_destroy(sb);
-	sb->core->ending--;
+	core->ending--;
 }
 
 int sandbox_rename(struct sandbox *sb, folder_t folder, const char *name, struct error *err)
@@ -481,6 +503,8 @@ int sandbox_rename(struct sandbox *sb, folder_t folder, const char *name, struct
 		return r;
 	strcpy(old, sb->name);
 	strcpy(sb->name, name);
+	if (folder != sb->folder)
+		limits_fork_gone(sb->core, sb->folder);
 	sb->folder = folder;
 	sandbox_event(sb, "renamed", json_pack("{s:s}", "from", old));
 	return 0;

@@ -12,6 +12,7 @@
 #pragma once
 
 #include "pffs/core/core.h"
+#include "pffs/core/limits.h"
 #include "pffs/core/run.h"
 
 #include <sys/types.h>
@@ -49,6 +50,7 @@ struct sandbox {
 	bool gone;	 /* destroyed; the structure lives for open files */
 	bool making;	 /* nobody sees it yet, but its name is taken */
 	uint64_t serial; /* never used twice by one core */
+	uint64_t event_count;
 	folder_t folder; /* where its name belongs */
 	char name[SANDBOX_NAME_MAX + 1];
 	char id[SANDBOX_ID_LEN + 1];
@@ -92,9 +94,11 @@ struct sandbox {
 	struct run *current;	  /* the one in the guest */
 	struct feed *next_feed;	  /* stdin of the run that comes next */
 	uint64_t exec_timeout_ms; /* 0: none */
-	char *diff_paths;	  /* lines; NULL or empty: all */
+	struct limits limits;
+	char *diff_paths; /* lines; NULL or empty: all */
 
-	struct files *files; /* files.h; NULL until it is needed */
+	struct files *files;	   /* files.h; NULL until it is needed */
+	struct usage_state *usage; /* usage.h; likewise */
 };
 
 /**
@@ -122,6 +126,9 @@ int sandbox_check_name(struct core *core, folder_t folder, const char *name,
 
 /** sandbox_in_folder() - there are sandboxes there, or will be soon. */
 bool sandbox_in_folder(const struct core *core, folder_t folder);
+
+/** sandbox_count_forks() - those that can be seen in its forks/. */
+unsigned sandbox_count_forks(const struct sandbox *sb);
 
 /** sandbox_is_busy() - it has forks, runs that have not ended, or a merge. */
 bool sandbox_is_busy(const struct sandbox *sb);

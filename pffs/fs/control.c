@@ -11,7 +11,6 @@
 #include "util/io.h"
 
 #include <errno.h>
-#include <math.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -56,6 +55,9 @@ static void render_readme(const struct node *node, FILE *out)
 	    "resumes it\n"
 	    "  echo 30 > demo/config/exec_timeout      seconds a run may take; 0 for no "
 	    "limit\n"
+	    "  echo 600 > demo/config/idle_timeout     it goes when nobody has used it for "
+	    "so long\n"
+	    "  echo on > demo/config/persistent        then it is frozen instead\n"
 	    "Input: { echo 'print(input())' > demo/exec; echo hello; } > demo/stdin\n"
 	    "Write code and read its output on one descriptor: open demo/exec read-write, "
 	    "write,\n"
@@ -179,6 +181,23 @@ static int store_fallback(const struct node *node, char *value, struct error *er
 const struct file_ops fallback_ops = {TEXT_OPS, .render = render_fallback,
 				      .store = store_fallback};
 
+static void print_left(FILE *out, const char *key, uint64_t ms)
+{
+	fprintf(out, "%s %.1f\n", key, (double)ms / 1000.0);
+}
+
+static void print_limits(const struct sandbox *sb, FILE *out)
+{
+	if (sb->current && sb->current->deadline.deadline_ns)
+		print_left(out, "exec_left", loop_timer_left(&sb->current->deadline));
+	if (sb->limits.idle_ms)
+		print_left(out, "idle_left", limits_idle_left(sb));
+	if (sb->limits.life_ms)
+		print_left(out, "life_left", limits_life_left(sb));
+	if (sb->limits.over)
+		fputs("ends_after forks\n", out);
+}
+
 static void render_status(const struct node *node, FILE *out)
 {
 	const struct sandbox *sb = node->sb;
@@ -198,6 +217,7 @@ static void render_status(const struct node *node, FILE *out)
 		forked ? "" : "templates/", forked ? sb->parent_id : template,
 		sb->generation, template);
 	print_time(out, "created", &sb->created);
+	print_limits(sb, out);
 	if (sb->vm)
 		fprintf(out, "vm %u\npid %d\n", sb->vm, sb->pid);
 	if (sb->state == SANDBOX_DEAD)
@@ -212,29 +232,6 @@ static int store_ctl(const struct node *node, char *value, struct error *err)
 }
 
 const struct file_ops ctl_ops = {TEXT_OPS, .store = store_ctl};
-
-static void render_exec_timeout(const struct node *node, FILE *out)
-{
-	fprintf(out, "%.10g\n", (double)node->sb->exec_timeout_ms / 1000.0);
-}
-
-static int store_exec_timeout(const struct node *node, char *value, struct error *err)
-{
-	char *end;
-	double seconds = strtod(value, &end);
-
-	if (end == value || *end || !isfinite(seconds) || seconds < 0 ||
-	    seconds > EXEC_TIMEOUT_MAX_S)
-		return error_say(
-		    err, EINVAL,
-		    "exec_timeout is a number of seconds, 0 for none, not \"%.40s\"",
-		    value);
-	guest_set_timeout(node->sb, (uint64_t)ceil(seconds * 1000.0));
-	return 0;
-}
-
-const struct file_ops exec_timeout_ops = {TEXT_OPS, .render = render_exec_timeout,
-					  .store = store_exec_timeout};
 
 static void render_run_language(const struct node *node, FILE *out)
 {

@@ -23,6 +23,7 @@ struct fs {
 	struct core *core;
 	struct core_mount mount;
 	struct stale stale;
+	uint64_t number; /* of the mount, never that of another */
 	struct loop *loop;
 	struct loop_source source;
 	struct fuse_session *session;

@@ -175,7 +175,7 @@ static int fill(struct ask *ask)
 		r = files_node_path(ask->node, ask->named ? ask->name : NULL,
 				    request->paths);
 		request->path = request->paths;
-		if (r == -ESTALE && ask->named)
+		if (r == -ESTALE && (ask->named || request->op == FILES_LIST))
 			r = -ENOENT; /* as in any directory that was removed */
 	}
 	if (r == 0 && ask->to) {
@@ -436,10 +436,14 @@ void guest_stat(const struct sandbox *sb, const struct files_attr *attr, struct 
 
 /* What a name stands for is found out when the attributes are asked for. But a file that
  * is open and has lost its name has attributes all the same, and nobody asks for those of
- * a symbolic link before following it: these names are looked up each time. */
+ * a symbolic link before following it: these names are looked up each time. So are those
+ * that another mount may move. */
 static double name_seconds(const struct files_node *node)
 {
-	return list_empty(&node->opens) && node->type != S_IFLNK ? NAME_SECONDS : 0;
+	bool asked_for = list_empty(&node->opens) && node->type != S_IFLNK &&
+			 !core_mounted_twice(node->files->sb->core);
+
+	return asked_for ? NAME_SECONDS : 0;
 }
 
 double guest_seconds(struct files_node *node)
@@ -467,6 +471,9 @@ struct files_node *guest_entry(struct files_node *dir, const char *name,
 	    .entry_timeout = name_seconds(node),
 	    .attr_timeout = guest_seconds(node),
 	};
+	if (entry->entry_timeout > 0)
+		container_of(dir->files->sb->core->mounts.next, struct core_mount, link)
+		    ->names = true;
 	guest_stat(dir->files->sb, attr, &entry->attr);
 	return node;
 }

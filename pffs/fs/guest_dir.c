@@ -94,6 +94,7 @@ static void close_dir(struct guest_dir *dir)
 	list_del(&dir->open);
 	let_go(dir);
 	files_node_unref(dir->node);
+	limits_close(dir->sb);
 	sandbox_unref(dir->sb);
 	free(dir);
 }
@@ -107,6 +108,7 @@ void guest_opendir(fuse_req_t req, const struct node *node, struct fuse_file_inf
 		return;
 	}
 	dir->sb = sandbox_ref(node->sb);
+	limits_open(dir->sb);
 	dir->node = files_node_ref(node->file);
 	list_add_before(&node->fs->guest_dirs, &dir->open);
 	fi->fh = (uintptr_t)dir;
@@ -250,7 +252,7 @@ static void go_back(struct guest_dir *dir, uint64_t number)
 }
 
 /* A frame that goes on with the same watch, or one watch for all. */
-static void gather(struct guest_dir *dir, const struct files_reply *reply)
+static void gather(struct guest_dir *dir, const struct files_reply *reply, bool by_path)
 {
 	bool same = reply->watch >= 0 && (dir->watch < 0 || dir->watch == reply->watch);
 	int r;
@@ -258,7 +260,9 @@ static void gather(struct guest_dir *dir, const struct files_reply *reply)
 	if (!dir->gathering)
 		return;
 	dir->watch = reply->watch;
-	if (same && guest_attr(reply)) {
+	if (same && guest_attr(reply) && S_ISDIR(reply->attr.mode)) {
+		if (by_path)
+			files_node_seen(dir->node, &reply->attr);
 		dir->gathering->self = reply->attr;
 		dir->gathering->has_self = true;
 	}
@@ -273,7 +277,7 @@ static void gather(struct guest_dir *dir, const struct files_reply *reply)
 }
 
 /* The last entry says where the next frame begins. */
-static int take_frame(struct guest_dir *dir, const struct files_reply *reply)
+static int take_frame(struct guest_dir *dir, const struct files_reply *reply, bool by_path)
 {
 	struct frame frame = {.first = dir->first, .cookie = dir->next_cookie};
 	struct cursor c = cursor_over(reply->data, reply->data_len);
@@ -294,7 +298,7 @@ static int take_frame(struct guest_dir *dir, const struct files_reply *reply)
 		dir->handle = reply->handle;
 		dir->epoch = dir->sb->files->epoch;
 	}
-	gather(dir, reply);
+	gather(dir, reply, by_path);
 	return 0;
 }
 
@@ -308,7 +312,7 @@ static void have_frame(struct ask *ask, const struct files_reply *reply)
 	int r = -reply->error;
 
 	if (r == 0)
-		r = take_frame(dir, reply);
+		r = take_frame(dir, reply, !ask->request.handle);
 	if (r == -EBADF && ask->request.handle) {
 		dir->handle = 0; /* of another epoch: by the path, then */
 		ask_frame(dir, ask->req);

@@ -81,13 +81,15 @@ enum files_known guest_known(struct files_node *dir, const char *name,
 {
 	struct files_node *node = files_node_find(dir, name);
 	enum files_known known = FILES_UNKNOWN;
+	struct files_attr self;
 
 	if (strlen(name) > FILES_NAME_MAX)
 		return FILES_UNKNOWN; /* it is not absent: it cannot be */
 	if (!node || list_empty(&node->writes))
 		known = files_cache_lookup(dir, name, attr);
-	if (known == FILES_NAMED && node && node->type == S_IFDIR)
-		files_cache_self(node, attr);
+	if (known == FILES_NAMED && node && node->type == S_IFDIR &&
+	    files_cache_self(node, &self) && self.dev == attr->dev && self.ino == attr->ino)
+		*attr = self;
 	return known;
 }
 
@@ -116,13 +118,26 @@ void guest_lookup(fuse_req_t req, const struct node *dir, const char *name)
 	}
 }
 
+/* For another type the kernel answers with EIO, and keeps nothing. */
+static mode_t type_made(const struct files_request *request)
+{
+	switch (request->op) {
+	case FILES_MKDIR:
+		return S_IFDIR;
+	case FILES_SYMLINK:
+		return S_IFLNK;
+	default:
+		return request->mode & S_IFMT ? request->mode & S_IFMT : S_IFREG;
+	}
+}
+
 static void made(struct ask *ask, const struct files_reply *reply)
 {
 	const struct files_attr *attr = guest_attr(reply);
 
 	if (!reply->error)
 		ask_changed_name(ask, ask_watch(ask, reply), reply, attr);
-	if (reply->error || !attr)
+	if (reply->error || !attr || (attr->mode & S_IFMT) != type_made(&ask->request))
 		fuse_reply_err(ask->req, reply->error ? reply->error : EIO);
 	else
 		guest_reply_entry(ask->req, ask->node, ask->name, attr);
@@ -138,11 +153,15 @@ static void made_directory(struct ask *ask, const struct files_reply *reply)
 
 	made(ask, reply);
 	node = node ? files_node_find(ask->node, ask->name) : NULL;
-	listing = node && reply->value == 1 ? files_listing_new() : NULL;
+	/* Another mount may have been faster, and made something in it. */
+	listing = node && !node->listing && !node->changes && reply->value == 1
+		      ? files_listing_new()
+		      : NULL;
 	if (!listing)
 		return;
 	files_cache_install(node, listing, reply->watch2);
-	if (node->listing && reply->has_dir2 && files_attr_ok(&reply->dir2))
+	if (node->listing && reply->has_dir2 && files_attr_ok(&reply->dir2) &&
+	    S_ISDIR(reply->dir2.mode))
 		files_cache_learn_self(node, reply->watch2, &reply->dir2);
 	files_listing_unref(listing);
 }

@@ -39,6 +39,7 @@ void guest_file_unref(struct guest_file *file)
 	list_del(&file->open);
 	buf_fini(&file->lockers);
 	files_node_unref(file->node);
+	limits_close(file->sb);
 	sandbox_unref(file->sb);
 	free(file);
 }
@@ -66,6 +67,7 @@ static struct guest_file *file_new(struct fs *fs, struct files_node *node, uint3
 	if (!file)
 		return NULL;
 	file->sb = sandbox_ref(node->files->sb);
+	limits_open(file->sb);
 	file->node = files_node_ref(node);
 	loop_timer_init(&file->soon, open_too);
 	file->refs = 1;
@@ -141,22 +143,26 @@ static uint32_t open_flags(int flags)
 	return shown;
 }
 
-static bool same_content(const struct files_content *content, const struct files_attr *attr)
+static bool same_content(const struct fs *fs, const struct files_content *content,
+			 const struct files_attr *attr)
 {
-	return content->known && content->size == attr->size &&
-	       content->mtime_ns == attr->mtime_ns && content->ctime_ns == attr->ctime_ns;
+	return content->known && content->mount == fs->number &&
+	       content->size == attr->size && content->mtime_ns == attr->mtime_ns &&
+	       content->ctime_ns == attr->ctime_ns;
 }
 
 /* Is what the kernel has of the file still in it? If not, all will be read anew. */
-static bool keep_cache(struct files_content *content, const struct files_attr *attr)
+static bool keep_cache(const struct fs *fs, struct files_content *content,
+		       const struct files_attr *attr)
 {
-	bool same = same_content(content, attr);
+	bool same = same_content(fs, content, attr);
 	bool keep = same && !content->fresh;
 
 	if (!same)
 		*content = (struct files_content){.size = attr->size,
 						  .mtime_ns = attr->mtime_ns,
 						  .ctime_ns = attr->ctime_ns,
+						  .mount = fs->number,
 						  .known = true};
 	content->fresh = false;
 	return keep;
@@ -174,6 +180,17 @@ static void learn(struct files_node *node, const struct files_attr *attr)
 		files_cache_drop(node->parent);
 }
 
+/* What nobody has open may be the other file that has its name now. */
+static bool is_file_of(struct files_node *node, const struct files_attr *attr)
+{
+	if (!S_ISREG(attr->mode) || node->type != S_IFREG)
+		return false;
+	if (files_node_is(node, attr))
+		return true;
+	node->content.known = false;
+	return list_empty(&node->opens);
+}
+
 /* The reply to an open: the open file, or NULL with a positive errno. */
 static struct guest_file *take_file(struct ask *ask, struct files_node *node,
 				    const struct files_reply *reply, int *error)
@@ -185,7 +202,7 @@ static struct guest_file *take_file(struct ask *ask, struct files_node *node,
 	*error = reply->error;
 	if (!*error && (!attr || !reply->handle))
 		*error = EIO;
-	if (!*error && (!S_ISREG(attr->mode) || !files_node_is(node, attr)))
+	if (!*error && !is_file_of(node, attr))
 		*error = ESTALE;
 	if (!*error) {
 		file = file_new(ask->fs, node, ask->request.flags);
@@ -210,7 +227,7 @@ static struct fuse_file_info file_info(const struct ask *ask, struct guest_file 
 	    (ask->request.flags & (FILES_O_APPEND | FILES_O_READ)) == FILES_O_APPEND;
 	struct fuse_file_info fi = {.fh = (uintptr_t)file};
 
-	fi.keep_cache = keep_cache(&file->node->content, attr);
+	fi.keep_cache = keep_cache(ask->fs, &file->node->content, attr);
 	fi.direct_io = appends;
 	return fi;
 }
@@ -272,7 +289,7 @@ static void opened(struct ask *ask, const struct files_reply *reply)
 }
 
 /* Does the kernel have some of the file, perhaps all, and is that in it now? */
-static bool is_cached(const struct files_node *node)
+static bool is_cached(const struct fs *fs, const struct files_node *node)
 {
 	const struct files_content *content = &node->content;
 	struct files_attr attr;
@@ -280,7 +297,7 @@ static bool is_cached(const struct files_node *node)
 	return content->read && !content->fresh && node->parent &&
 	       list_empty(&node->writes) &&
 	       files_cache_lookup(node->parent, node->name, &attr) == FILES_PRESENT &&
-	       files_node_is(node, &attr) && same_content(content, &attr);
+	       files_node_is(node, &attr) && same_content(fs, content, &attr);
 }
 
 /* Whoever has it open for long has this very file open, whatever becomes of its name. */
@@ -305,7 +322,7 @@ void guest_open(fuse_req_t req, const struct node *node, struct fuse_file_info *
 	uint32_t flags = open_flags(fi->flags);
 	struct ask *ask;
 
-	if (flags == FILES_O_READ && is_cached(node->file)) {
+	if (flags == FILES_O_READ && is_cached(node->fs, node->file)) {
 		open_cached(req, node->file, flags);
 		return;
 	}

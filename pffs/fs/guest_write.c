@@ -104,7 +104,9 @@ static void answer_full(struct files_node *node)
 {
 	struct full *full;
 
-	list_for_each (full, &node->full, struct full, link) {
+	/* An answer may end a mount, and with it others that wait. */
+	while (!list_empty(&node->full)) {
+		full = container_of(node->full.next, struct full, link);
 		if (full->after ? !guest_write_arrived(node, full->after) : is_full(node))
 			return;
 		reply_full(full);

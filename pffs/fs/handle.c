@@ -32,6 +32,20 @@ ssize_t handle_read_text(const struct handle *h, uint64_t offset, char *to, size
 	return (ssize_t)len;
 }
 
+/* Who looks at how a sandbox is, or sets something, does not use it. */
+static bool is_use(const struct node *node)
+{
+	switch (node->kind) {
+	case KIND_STATUS:
+	case KIND_STATS:
+	case KIND_ERROR:
+	case KIND_EVENTS:
+		return false;
+	default:
+		return node->sb && kind_info(node->kind)->parent != KIND_CONFIG;
+	}
+}
+
 /* Also root, whom the kernel lets open anything, cannot write what is only shown. */
 static int check_access(const struct node *node, int flags, struct error *err)
 {
@@ -70,6 +84,8 @@ int handle_open(const struct node *node, const struct fuse_ctx *who, int flags,
 	list_init(&h->watch.link);
 	if (h->node.sb)
 		sandbox_ref(h->node.sb);
+	if (is_use(&h->node))
+		limits_open(h->node.sb);
 	if (h->node.run)
 		run_ref(h->node.run);
 	if (h->node.target)
@@ -107,6 +123,8 @@ void handle_close(struct handle *h)
 	}
 	if (h->poll)
 		fuse_pollhandle_destroy(h->poll);
+	if (is_use(&h->node))
+		limits_close(h->node.sb);
 	sandbox_unref(h->node.sb);
 	sandbox_unref(h->node.target);
 	run_unref(h->node.run);

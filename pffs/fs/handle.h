@@ -28,8 +28,9 @@ struct handle {
 	/* What the kinds of files need; each uses its own. */
 	struct run *run;   /* reference: the run that is shown or written */
 	struct feed *feed; /* a writer of stdin */
-	uint64_t cursor;   /* the event that comes next */
-	char *text;	   /* what a read copies from */
+	uint64_t cursor;   /* in the output of a transaction */
+	struct events_reader events;
+	char *text; /* what a read copies from */
 	size_t text_len;
 	size_t text_pos;	   /* how much of it a stream's reads have taken */
 	struct diff *diff;	   /* whose text is not there yet */
@@ -86,14 +87,14 @@ void handle_text(struct handle *h, char *text, size_t len);
 /** handle_read_text() - copy from the text at @offset. Return: bytes. */
 ssize_t handle_read_text(const struct handle *h, uint64_t offset, char *to, size_t len);
 
-/* The kinds of files, in control.c, many.c, merge.c, output.c, stats.c and transaction.c.
- */
+/* The kinds of files, in control.c, events.c, limits.c, many.c, merge.c, metrics.c,
+ * output.c, stats.c and transaction.c. */
 extern const struct file_ops readme_ops, template_info_ops, template_packages_ops,
-    fallback_ops, host_ops, root_error_ops, error_ops, status_ops, ctl_ops,
-    exec_timeout_ops, run_language_ops, run_status_ops;
+    fallback_ops, host_ops, root_error_ops, error_ops, status_ops, ctl_ops, limit_ops, persistent_ops,
+    run_language_ops, run_status_ops;
 extern const struct file_ops stdout_ops, stderr_ops, output_ops, exit_ops, code_ops,
     run_changes_ops, figure_ops;
 extern const struct file_ops exec_ops, bash_ops, stdin_ops;
 extern const struct file_ops all_events_ops, events_ops, new_ops;
 extern const struct file_ops diff_ops, diff_paths_ops;
-extern const struct file_ops many_ops, merge_ops, stats_ops;
+extern const struct file_ops many_ops, merge_ops, metrics_ops, stats_ops;

@@ -26,8 +26,9 @@ static const struct kind_info kinds[KIND_COUNT] = {
     [KIND_TEMPLATE_FORKS] = {"forks", KIND_TEMPLATE, DIR_MODE(0700), NULL},
     [KIND_TEMPLATE_FORKS_N] = {".n", KIND_TEMPLATE_FORKS, FILE_MODE(0600), &many_ops},
     [KIND_NEW] = {"new", KIND_ROOT, FILE_MODE(0400), &new_ops},
-    [KIND_ALL_EVENTS] = {"events", KIND_ROOT, FILE_MODE(0400), &all_events_ops},
+    [KIND_ALL_EVENTS] = {"events", KIND_ROOT, FILE_MODE(0600), &all_events_ops},
     [KIND_HOST] = {"host", KIND_ROOT, FILE_MODE(0400), &host_ops},
+    [KIND_METRICS] = {"metrics", KIND_ROOT, FILE_MODE(0400), &metrics_ops},
     [KIND_ROOT_ERROR] = {"error", KIND_ROOT, FILE_MODE(0400), &root_error_ops},
     [KIND_SANDBOX] = {NULL, KIND_ROOT, DIR_MODE(0700), NULL},
     [KIND_EXEC] = {"exec", KIND_SANDBOX, FILE_MODE(0600), &exec_ops},
@@ -42,9 +43,12 @@ static const struct kind_info kinds[KIND_COUNT] = {
     [KIND_CTL] = {"ctl", KIND_SANDBOX, FILE_MODE(0200), &ctl_ops},
     [KIND_STATUS] = {"status", KIND_SANDBOX, FILE_MODE(0400), &status_ops},
     [KIND_ERROR] = {"error", KIND_SANDBOX, FILE_MODE(0400), &error_ops},
-    [KIND_EVENTS] = {"events", KIND_SANDBOX, FILE_MODE(0400), &events_ops},
+    [KIND_EVENTS] = {"events", KIND_SANDBOX, FILE_MODE(0600), &events_ops},
     [KIND_CONFIG] = {"config", KIND_SANDBOX, DIR_MODE(0500), NULL},
-    [KIND_EXEC_TIMEOUT] = {"exec_timeout", KIND_CONFIG, FILE_MODE(0600), &exec_timeout_ops},
+    [KIND_EXEC_TIMEOUT] = {"exec_timeout", KIND_CONFIG, FILE_MODE(0600), &limit_ops},
+    [KIND_IDLE_TIMEOUT] = {"idle_timeout", KIND_CONFIG, FILE_MODE(0600), &limit_ops},
+    [KIND_MAX_LIFETIME] = {"max_lifetime", KIND_CONFIG, FILE_MODE(0600), &limit_ops},
+    [KIND_PERSISTENT] = {"persistent", KIND_CONFIG, FILE_MODE(0600), &persistent_ops},
     [KIND_FORKS] = {"forks", KIND_SANDBOX, DIR_MODE(0700), NULL},
     [KIND_FORKS_N] = {".n", KIND_FORKS, FILE_MODE(0600), &many_ops},
     [KIND_MERGE] = {"merge", KIND_SANDBOX, FILE_MODE(0600), &merge_ops},
@@ -377,6 +381,8 @@ static mode_t mode_of(const struct node *node)
 	if (S_ISLNK(mode))
 		return S_IFLNK | 0777;
 	if (node->kind == KIND_TEMPLATE_FORKS_N && node->fs->shared)
+		return mode | 0666;
+	if (node->kind == KIND_ALL_EVENTS) /* who writes changes what he himself reads */
 		return mode | 0666;
 	if (!node->sb) {
 		if (node_folder(node, &folder))

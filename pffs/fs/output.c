@@ -1,5 +1,5 @@
 /*
- * What comes out: the streams of a run, its exit code, and events.
+ * What comes out: the streams of a run, its exit code, and `new`.
  *
  * A file of a sandbox is bound to the newest run when it is opened, one under
  * runs/N to that run. The streams are seekable: a read at their end waits while
@@ -177,63 +177,6 @@ static uint64_t size_code(const struct node *node)
 }
 
 const struct file_ops code_ops = {.open = open_run, .read = read_code, .size = size_code};
-
-static int open_events(struct handle *h, struct error *err)
-{
-	(void)err;
-	watch_add(&h->fs->core->events.watchers, &h->watch, handle_changed);
-	return 0;
-}
-
-/* A line that does not fit the reader's buffer goes on in its next read. */
-static ssize_t read_events(struct handle *h, uint64_t offset, char *to, size_t len)
-{
-	uint64_t serial = h->node.sb ? h->node.sb->serial : 0;
-	size_t used = 0;
-	char *line;
-
-	(void)offset;
-	while (used < len) {
-		size_t n = h->text_len - h->text_pos;
-
-		if (h->text_pos == h->text_len) {
-			line = events_next(&h->fs->core->events, &h->cursor, serial);
-			if (!line)
-				break;
-			handle_text(h, line, strlen(line));
-			h->text_pos = 0;
-			continue;
-		}
-		if (n > len - used)
-			n = len - used;
-		memcpy(to + used, h->text + h->text_pos, n);
-		h->text_pos += n;
-		used += n;
-	}
-	if (!used && !(h->node.sb && h->node.sb->gone))
-		return -EAGAIN;
-	return (ssize_t)used;
-}
-
-static unsigned poll_all_events(const struct handle *h)
-{
-	uint64_t cursor = h->cursor;
-	char *line =
-	    events_next(&h->fs->core->events, &cursor, h->node.sb ? h->node.sb->serial : 0);
-	bool more = line || h->text_pos < h->text_len;
-
-	free(line);
-	return more || (h->node.sb && h->node.sb->gone) ? EPOLLIN : 0;
-}
-
-#define EVENTS_OPS                                                                         \
-	{                                                                                  \
-		.stream = true, .open = open_events, .read = read_events,                  \
-		.poll = poll_all_events                                                    \
-	}
-
-const struct file_ops all_events_ops = EVENTS_OPS;
-const struct file_ops events_ops = EVENTS_OPS;
 
 static int make_sandbox(struct handle *h)
 {

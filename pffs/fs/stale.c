@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #define AGAIN_MS  5u
 #define AGAIN_MAX 4096u /* nodes at a time */
@@ -52,13 +53,34 @@ static void try_again(struct fs *fs, fuse_ino_t ino)
 	fs->stale.count++;
 }
 
-static void attributes_changed(struct core_mount *mount, const struct files_node *node)
+/* FUSE_NOTIFY_INC_EPOCH, which libfuse does not have yet. */
+static void forget_names(struct fs *fs)
+{
+	const struct {
+		uint32_t len;
+		int32_t code;
+		uint64_t unique;
+	} epoch = {.len = sizeof(epoch), .code = 8};
+
+	if (!fs->mount.names || fs->stale.old_kernel)
+		return;
+	fs->stale.old_kernel =
+	    write(fuse_session_fd(fs->session), &epoch, sizeof(epoch)) < 0;
+	fs->mount.names = false;
+}
+
+static void attributes_changed(struct core_mount *mount, const struct files_node *node,
+			       bool names)
 {
 	struct fs *fs = container_of(mount, struct fs, mount);
 	const struct sandbox *sb = node->files->sb;
 	fuse_ino_t ino = node_ino_of(sb, node);
 
-	if (node_may_see(fs, sb) && !forget(fs, ino) && node->lookups)
+	if (!node_may_see(fs, sb))
+		return;
+	if (names)
+		forget_names(fs);
+	if (!forget(fs, ino) && node->lookups)
 		try_again(fs, ino);
 }
 
@@ -66,6 +88,7 @@ void stale_init(struct fs *fs)
 {
 	list_init(&fs->stale.again);
 	loop_timer_init(&fs->stale.timer, again);
+	fs->number = ++fs->core->mounted;
 	fs->mount.stale = attributes_changed;
 	list_add_before(&fs->core->mounts, &fs->mount.link);
 }

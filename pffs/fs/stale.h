@@ -4,10 +4,12 @@
  * Theory of operation: fs/ has the kernel keep attributes of the guest's files as long as
  * they are known to be true (core/files_cache.h), and names for a second. When the guest
  * changes something, the kernel is told to forget the attributes, at once and before
- * anybody hears of what the guest did next. It forgets no names: that takes a lock which
+ * anybody hears of what the guest did next. Linux since 6.16 also looks up all names anew
+ * from then on. To an older one no names can be told, since that takes a lock which
  * a program may hold that waits for us. But whoever uses a name without attributes has to
  * ask for these; then the answer is ESTALE when the name stands for another file, and the
- * kernel looks the name up.
+ * kernel looks the name up. What is left there is a name that was a directory's and is a
+ * file's now, or the other way round: it is wrong until the second is over.
  *
  * A program that has been answered may not have run yet, so that the kernel does not know
  * the file of which it is to forget something: it is told again, AGAIN_MS later.
@@ -23,6 +25,7 @@ struct stale {
 	struct link again; /* struct again */
 	unsigned count;
 	struct loop_timer timer;
+	bool old_kernel; /* it does not know of epochs of names */
 };
 
 /** stale_init() - of a mount that is made. */

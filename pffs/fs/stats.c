@@ -15,16 +15,6 @@ struct question {
 	struct handle *h;
 };
 
-static unsigned count_forks(const struct sandbox *sb)
-{
-	const struct sandbox *other;
-	unsigned count = 0;
-
-	list_for_each (other, &sb->core->sandboxes, struct sandbox, link)
-		count += other->folder == FOLDER_FORKS(sb->serial) && !other->making;
-	return count;
-}
-
 static void keep_answer(struct handle *h, const struct usage *usage)
 {
 	const struct sandbox *sb = h->node.sb;
@@ -39,7 +29,7 @@ static void keep_answer(struct handle *h, const struct usage *usage)
 	    "runs %u\n",
 	    (unsigned long long)usage->cpu_usec, (unsigned long long)usage->memory_private,
 	    (unsigned long long)usage->memory_shared, (unsigned long long)usage->disk_bytes,
-	    count_forks(sb), sb->run_count);
+	    sandbox_count_forks(sb), sb->run_count);
 
 	if (len >= 0)
 		handle_text(h, text, (size_t)len);

@@ -28,6 +28,40 @@ assert len({line["seq"] for line in lines}) == len(lines)
 CODE
 within 5 cat events > "$scratch/late"
 ok "a late reader gets what came before" told "$scratch/late" "$id"
+seq() { # seq FILE: of its last event
+	sed -n 's/.*"seq":\([0-9]*\).*/\1/p' "$1" | tail -n 1
+}
+ok "who opens for writing as well can begin now, or after the last that he read" within "$wait_limit" python3 - "$(seq "$scratch/late")" <<'CODE'
+import errno, json, os, sys
+def begin(file, where):
+    fd = os.open(file, os.O_RDWR | os.O_NONBLOCK)
+    os.write(fd, where.encode())
+    return fd
+def told(fd):
+    try:
+        return [json.loads(line) for line in os.read(fd, 1 << 20).decode().splitlines()]
+    except BlockingIOError:
+        return []
+last = int(sys.argv[1])
+now, after, again = begin("events", "now\n"), begin("events", str(last + 1)), begin("events", "%d\n" % last)
+assert told(now) == told(after) == []
+assert [event["seq"] for event in told(again)] == [last]
+own = begin("quiet/events", "1")
+assert {event["sandbox"] for event in told(own)} == {"quiet"}
+for bad in "then", "-1", "1 2", "\n", str(last + 1000), "9" * 30:
+    try:
+        os.write(own, bad.encode())
+        raise AssertionError(bad)
+    except OSError as error:
+        assert error.errno == errno.EINVAL, error
+assert told(own) == []
+with open("quiet/exec", "w") as f: f.write("pass")
+with open("quiet/exit") as f: assert f.read() == "0\n"
+assert [event["event"] for event in told(now)] == ["run_started", "run_ended"]
+assert [event["seq"] for event in told(after)] == [last + 1, last + 2]
+assert len(told(own)) == 2
+CODE
+is "$({ echo now >&3; timeout 1 cat <&3; } 3<> events)" "" "in a shell, too"
 ok "poll tells of a new event" within "$wait_limit" python3 - <<'CODE'
 import os, select
 fd = os.open("events", os.O_RDONLY | os.O_NONBLOCK)

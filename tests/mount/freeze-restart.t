@@ -36,6 +36,8 @@ within 60 mkdir mnt/demo/forks/x
 echo 'x = 99' > mnt/demo/forks/x/exec
 is "$(cat mnt/demo/forks/x/exit)" 0 "and one in a fork"
 echo 60.5 > mnt/demo/config/exec_timeout
+echo 3600 > mnt/demo/config/idle_timeout
+echo 86400 > mnt/demo/config/max_lifetime
 echo /root > mnt/demo/config/diff_paths
 chmod 750 mnt/demo
 echo 'import time; print("going", flush=True); time.sleep(15); print("on")' > mnt/demo/exec
@@ -53,6 +55,8 @@ is "$(value mnt/demo/status id) $(value mnt/demo/status created) $(value mnt/dem
 	"$id $created frozen" "it is the same one"
 is "$(stat -c %a mnt/demo) $(cat mnt/demo/config/exec_timeout) $(cat mnt/demo/config/diff_paths)" \
 	"750 60.5 /root" "with its mode and configuration"
+is "$(cat mnt/demo/config/idle_timeout mnt/demo/config/max_lifetime)" $'3600\n86400' "its limits"
+like "$(value mnt/demo/status life_left)" '^86[0-9]{3}\.[0-9]$' "and what is left of its life"
 is "$(ls mnt/demo/runs | tr '\n' ' ')" "1 2 3 " "all its runs are there"
 is "$(cat mnt/demo/runs/1/stdout mnt/demo/runs/1/stderr mnt/demo/runs/2/exit)" $'kept\nerror\n3' \
 	"with what they put out"
@@ -81,6 +85,18 @@ ok "mount after all were killed" start
 echo 'print(x + 2)' > mnt/demo/exec
 is "$(cat mnt/demo/stdout)" 43 "the REPL is as it was"
 
+ok "freeze it, and kill vmctl alone" frozen mnt/demo
+first=$(pgrep -P "$pid" vmctl)
+kill -KILL "$first"
+another_vmctl() {
+	local now
+	now=$(pgrep -P "$pid" vmctl) && [ "$now" != "$first" ] && [ -S sock ]
+}
+wait_for 60 another_vmctl
+sleep 2
+echo 'print(x + 3)' > mnt/demo/exec
+is "$(cat mnt/demo/stdout)" 44 "the next vmctl resumes it"
+
 ok "freeze it once more" frozen mnt/demo
 stop
 truncate -s -1 state/sandboxes/*.data
@@ -88,5 +104,21 @@ ok "mount with a record that was cut" start
 is "$(ls mnt | grep demo)" "" "it is not listed"
 like "$(cat mnt/error)" "damaged" "which is said"
 stop
+
+rm -rf state
+mkdir state
+mount -t tmpfs -o size=64m none state
+ok "mount with a state directory that is too small" start
+within 60 mkdir mnt/demo
+wait_for 120 state_is mnt/demo ready
+echo 'x = 5' > mnt/demo/exec
+cat mnt/demo/exit > /dev/null
+echo freeze > mnt/demo/ctl
+wait_for 90 grep -q . mnt/demo/error
+like "$(cat mnt/demo/error)" "No space left" "a full disk is told"
+echo 'print(x)' > mnt/demo/exec
+is "$(cat mnt/demo/stdout) $(value mnt/demo/status state)" "5 ready" "and leaves it running"
+stop
+umount state
 cd / || exit
 done_testing

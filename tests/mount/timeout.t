@@ -12,10 +12,12 @@ is "$(cat demo/exit)" 124 "a run that takes longer ends with 124"
 is "$(cat demo/stdout)" begun "what it wrote is there"
 echo 'sleep 1000' > demo/bash
 is "$(cat demo/exit)" 124 "bash too"
+echo 60 > demo/config/exec_timeout
 echo 'echo quick' > demo/bash
 is "$(cat demo/exit)" 0 "a quick one is not touched"
 
-echo 'sleep 2; echo slow' > demo/bash
+echo 8 > demo/config/exec_timeout
+echo 'sleep 9; echo slow' > demo/bash
 echo 0 > demo/config/exec_timeout
 is "$(cat demo/exit)" 0 "0 takes the limit off, for the run that goes on too"
 is "$(cat demo/stdout)" slow "which ends by itself"

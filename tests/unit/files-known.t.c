@@ -260,9 +260,10 @@ static struct {
 	int count;
 } told;
 
-static void tell(struct core_mount *mount, const struct files_node *node)
+static void tell(struct core_mount *mount, const struct files_node *node, bool names)
 {
 	(void)mount;
+	(void)names;
 	told.nodes[told.count++ % 8] = node;
 }
 

@@ -364,6 +364,7 @@ int main(void)
 	if (!mkdtemp(dir) || chdir("/proc/self/fd") < 0)
 		abort();
 	d = server.root = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	files->agent = &agent;
 	files->shared = server.shared = calloc(1, sizeof(*server.shared));
 	files->links = &agent.links;
 	files->inotify.fd = server.inotify = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);

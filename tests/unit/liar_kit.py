@@ -126,11 +126,15 @@ class Guest:
 
 
 class LyingMount:
-    """A mount at self.path; self.lies[NAME] is what guest NAME answers."""
+    """A mount at self.path; self.lies[NAME] is what guest NAME answers.
+
+    self.used[VM] is what vmctl says that a machine uses; None for no answer.
+    """
 
     def __init__(self, work, options=()):
         self.lies, self.guests, self.guests_by_name = {}, {}, {}
         self.lock = threading.RLock()  # tests send as well
+        self.used, self.asked_for_use = {}, 0
         self.path = os.path.join(work, "mnt")
         images = os.path.join(work, "images")
         os.makedirs(os.path.join(images, "templates"))
@@ -186,7 +190,13 @@ class LyingMount:
 
     def control(self, request):
         answer = {"seq": request["seq"]}
-        if request["op"] == "stat":
+        if request["op"] == "stat" and "vm" in request:
+            self.asked_for_use += 1
+            used = self.used.get(request["vm"], {})
+            if used is None:
+                return
+            answer.update(used)
+        elif request["op"] == "stat":
             answer.update(engine="kvm", version="0", vms=0, templates=["default"])
         elif request["op"] == "create":
             answer.update(vm=self.new_guest(), pid=1)

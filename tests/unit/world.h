@@ -188,7 +188,7 @@ static void begin_world(void)
 }
 
 /* Its machine is TEMPLATE_VM, and takes the requests up to number 3. */
-static void boot_template(void)
+__attribute__((unused)) static void boot_template(void)
 {
 	send_control("{\"seq\":2,\"vm\":4,\"pid\":1}");
 	say(TEMPLATE_VM, 0, AGENT_READY, NULL, 0);
