@@ -220,7 +220,7 @@ try:
 except Interrupted:
     print("interrupted", flush=True)
     %s
-    signal.pause()
+    sys.stdin.read()
 """
 
 

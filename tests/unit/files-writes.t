@@ -235,7 +235,7 @@ while True:
 
 def writing(guest, names):
     """Programs that write to files, open before the guest holds what they write."""
-    writers = [program(WRITER, "%s/%s" % (guest.fs, name), stdin=subprocess.PIPE) for name in names]
+    writers = [program(WRITER, "%s/%s" % (guest.fs, name)) for name in names]
     for writer in writers:
         assert writer.stdout.readline() == "open\n"
     guest.held = {WRITE}

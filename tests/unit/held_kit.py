@@ -196,6 +196,6 @@ def until(true, what):
 
 
 def program(text, *arguments, **options):
-    """A Python program that runs meanwhile; says what it prints."""
-    return subprocess.Popen([sys.executable, "-c", text] + list(arguments),
-                            stdout=subprocess.PIPE, text=True, **options)
+    """A Python program that runs meanwhile; says what it prints. Its input ends with the test."""
+    return subprocess.Popen([sys.executable, "-c", text] + list(arguments), text=True,
+                            stdin=subprocess.PIPE, stdout=subprocess.PIPE, **options)
