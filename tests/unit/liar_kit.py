@@ -18,7 +18,7 @@ from broker_kit import CONTROL, CREDIT, DATA, HELLO, PATIENCE, WINDOW
 HERE = os.path.dirname(os.path.abspath(__file__))
 PFFS = os.environ.get("PFFS", os.path.join(HERE, "../../pffs/pffs"))
 (LOOKUP, GETATTR, SETATTR, LIST, READLINK, OPEN, CLOSE, READ, WRITE, FSYNC) = range(1, 11)
-RENAME, STATFS, GETXATTR, LISTXATTR, SETLK = 20, 21, 22, 24, 27
+RENAME, STATFS, GETXATTR, LISTXATTR, SETLK, FLOCK = 20, 21, 22, 24, 27, 28
 WAKE, FILES, READY, AWAKE, REPLY, CHANGED = 1, 8, 64, 71, 72, 73
 ENOENT, EIO = 2, 5
 TEXT = b"what is in the file\n"
@@ -33,8 +33,9 @@ def directory(ino=1):
     return attr(stat.S_IFDIR | 0o755, 4096, ino, 2)
 
 
-def reply(error=0, handle=0, watch=-1, value=0, attr=None, data=b""):
-    return (struct.pack("<IIiiQB", error, handle, watch, 0, value, attr is not None)
+def reply(error=0, handle=0, watch=-1, value=0, attr=None, data=b"", links_told=False):
+    has = (attr is not None) | links_told << 4
+    return (struct.pack("<IIiiQB", error, handle, watch, 0, value, has)
             + (attr or b"") + struct.pack("<I", len(data)) + data)
 
 
@@ -44,8 +45,8 @@ def entry(name, cookie, attr=attr()):
 
 class Request:
     def __init__(self, payload):
-        (self.op, self.flags, self.handle, _, self.mode, _, _, self.offset, _, self.size, _, _,
-         _) = struct.unpack_from("<BIIIIIIQQQQqq", payload)
+        (self.op, self.flags, self.handle, _, self.mode, _, _, self.offset, _, self.size,
+         self.owner, _, _) = struct.unpack_from("<BIIIIIIQQQQqq", payload)
         at = struct.calcsize("<BIIIIIIQQQQqq")
         size = struct.unpack_from("<I", payload, at)[0]
         self.path = payload[at + 4:at + 4 + size]
@@ -85,14 +86,17 @@ class Guest:
         self.send_bytes(struct.pack("<IIBBH", len(payload), stream, kind, 0, self.epoch) + payload)
 
     def send_bytes(self, data):
-        self.out += data
-        self.flush()
+        with self.server.lock:
+            self.out += data
+            self.flush()
 
-    def flush(self):
-        piece, self.out = self.out[:self.credit], self.out[self.credit:]
-        self.credit -= len(piece)
-        if piece:
-            self.server.send(DATA, piece, self.vm)
+    def flush(self, credit=0):
+        with self.server.lock:
+            self.credit += credit
+            piece, self.out = self.out[:self.credit], self.out[self.credit:]
+            self.credit -= len(piece)
+            if piece:
+                self.server.send(DATA, piece, self.vm)
 
     def take(self, data):
         self.buf += data
@@ -129,6 +133,7 @@ class LyingMount:
 
     def __init__(self, work, options=()):
         self.lies, self.guests, self.guests_by_name = {}, {}, {}
+        self.lock = threading.RLock()  # tests send as well
         self.used, self.asked_for_use = {}, 0
         self.path = os.path.join(work, "mnt")
         images = os.path.join(work, "images")
@@ -150,7 +155,8 @@ class LyingMount:
 
     def send(self, kind, payload=b"", channel=0):
         try:
-            self.sock.sendall(struct.pack("<IIB3x", len(payload), channel, kind) + payload)
+            with self.lock:
+                self.sock.sendall(struct.pack("<IIB3x", len(payload), channel, kind) + payload)
         except BrokenPipeError:
             pass  # pffs has ended: serve() sees it
 
@@ -180,8 +186,7 @@ class LyingMount:
         elif kind == DATA and channel in self.guests:
             self.guests[channel].take(payload)
         elif kind == CREDIT and channel in self.guests:
-            self.guests[channel].credit += struct.unpack("<I", payload)[0]
-            self.guests[channel].flush()
+            self.guests[channel].flush(struct.unpack("<I", payload)[0])
 
     def control(self, request):
         answer = {"seq": request["seq"]}
