@@ -1,6 +1,7 @@
 #!/bin/bash
 # Every file that a Makefile.inc distributes or builds from is there, and in git where this
-# is a checkout: what .gitignore hides would be lost without a word.
+# is a checkout: what .gitignore hides would be lost without a word. And a test that is
+# a script can be run by itself.
 . "$(dirname "$0")/lint.sh"
 
 # named_files: the sources, the scripts and what else is distributed; of a unit test
@@ -18,6 +19,7 @@ named_files() {
 
 # kept FILE: git has it; in a copy that is no checkout, it is there.
 kept() {
+	[[ $1 != *.t ]] || [ -x "$1" ] || return 1
 	if [ "$checkout" = 1 ]; then
 		[ -n "$(git ls-files -- "$1")" ]
 	else
