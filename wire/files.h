@@ -193,6 +193,13 @@ struct files_entry {
 	char name[FILES_NAME_MAX + 1];
 };
 
+/** files_asks_change() - does it ask for a change of what is known of a directory? */
+static inline bool files_asks_change(const struct files_request *request)
+{
+	return request->flags & FILES_WATCH && request->op != FILES_LOOKUP &&
+	       request->op != FILES_GETATTR && request->op != FILES_LIST;
+}
+
 /**
  * files_put_request() - append a request as one frame.
  * Return: 0 or -ENOMEM, -EMSGSIZE, -ENAMETOOLONG.

@@ -283,9 +283,7 @@ int files_request(struct sandbox *sb, const struct files_request *request,
 	    .opens = request->op == FILES_OPEN || request->op == FILES_TREE ||
 		     request->flags & FILES_KEEP,
 	    .waits = done && request->flags & FILES_WAIT,
-	    .changes = done && request->flags & FILES_WATCH &&
-		       request->op != FILES_LOOKUP && request->op != FILES_GETATTR &&
-		       request->op != FILES_LIST,
+	    .changes = done && files_asks_change(request),
 	};
 	if (done && (request->op == FILES_SETLK || request->op == FILES_FLOCK))
 		call->lock =

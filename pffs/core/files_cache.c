@@ -362,6 +362,17 @@ enum files_known files_cache_lookup(struct files_node *dir, const char *name,
 	return reliable(dir->files, &entry);
 }
 
+bool files_cache_attr(struct files_node *node, struct files_attr *attr)
+{
+	if (!list_empty(&node->writes))
+		return false;
+	if (node->type == S_IFDIR)
+		return files_cache_self(node, attr);
+	return node->parent &&
+	       files_cache_lookup(node->parent, node->name, attr) == FILES_PRESENT &&
+	       files_node_is(node, attr);
+}
+
 static unsigned true_for(struct files_node *node)
 {
 	const struct files_listing *listing =

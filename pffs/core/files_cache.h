@@ -93,6 +93,9 @@ enum files_known files_cache_lookup(struct files_node *dir, const char *name,
 /** files_cache_self() - the attributes of a directory. Return: are they known? */
 bool files_cache_self(struct files_node *dir, struct files_attr *attr);
 
+/** files_cache_attr() - the attributes of a node. Return: are all of them known? */
+bool files_cache_attr(struct files_node *node, struct files_attr *attr);
+
 /** files_cache_learn() - of a watched directory: a name. @attr: NULL: there is none. */
 void files_cache_learn(struct files_node *dir, int32_t watch, const char *name,
 		       const struct files_attr *attr);

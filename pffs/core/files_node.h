@@ -23,10 +23,27 @@
 
 #define FILES_NODE_MAX 0xffffffu
 
-/* What the kernel's page cache has of a file: true until this changes. */
-struct files_content {
+/* A file with the same of these has the same in it, unless it is young. */
+struct files_version {
 	uint64_t size;
 	int64_t mtime_ns, ctime_ns;
+};
+
+static inline struct files_version files_version_of(const struct files_attr *attr)
+{
+	return (struct files_version){attr->size, attr->mtime_ns, attr->ctime_ns};
+}
+
+static inline bool files_version_is(const struct files_version *version,
+				    const struct files_attr *attr)
+{
+	return version->size == attr->size && version->mtime_ns == attr->mtime_ns &&
+	       version->ctime_ns == attr->ctime_ns;
+}
+
+/* What the kernel's page cache has of a file: true until this changes. */
+struct files_content {
+	struct files_version version;
 	uint64_t mount; /* whose cache: that of its newest open */
 	bool known;	/* these are what they were when it was opened last */
 	bool read;	/* and some of it was read */

@@ -74,13 +74,18 @@ static void go_on(struct sandbox *sb)
 	fork_next(sb);
 }
 
+void freeze_failed(struct sandbox *sb, const struct error *err)
+{
+	sandbox_fail(sb, err);
+	sandbox_event(sb, "freeze_failed", json_pack("{s:s}", "error", err->text));
+}
+
 static void fail(struct freeze *freeze, const struct error *err)
 {
 	struct sandbox *sb = sandbox_ref(freeze->sb);
 
 	release(freeze);
-	sandbox_fail(sb, err);
-	sandbox_event(sb, "freeze_failed", json_pack("{s:s}", "error", err->text));
+	freeze_failed(sb, err);
 	go_on(sb);
 	sandbox_unref(sb);
 }
@@ -94,8 +99,7 @@ static void recorded(struct record_writer *writer, const struct error *err)
 	struct sandbox *sb = freeze->sb;
 
 	if (err) {
-		sandbox_fail(sb, err);
-		sandbox_event(sb, "freeze_failed", json_pack("{s:s}", "error", err->text));
+		freeze_failed(sb, err);
 		thaw(freeze);
 		return;
 	}

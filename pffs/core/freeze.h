@@ -26,6 +26,9 @@ struct freeze;
  * @err filled. */
 int freeze_begin(struct sandbox *sb, struct error *err);
 
+/** freeze_failed() - tell by `error` and an event that @sb could not be frozen. */
+void freeze_failed(struct sandbox *sb, const struct error *err);
+
 /** freeze_use() - somebody needs the machine of @sb: resume it, if it is frozen. */
 void freeze_use(struct sandbox *sb);
 

@@ -32,10 +32,8 @@ static void put_away(struct sandbox *sb)
 
 	limits_used(sb);
 	loop_timer_set(sb->core->loop, &sb->limits.idle, sb->limits.idle_ms);
-	if (freeze_begin(sb, &err) == 0)
-		return;
-	sandbox_fail(sb, &err);
-	sandbox_event(sb, "freeze_failed", json_pack("{s:s}", "error", err.text));
+	if (freeze_begin(sb, &err) < 0)
+		freeze_failed(sb, &err);
 }
 
 static void idle_fired(struct loop_timer *timer)

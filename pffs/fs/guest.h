@@ -20,6 +20,8 @@
 #include "pffs/core/files_path.h"
 #include "pffs/fs/operations.h"
 
+#include <sys/stat.h>
+
 /* An open file: fi->fh of all in fs/ that is no directory. */
 struct guest_file {
 	struct link link;	 /* on node->opens */
@@ -36,7 +38,7 @@ struct guest_file {
 	struct files_call *opening; /* that, or NULL */
 	uint8_t *ahead; /* the whole file, as it was when it was opened, or NULL */
 	uint32_t ahead_len;
-	struct files_attr ahead_of;
+	struct files_version ahead_of;
 };
 
 struct ask;
@@ -136,6 +138,12 @@ void ask_changed_to(struct ask *ask, int32_t watch, const struct files_reply *re
 /** ask_changed_file() - the ask has changed the file that it is about. */
 void ask_changed_file(struct ask *ask, int32_t watch, const struct files_reply *reply);
 
+/** ask_changed() - likewise, of what only that file's directory tells; if it succeeded. */
+void ask_changed(struct ask *ask, const struct files_reply *reply);
+
+/** ask_changed_done() - the answer of what changes a file and only succeeds or fails. */
+void ask_changed_done(struct ask *ask, const struct files_reply *reply);
+
 /** ask_whose() - the owner of what is made, from who asks. */
 void ask_whose(struct ask *ask);
 
@@ -164,6 +172,13 @@ struct files_node *guest_entry(struct files_node *dir, const char *name,
 static inline const struct files_attr *guest_attr(const struct files_reply *reply)
 {
 	return reply->has_attr && files_attr_ok(&reply->attr) ? &reply->attr : NULL;
+}
+
+/** guest_dir_attr() - what a reply says of a directory, if it is good, or NULL. */
+static inline const struct files_attr *guest_dir_attr(bool has,
+						      const struct files_attr *attr)
+{
+	return has && files_attr_ok(attr) && S_ISDIR(attr->mode) ? attr : NULL;
 }
 
 /* guest_open.c */

@@ -210,24 +210,18 @@ int32_t ask_watch_to(const struct ask *ask, const struct files_reply *reply)
 	return files_cache_same(ask->to, &ask->asked_to) ? reply->watch2 : -1;
 }
 
-/* What the answer says of a directory. */
-static const struct files_attr *directory_attr(bool has, const struct files_attr *attr)
-{
-	return has && files_attr_ok(attr) && S_ISDIR(attr->mode) ? attr : NULL;
-}
-
 void ask_changed_name(struct ask *ask, int32_t watch, const struct files_reply *reply,
 		      const struct files_attr *attr)
 {
 	files_cache_change(ask->node, watch, ask->name, attr,
-			   directory_attr(reply->has_dir, &reply->dir));
+			   guest_dir_attr(reply->has_dir, &reply->dir));
 }
 
 void ask_changed_to(struct ask *ask, int32_t watch, const struct files_reply *reply,
 		    const struct files_attr *attr)
 {
 	files_cache_change(ask->to, watch, ask->to_name, attr,
-			   directory_attr(reply->has_dir2, &reply->dir2));
+			   guest_dir_attr(reply->has_dir2, &reply->dir2));
 }
 
 void ask_changed_file(struct ask *ask, int32_t watch, const struct files_reply *reply)
@@ -240,14 +234,24 @@ void ask_changed_file(struct ask *ask, int32_t watch, const struct files_reply *
 		files_cache_change(node->parent, good ? watch : -1, node->name, attr, NULL);
 }
 
+void ask_changed(struct ask *ask, const struct files_reply *reply)
+{
+	if (!reply->error)
+		ask_changed_file(ask, ask_watch(ask, reply), reply);
+}
+
+void ask_changed_done(struct ask *ask, const struct files_reply *reply)
+{
+	ask_changed(ask, reply);
+	ask_done(ask, reply);
+}
+
 /* Until it is answered nobody is sure of what it changes. */
 static void begin_change(const struct ask *ask)
 {
 	struct files_node *node = file_of(ask);
-	uint8_t op = ask->request.op;
 
-	if (!(ask->request.flags & FILES_WATCH) || op == FILES_LOOKUP ||
-	    op == FILES_GETATTR || op == FILES_LIST)
+	if (!files_asks_change(&ask->request))
 		return;
 	if (ask->named)
 		files_cache_unsure(ask->node, ask->name, true);

@@ -117,22 +117,11 @@ static void ask_directory(fuse_req_t req, const struct node *node)
 	ask_go(ask, have_directory);
 }
 
-static bool is_known(struct files_node *node, struct files_attr *attr)
-{
-	if (!list_empty(&node->writes))
-		return false;
-	if (node->type == S_IFDIR)
-		return files_cache_self(node, attr);
-	return node->parent &&
-	       files_cache_lookup(node->parent, node->name, attr) == FILES_PRESENT &&
-	       files_node_is(node, attr);
-}
-
 void guest_getattr(fuse_req_t req, const struct node *node)
 {
 	struct files_attr attr;
 
-	if (is_known(node->file, &attr))
+	if (files_cache_attr(node->file, &attr))
 		reply_attr(req, node->file, &attr);
 	else if (!node->file->parent)
 		ask_open_file(req, node);
@@ -144,8 +133,7 @@ void guest_getattr(fuse_req_t req, const struct node *node)
 
 static void attr_set(struct ask *ask, const struct files_reply *reply)
 {
-	if (!reply->error)
-		ask_changed_file(ask, ask_watch(ask, reply), reply);
+	ask_changed(ask, reply);
 	have_attr(ask, reply);
 }
 
@@ -318,13 +306,6 @@ void guest_getxattr(fuse_req_t req, const struct node *node, const char *name, s
 	ask_go(ask, have_xattr);
 }
 
-static void xattr_set(struct ask *ask, const struct files_reply *reply)
-{
-	if (!reply->error)
-		ask_changed_file(ask, ask_watch(ask, reply), reply);
-	ask_done(ask, reply);
-}
-
 void guest_setxattr(fuse_req_t req, const struct node *node, const char *name,
 		    const char *value, size_t size, int flags)
 {
@@ -348,7 +329,7 @@ void guest_setxattr(fuse_req_t req, const struct node *node, const char *name,
 	ask->request.data_len = (uint32_t)size;
 	ask->request.mode = (uint32_t)flags;
 	ask->request.flags = FILES_WATCH;
-	ask_go(ask, xattr_set);
+	ask_go(ask, ask_changed_done);
 }
 
 /* The users' names of a list of them. Return: bytes in @to, or -EIO. */
@@ -412,5 +393,5 @@ void guest_removexattr(fuse_req_t req, const struct node *node, const char *name
 	if (!ask)
 		return;
 	ask->request.flags = FILES_WATCH;
-	ask_go(ask, xattr_set);
+	ask_go(ask, ask_changed_done);
 }

@@ -130,14 +130,6 @@ void guest_releasedir(fuse_req_t req, struct fuse_file_info *fi)
 	fuse_reply_err(req, 0);
 }
 
-/* Attributes that come without an inode number are for nobody. */
-static size_t add_entry(fuse_req_t req, bool plus, char *to, size_t size, const char *name,
-			const struct fuse_entry_param *entry, uint64_t next)
-{
-	return plus ? fuse_add_direntry_plus(req, to, size, name, entry, (off_t)next)
-		    : fuse_add_direntry(req, to, size, name, &entry->attr, (off_t)next);
-}
-
 static size_t add_dots(fuse_req_t req, const struct guest_dir *dir, char *to, size_t size,
 		       uint64_t from)
 {
@@ -147,8 +139,8 @@ static size_t add_dots(fuse_req_t req, const struct guest_dir *dir, char *to, si
 	size_t used = 0;
 
 	for (; from < DOTS; from++)
-		used += add_entry(req, dir->plus, to + used, size - used, names[from],
-				  &entry, from + 1);
+		used += fs_add_entry(req, dir->plus, to + used, size - used, names[from],
+				     &entry, from + 1);
 	return used;
 }
 
@@ -179,13 +171,13 @@ static size_t add_one(fuse_req_t req, struct guest_dir *dir,
 	size_t len;
 
 	guest_stat(dir->sb, &entry->attr, &shown.attr);
-	len = add_entry(req, dir->plus, NULL, 0, entry->name, &shown, 0);
+	len = fs_add_entry(req, dir->plus, NULL, 0, entry->name, &shown, 0);
 	if (len > size)
 		return len;
 	if (dir->plus)
 		look_up(dir, entry->name, &shown);
-	return add_entry(req, dir->plus, to, size, entry->name, &shown,
-			 dir->number + DOTS + 1);
+	return fs_add_entry(req, dir->plus, to, size, entry->name, &shown,
+			    dir->number + DOTS + 1);
 }
 
 /* Return: bytes; *@more: there was no room for all that is here. -EIO: malformed. */

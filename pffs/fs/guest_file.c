@@ -28,7 +28,7 @@ static struct ask *ask_file(fuse_req_t req, const struct fuse_file_info *fi, int
 static void note_read(struct files_content *content)
 {
 	content->read = true;
-	content->fresh |= content->ctime_ns > (int64_t)io_realtime_ns() - YOUNG_NS;
+	content->fresh |= content->version.ctime_ns > (int64_t)io_realtime_ns() - YOUNG_NS;
 }
 
 static void have_read(struct ask *ask, const struct files_reply *reply)
@@ -157,13 +157,6 @@ void guest_lseek(fuse_req_t req, off_t offset, int whence, struct fuse_file_info
 	ask_go(ask, sought);
 }
 
-static void allocated(struct ask *ask, const struct files_reply *reply)
-{
-	if (!reply->error)
-		ask_changed_file(ask, ask_watch(ask, reply), reply);
-	ask_done(ask, reply);
-}
-
 void guest_fallocate(fuse_req_t req, int mode, off_t offset, off_t size,
 		     struct fuse_file_info *fi)
 {
@@ -175,13 +168,12 @@ void guest_fallocate(fuse_req_t req, int mode, off_t offset, off_t size,
 	ask->request.offset = (uint64_t)offset;
 	ask->request.size = (uint64_t)size;
 	ask->request.flags = FILES_WATCH;
-	ask_go(ask, allocated);
+	ask_go(ask, ask_changed_done);
 }
 
 static void copied(struct ask *ask, const struct files_reply *reply)
 {
-	if (!reply->error)
-		ask_changed_file(ask, ask_watch(ask, reply), reply);
+	ask_changed(ask, reply);
 	if (reply->error)
 		fuse_reply_err(ask->req, reply->error);
 	else if (reply->value > ask->request.size)

@@ -147,6 +147,7 @@ static void made(struct ask *ask, const struct files_reply *reply)
 static void made_directory(struct ask *ask, const struct files_reply *reply)
 {
 	const struct files_attr *attr = reply->error ? NULL : guest_attr(reply);
+	const struct files_attr *self = guest_dir_attr(reply->has_dir2, &reply->dir2);
 	struct files_node *node =
 	    attr && S_ISDIR(attr->mode) ? files_node_get(ask->node, ask->name, attr) : NULL;
 	struct files_listing *listing;
@@ -160,9 +161,8 @@ static void made_directory(struct ask *ask, const struct files_reply *reply)
 	if (!listing)
 		return;
 	files_cache_install(node, listing, reply->watch2);
-	if (node->listing && reply->has_dir2 && files_attr_ok(&reply->dir2) &&
-	    S_ISDIR(reply->dir2.mode))
-		files_cache_learn_self(node, reply->watch2, &reply->dir2);
+	if (node->listing && self)
+		files_cache_learn_self(node, reply->watch2, self);
 	files_listing_unref(listing);
 }
 

@@ -147,10 +147,8 @@ static bool same_content(const struct fs *fs, const struct files_content *conten
 			 const struct files_attr *attr)
 {
 	return content->known && content->mount == fs->number &&
-	       content->size == attr->size && content->mtime_ns == attr->mtime_ns &&
-	       content->ctime_ns == attr->ctime_ns;
+	       files_version_is(&content->version, attr);
 }
-
 /* Is what the kernel has of the file still in it? If not, all will be read anew. */
 static bool keep_cache(const struct fs *fs, struct files_content *content,
 		       const struct files_attr *attr)
@@ -159,11 +157,8 @@ static bool keep_cache(const struct fs *fs, struct files_content *content,
 	bool keep = same && !content->fresh;
 
 	if (!same)
-		*content = (struct files_content){.size = attr->size,
-						  .mtime_ns = attr->mtime_ns,
-						  .ctime_ns = attr->ctime_ns,
-						  .mount = fs->number,
-						  .known = true};
+		*content = (struct files_content){
+		    .version = files_version_of(attr), .mount = fs->number, .known = true};
 	content->fresh = false;
 	return keep;
 }
@@ -171,12 +166,12 @@ static bool keep_cache(const struct fs *fs, struct files_content *content,
 /* It may have been changed by a name that is in no directory that we watch. */
 static void learn(struct files_node *node, const struct files_attr *attr)
 {
+	const struct files_version now = files_version_of(attr);
 	struct files_attr old;
 
 	if (node->parent &&
 	    files_cache_lookup(node->parent, node->name, &old) == FILES_PRESENT &&
-	    (old.size != attr->size || old.mtime_ns != attr->mtime_ns ||
-	     old.ctime_ns != attr->ctime_ns))
+	    !files_version_is(&now, &old))
 		files_cache_drop(node->parent);
 }
 
@@ -252,20 +247,16 @@ static void keep_ahead(struct guest_file *file, const struct files_reply *reply)
 		return;
 	memcpy(file->ahead, reply->data, reply->data_len);
 	file->ahead_len = reply->data_len;
-	file->ahead_of = reply->attr;
+	file->ahead_of = files_version_of(&reply->attr);
 	file->node->files->ahead += file->ahead_len;
 }
 
 bool guest_ahead_is(const struct guest_file *file)
 {
-	struct files_node *node = file->node;
 	struct files_attr now;
 
-	return file->ahead && node->parent && list_empty(&node->writes) &&
-	       files_cache_lookup(node->parent, node->name, &now) == FILES_PRESENT &&
-	       files_node_is(node, &now) && now.size == file->ahead_of.size &&
-	       now.mtime_ns == file->ahead_of.mtime_ns &&
-	       now.ctime_ns == file->ahead_of.ctime_ns;
+	return file->ahead && files_cache_attr(file->node, &now) &&
+	       files_version_is(&file->ahead_of, &now);
 }
 
 static void opened(struct ask *ask, const struct files_reply *reply)
@@ -274,8 +265,8 @@ static void opened(struct ask *ask, const struct files_reply *reply)
 	struct guest_file *file;
 	int error;
 
-	if (!reply->error && ask->request.flags & FILES_O_TRUNC)
-		ask_changed_file(ask, ask_watch(ask, reply), reply);
+	if (ask->request.flags & FILES_O_TRUNC)
+		ask_changed(ask, reply);
 	file = take_file(ask, ask->node, reply, &error);
 	if (!file) {
 		fuse_reply_err(ask->req, guest_stale(error));
@@ -289,15 +280,13 @@ static void opened(struct ask *ask, const struct files_reply *reply)
 }
 
 /* Does the kernel have some of the file, perhaps all, and is that in it now? */
-static bool is_cached(const struct fs *fs, const struct files_node *node)
+static bool is_cached(const struct fs *fs, struct files_node *node)
 {
 	const struct files_content *content = &node->content;
 	struct files_attr attr;
 
-	return content->read && !content->fresh && node->parent &&
-	       list_empty(&node->writes) &&
-	       files_cache_lookup(node->parent, node->name, &attr) == FILES_PRESENT &&
-	       files_node_is(node, &attr) && same_content(fs, content, &attr);
+	return content->read && !content->fresh && files_cache_attr(node, &attr) &&
+	       same_content(fs, content, &attr);
 }
 
 /* Whoever has it open for long has this very file open, whatever becomes of its name. */

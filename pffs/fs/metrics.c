@@ -9,18 +9,11 @@
 
 #include "pffs/core/usage.h"
 #include "pffs/fs/fs.h"
-#include "pffs/fs/handle.h"
+#include "pffs/fs/question.h"
 #include "util/io.h"
 
 #include <errno.h>
 #include <string.h>
-#include <sys/epoll.h>
-
-/* Outlives its handle when that closes before the answers come. */
-struct question {
-	struct handle *h;
-	unsigned pending;
-};
 
 static double cpu_seconds(const struct sandbox *sb, const struct usage *usage)
 {
@@ -215,18 +208,7 @@ static ssize_t read_metrics(struct handle *h, uint64_t offset, char *to, size_t 
 	return h->text ? handle_read_text(h, offset, to, len) : -ENOMEM;
 }
 
-static unsigned poll_metrics(const struct handle *h)
-{
-	return h->question ? 0 : EPOLLIN;
-}
-
-static void release_metrics(struct handle *h)
-{
-	if (h->question)
-		h->question->h = NULL;
-}
-
 const struct file_ops metrics_ops = {.open = open_metrics,
 				     .read = read_metrics,
-				     .poll = poll_metrics,
-				     .release = release_metrics};
+				     .poll = question_poll,
+				     .release = question_release};

@@ -39,6 +39,19 @@ bool fs_on_interrupt(fuse_req_t req, fuse_interrupt_func_t fn, void *data);
  */
 bool fs_may_wait(fuse_req_t req, struct fork **fork);
 
+/**
+ * fs_add_entry() - an entry of a directory, @plus: with attributes, which are for nobody
+ * when they come without an inode number. @next: the offset behind it.
+ * Return: bytes that it takes; none were written when that is more than @size.
+ */
+static inline size_t fs_add_entry(fuse_req_t req, bool plus, char *to, size_t size,
+				  const char *name, const struct fuse_entry_param *entry,
+				  uint64_t next)
+{
+	return plus ? fuse_add_direntry_plus(req, to, size, name, entry, (off_t)next)
+		    : fuse_add_direntry(req, to, size, name, &entry->attr, (off_t)next);
+}
+
 /** fs_handle() - the handle that an open file carries. */
 static inline struct handle *fs_handle(const struct fuse_file_info *fi)
 {

@@ -4,16 +4,10 @@
  */
 #include "pffs/core/usage.h"
 #include "pffs/fs/fs.h"
-#include "pffs/fs/handle.h"
+#include "pffs/fs/question.h"
 
 #include <errno.h>
 #include <stdlib.h>
-#include <sys/epoll.h>
-
-/* Outlives its handle when that closes before the answer comes. */
-struct question {
-	struct handle *h;
-};
 
 static void keep_answer(struct handle *h, const struct usage *usage)
 {
@@ -70,16 +64,7 @@ static ssize_t read_stats(struct handle *h, uint64_t offset, char *to, size_t le
 	return h->text ? handle_read_text(h, offset, to, len) : -EIO;
 }
 
-static unsigned poll_stats(const struct handle *h)
-{
-	return h->question ? 0 : EPOLLIN;
-}
-
-static void release_stats(struct handle *h)
-{
-	if (h->question)
-		h->question->h = NULL;
-}
-
-const struct file_ops stats_ops = {
-    .open = open_stats, .read = read_stats, .poll = poll_stats, .release = release_stats};
+const struct file_ops stats_ops = {.open = open_stats,
+				   .read = read_stats,
+				   .poll = question_poll,
+				   .release = question_release};

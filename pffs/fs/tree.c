@@ -228,12 +228,8 @@ static void read_listing(fuse_req_t req, const struct listing *listing, size_t s
 		size = sizeof(fs->scratch);
 	for (size_t i = (size_t)offset; i < count; i++) {
 		const struct fuse_entry_param entry = {.attr = items[i].st};
-		char *to = fs->scratch + used;
-		off_t next = (off_t)i + 1;
-		size_t len = plus ? fuse_add_direntry_plus(req, to, size - used,
-							   items[i].name, &entry, next)
-				  : fuse_add_direntry(req, to, size - used, items[i].name,
-						      &items[i].st, next);
+		size_t len = fs_add_entry(req, plus, fs->scratch + used, size - used,
+					  items[i].name, &entry, i + 1);
 
 		if (len > size - used)
 			break;
@@ -242,22 +238,25 @@ static void read_listing(fuse_req_t req, const struct listing *listing, size_t s
 	fuse_reply_buf(req, fs->scratch, used);
 }
 
+static void read_dir(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset,
+		     struct fuse_file_info *fi, bool plus)
+{
+	if (ino_is_guest(ino))
+		guest_readdir(req, size, offset, fi, plus);
+	else
+		read_listing(req, (struct listing *)(uintptr_t)fi->fh, size, offset, plus);
+}
+
 void fs_readdir(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset,
 		struct fuse_file_info *fi)
 {
-	if (ino_is_guest(ino))
-		guest_readdir(req, size, offset, fi, false);
-	else
-		read_listing(req, (struct listing *)(uintptr_t)fi->fh, size, offset, false);
+	read_dir(req, ino, size, offset, fi, false);
 }
 
 void fs_readdirplus(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset,
 		    struct fuse_file_info *fi)
 {
-	if (ino_is_guest(ino))
-		guest_readdir(req, size, offset, fi, true);
-	else
-		read_listing(req, (struct listing *)(uintptr_t)fi->fh, size, offset, true);
+	read_dir(req, ino, size, offset, fi, true);
 }
 
 void fs_releasedir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)

@@ -1,6 +1,7 @@
 #!/bin/bash
 # Every file that a Makefile.inc distributes or builds from is there, and in git where this
-# is a checkout: what .gitignore hides would be lost without a word.
+# is a checkout: what .gitignore hides would be lost without a word. And a test that is
+# a script can be run by itself.
 . "$(dirname "$0")/lint.sh"
 
 # named_files: the sources, the scripts and what else is distributed; of a unit test
@@ -28,7 +29,7 @@ kept() {
 checkout=0
 top=$(git rev-parse --show-toplevel 2>/dev/null) && [ "$top" -ef . ] && checkout=1
 mapfile -t files < <(named_files)
-echo "1..${#files[@]}"
+echo "1..$((${#files[@]} + 1))"
 number=0 failed=0
 for file in "${files[@]}"; do
 	number=$((number + 1))
@@ -39,4 +40,11 @@ for file in "${files[@]}"; do
 		failed=1
 	fi
 done
+number=$((number + 1))
+if unfit=$(find tests -name '*.t' ! -perm -u+x) && [ -z "$unfit" ]; then
+	echo "ok $number - every test can be run by itself"
+else
+	echo "not ok $number - every test can be run by itself: $unfit"
+	failed=1
+fi
 exit "$failed"

@@ -9,10 +9,10 @@ import sys
 
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from broker_kit import main, skip  # noqa: E402
-from held_kit import (LIMIT, O_APPEND, O_READ, O_WRITE, UNLOCK, File, HeldGuest, Later,  # noqa: E402
-                      error_of, program, until)
-from liar_kit import CLOSE, FLOCK, OPEN, PFFS, READ, SETLK, TEXT, WRITE, LyingMount, reply  # noqa: E402
+from held_kit import (O_APPEND, O_READ, O_WRITE, UNLOCK, File, HeldGuest, Later, program,  # noqa: E402
+                      until)
+from liar_kit import (CLOSE, FLOCK, LIMIT, OPEN, READ, SETLK, TEXT, WRITE, error_of, reply,  # noqa: E402
+                      run)
 
 BAD = reply(errno.EBADF)
 F_OFD_SETLK = 37
@@ -379,8 +379,4 @@ def test_ahead_changed(mount):
     os.close(fd)
 
 
-if os.geteuid() != 0 or not os.path.exists("/dev/fuse"):
-    sys.exit(skip("mounting takes root and /dev/fuse"))
-if not os.access(PFFS, os.X_OK):
-    sys.exit(skip("pffs is not built"))
-sys.exit(main(globals(), LyingMount))
+run(globals())

@@ -12,12 +12,9 @@ import time
 
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from broker_kit import main, skip  # noqa: E402
-from liar_kit import (CHANGED, GETATTR, GETXATTR, LIST, LISTXATTR, LOOKUP, OPEN, PFFS, READ,  # noqa: E402
-                      READLINK, RENAME, REPLY, STATFS, TEXT, WRITE, LyingMount, attr, directory, entry,
-                      honest, reply)
-
-LIMIT = 20  # seconds that a program may take
+from liar_kit import (CHANGED, GETATTR, GETXATTR, LIMIT, LIST, LISTXATTR, LOOKUP, OPEN, PFFS,  # noqa: E402
+                      READ, READLINK, RENAME, REPLY, STATFS, TEXT, WRITE, attr, directory, entry,
+                      error_of, honest, reply, run)
 
 
 def lying(op, *answers):
@@ -38,14 +35,6 @@ def ends(*command, limit=LIMIT):
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                           timeout=limit, check=False)
     return done.returncode, done.stdout
-
-
-def error_of(call, *arguments):
-    try:
-        call(*arguments)
-    except OSError as error:
-        return error.errno
-    return 0
 
 
 def uses_little(mount):
@@ -388,8 +377,4 @@ def test_no_frames(mount):
     others_live(mount)
 
 
-if os.geteuid() != 0 or not os.path.exists("/dev/fuse"):
-    sys.exit(skip("mounting takes root and /dev/fuse"))
-if not os.access(PFFS, os.X_OK):
-    sys.exit(skip("pffs is not built"))
-sys.exit(main(globals(), LyingMount))
+run(globals())

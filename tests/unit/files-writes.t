@@ -10,10 +10,9 @@ import time
 
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from broker_kit import main, skip  # noqa: E402
-from held_kit import (DROP_SUID, LIMIT, O_APPEND, File, HeldGuest, Later, error_of, program,  # noqa: E402
-                      until)
-from liar_kit import GETATTR, LOOKUP, PFFS, READ, SETATTR, TEXT, WRITE, LyingMount, reply  # noqa: E402
+from held_kit import DROP_SUID, O_APPEND, File, HeldGuest, Later, program, until  # noqa: E402
+from liar_kit import (GETATTR, LIMIT, LOOKUP, READ, SETATTR, TEXT, WRITE, error_of, reply,  # noqa: E402
+                      run)
 
 MIB = 1 << 20
 FULL = reply(errno.ENOSPC)
@@ -338,8 +337,4 @@ def test_suid(mount):
     os.close(fd)
 
 
-if os.geteuid() != 0 or not os.path.exists("/dev/fuse"):
-    sys.exit(skip("mounting takes root and /dev/fuse"))
-if not os.access(PFFS, os.X_OK):
-    sys.exit(skip("pffs is not built"))
-sys.exit(main(globals(), LyingMount))
+run(globals())

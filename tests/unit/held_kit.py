@@ -7,10 +7,9 @@ import sys
 import threading
 import time
 
-from liar_kit import (CHANGED, CLOSE, FLOCK, FSYNC, GETATTR, LIST, LOOKUP, OPEN, READ, REPLY, SETATTR,
-                      SETLK, TEXT, WRITE, attr, directory, entry, reply)
+from liar_kit import (CHANGED, CLOSE, FLOCK, FSYNC, GETATTR, LIMIT, LIST, LOOKUP, OPEN, READ, REPLY,
+                      SETATTR, SETLK, TEXT, WRITE, attr, directory, entry, reply)
 
-LIMIT = 20  # seconds that anything may take
 O_READ, O_WRITE, O_CREAT, O_EXCL, O_TRUNC, O_APPEND = (1 << bit for bit in range(5, 11))
 DROP_SUID, SET_SIZE = 1 << 13, 1 << 19
 UNLOCK = 2  # F_UNLCK
@@ -178,14 +177,6 @@ class Later(threading.Thread):
         self.join(LIMIT)
         assert not self.is_alive(), "it does not return"
         return self.error or self.result
-
-
-def error_of(call, *arguments):
-    try:
-        call(*arguments)
-    except OSError as error:
-        return error.errno
-    return 0
 
 
 def until(true, what):

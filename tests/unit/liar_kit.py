@@ -8,12 +8,13 @@ import socket
 import stat
 import struct
 import subprocess
+import sys
 import threading
 import time
 
 import json
 
-from broker_kit import CONTROL, CREDIT, DATA, HELLO, PATIENCE, WINDOW
+from broker_kit import CONTROL, CREDIT, DATA, HELLO, PATIENCE, WINDOW, main, skip
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 PFFS = os.environ.get("PFFS", os.path.join(HERE, "../../pffs/pffs"))
@@ -22,6 +23,15 @@ RENAME, STATFS, GETXATTR, LISTXATTR, SETLK, FLOCK = 20, 21, 22, 24, 27, 28
 WAKE, FILES, READY, AWAKE, REPLY, CHANGED = 1, 8, 64, 71, 72, 73
 ENOENT, EIO = 2, 5
 TEXT = b"what is in the file\n"
+LIMIT = 20  # seconds that anything may take
+
+
+def error_of(call, *arguments):
+    try:
+        call(*arguments)
+    except OSError as error:
+        return error.errno
+    return 0
 
 
 def attr(mode=stat.S_IFREG | 0o644, size=len(TEXT), ino=7, nlink=1, rdev=0, time_ns=10**18):
@@ -221,3 +231,12 @@ class LyingMount:
         self.lies[name] = lie
         os.mkdir(os.path.join(self.path, name))
         return os.path.join(self.path, name, "fs")
+
+
+def run(tests):
+    """Run them, each with a mount of its own, where there can be one. Does not return."""
+    if os.geteuid() != 0 or not os.path.exists("/dev/fuse"):
+        sys.exit(skip("mounting takes root and /dev/fuse"))
+    if not os.access(PFFS, os.X_OK):
+        sys.exit(skip("pffs is not built"))
+    sys.exit(main(tests, LyingMount))
