@@ -68,21 +68,28 @@ static void hide_all(struct files_node *dir, const struct files_listing *listing
 		hide(node, true);
 }
 
-void files_cache_drop(struct files_node *dir)
+/* Who calls it holds the directory, or does not use it any more. */
+static void let_go(struct files_node *dir)
 {
 	struct files_listing *listing = dir->listing;
 
-	if (!listing)
-		return;
-	hide_all(dir, listing);
 	list_del(&listing->same);
 	list_del(&listing->used);
 	dir->files->cached -= listing->bytes;
 	dir->files->sb->core->listed -= listing->bytes;
 	dir->listing = NULL;
-	dir->misses = 0;
 	listing->dir = NULL;
 	files_listing_unref(listing);
+	files_node_unref(dir);
+}
+
+void files_cache_drop(struct files_node *dir)
+{
+	if (!dir->listing)
+		return;
+	hide_all(dir, dir->listing);
+	dir->misses = 0;
+	let_go(dir);
 }
 
 /* The node behind @node among those below @top, or NULL. */
@@ -99,8 +106,14 @@ static struct files_node *next_below(const struct files_node *node,
 
 void files_cache_drop_below(struct files_node *dir)
 {
-	for (struct files_node *node = dir; node; node = next_below(node, dir))
+	struct files_node *next;
+
+	files_node_ref(dir);
+	for (struct files_node *node = dir; node; node = next) {
+		next = next_below(node, dir);
 		files_cache_drop(node);
+	}
+	files_node_unref(dir);
 }
 
 /* What was used longest ago goes, but for @spare. */
@@ -142,17 +155,25 @@ static struct link *new_buckets(void)
 	return buckets;
 }
 
-/* Make it what is known of the directory; the caller's reference is taken over. */
+/* Make it what is known of the directory; the caller's reference is taken over. What was
+ * shown under the same watch goes on to be true. */
 static void install(struct files_node *dir, struct files_listing *listing, uint32_t watch)
 {
 	struct files *files = dir->files;
+	const struct files_listing *before = dir->listing;
 
 	if (!files->watches)
 		files->watches = new_buckets();
-	files_cache_drop(dir);
 	if (!files->watches) {
 		files_listing_unref(listing);
 		return;
+	}
+	files_node_ref(dir);
+	if (before && before->watch == watch) {
+		listing->shown = before->shown;
+		let_go(dir);
+	} else {
+		files_cache_drop(dir);
 	}
 	listing->dir = dir;
 	listing->watch = watch;
@@ -186,17 +207,13 @@ static bool is_unsure(const struct files_entry *entry)
 static struct files_listing *writable(struct files_node *dir, struct files_listing *listing)
 {
 	struct files_listing *copy;
-	bool shown = listing->shown;
 
 	if (listing->refs == 1)
 		return listing;
 	copy = files_listing_copy(listing);
-	if (!copy)
-		return NULL;
-	listing->shown = false; /* what was shown goes on to be true */
-	install(dir, copy, listing->watch);
-	copy->shown = shown;
-	return dir->listing;
+	if (copy)
+		install(dir, copy, listing->watch);
+	return copy ? dir->listing : NULL;
 }
 
 static int put_name(struct files_node *dir, struct files_listing *listing, const char *name,

@@ -3,7 +3,8 @@
  *
  * Theory of operation: a node is a name in a directory, which is a node, and so has a
  * path; the root is number 0. It lives as long as the kernel knows it (@lookups) or
- * somebody here holds it (@refs; each node holds its directory). A number is used again
+ * somebody here holds it (@refs; each node holds its directory, and what is known of a
+ * directory holds that). A number is used again
  * only with another generation.
  *
  * Names come and go in the guest without asking. A name that stands for another file now

@@ -54,7 +54,7 @@ static void try_again(struct fs *fs, fuse_ino_t ino)
 }
 
 /* FUSE_NOTIFY_INC_EPOCH, which libfuse does not have yet. */
-static void forget_names(struct fs *fs)
+static void new_epoch(struct fs *fs)
 {
 	const struct {
 		uint32_t len;
@@ -62,10 +62,13 @@ static void forget_names(struct fs *fs)
 		uint64_t unique;
 	} epoch = {.len = sizeof(epoch), .code = 8};
 
-	if (!fs->mount.names || fs->stale.old_kernel)
-		return;
-	fs->stale.old_kernel =
-	    write(fuse_session_fd(fs->session), &epoch, sizeof(epoch)) < 0;
+	fs->stale.epochs = write(fuse_session_fd(fs->session), &epoch, sizeof(epoch)) > 0;
+}
+
+static void forget_names(struct fs *fs)
+{
+	if (fs->mount.names && fs->stale.epochs)
+		new_epoch(fs);
 	fs->mount.names = false;
 }
 
@@ -84,13 +87,24 @@ static void attributes_changed(struct core_mount *mount, const struct files_node
 		try_again(fs, ino);
 }
 
+/* Names that this mount changes are not for the others to keep. */
+static void not_alone(const struct core *core)
+{
+	struct core_mount *mount;
+
+	list_for_each (mount, &core->mounts, struct core_mount, link)
+		forget_names(container_of(mount, struct fs, mount));
+}
+
 void stale_init(struct fs *fs)
 {
+	not_alone(fs->core);
 	list_init(&fs->stale.again);
 	loop_timer_init(&fs->stale.timer, again);
 	fs->number = ++fs->core->mounted;
 	fs->mount.stale = attributes_changed;
 	list_add_before(&fs->core->mounts, &fs->mount.link);
+	new_epoch(fs);
 }
 
 void stale_fini(struct fs *fs)
