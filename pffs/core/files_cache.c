@@ -146,6 +146,14 @@ static void account(struct files_node *dir, size_t before)
 		make_room(dir->files, listing);
 }
 
+static void number_anew(const struct files *files, struct files_listing *listing)
+{
+	uint32_t *number = &files->sb->core->listing_number;
+
+	*number = *number < INT32_MAX ? *number + 1 : 1;
+	listing->number = *number;
+}
+
 static struct link *new_buckets(void)
 {
 	struct link *buckets = calloc(WATCH_BUCKETS, sizeof(*buckets));
@@ -177,6 +185,7 @@ static void install(struct files_node *dir, struct files_listing *listing, uint3
 	}
 	listing->dir = dir;
 	listing->watch = watch;
+	number_anew(files, listing);
 	list_add_before(watch_bucket(files, watch), &listing->same);
 	dir->listing = listing;
 	account(dir, 0);
@@ -231,6 +240,7 @@ static int put_name(struct files_node *dir, struct files_listing *listing, const
 		return r;
 	listing->unsure += is_unsure(&entry);
 	listing->unsure -= was_unsure;
+	number_anew(dir->files, listing);
 	account(dir, before);
 	return 0;
 }

@@ -54,6 +54,7 @@ struct files_listing {
 	struct files_node *dir; /* whose listing it is, a reference; NULL: nobody's */
 	struct link same;	/* of its bucket in files->watches */
 	uint32_t watch;
+	uint32_t number; /* 31 bits, not 0; another one when something in it changes */
 	bool complete;
 	bool shown; /* the kernel keeps some of the attributes */
 	bool has_self;

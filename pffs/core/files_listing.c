@@ -33,8 +33,8 @@ struct files_listing *files_listing_new(void)
 
 static void count_bytes(struct files_listing *listing)
 {
-	listing->bytes = FIXED + listing->entries.room +
-			 listing->slots * sizeof(*listing->index);
+	listing->bytes =
+	    FIXED + listing->entries.room + listing->slots * sizeof(*listing->index);
 }
 
 void files_listing_unref(struct files_listing *listing)
