@@ -135,6 +135,7 @@ static void lose(struct sandbox *sb)
 	} else {
 		sb->vm = 0;
 		journal_begin(sb);
+		record_drop(sb->core, sb->id); /* a file that nobody was told of */
 		sandbox_die(sb, "its machine ended while no pffs was there");
 	}
 }

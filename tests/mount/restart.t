@@ -35,7 +35,19 @@ count_to() {
 	printf 'import time\nfor i in range(%d):\n    print(i, flush=True)\n    time.sleep(0.1)\n' "$1"
 }
 
+# queued RUN: its code is complete, which is when the last descriptor of exec has been
+# closed. The shell does not wait for that.
+queued() {
+	[ "$(value "$1/status" state)" != writing ]
+}
+
 start
+within 60 mkdir mnt/early
+echo 'print("early")' > mnt/early/exec
+wait_for 30 queued mnt/early/runs/1
+kill_pffs
+ok "killed while the template's machine boots, it is mounted again" start
+is "$(within 120 cat mnt/early/stdout)" early "and a sandbox that waited for that machine gets one"
 within 60 mkdir mnt/demo mnt/cold
 wait_for 120 state_is mnt/demo ready
 echo 'x = 41; print("kept")' > mnt/demo/exec
@@ -59,7 +71,7 @@ vm=$(value mnt/demo/status pid)
 kill_pffs
 sleep 2
 ok "mount again, where the dead mount is" start
-is "$(ls mnt | grep -E 'demo|cold' | tr '\n' ' ')$(ls mnt/demo/forks)" "cold demo f" "all sandboxes are there"
+is "$(ls mnt | grep -E '^(demo|cold)$' | tr '\n' ' ')$(ls mnt/demo/forks)" "cold demo f" "all sandboxes are there"
 is "$(value mnt/demo/status id) $(value mnt/demo/status created) $(value mnt/demo/status pid)" \
 	"$id $created $vm" "they are the same, and so is the machine"
 is "$(stat -c %a mnt/demo) $(cat mnt/demo/config/exec_timeout) $(cat mnt/demo/config/diff_paths)" \
@@ -82,12 +94,10 @@ ok "it can be merged" eval 'echo f > mnt/demo/merge'
 echo 'print(x)' > mnt/demo/exec
 is "$(cat mnt/demo/stdout)" 99 "which makes it the fork"
 
-# queued_after RUN: a newer run than that is in the queue, or begun. Its code is complete
-# when the last descriptor of exec has been closed, which the shell does not wait for.
+# queued_after RUN: a newer run than that is in the queue, or begun.
 queued_after() {
 	local run
-	run=$(readlink mnt/demo/last) && [ "$run" != "$1" ] &&
-		[ "$(value "mnt/demo/$run/status" state)" != writing ]
+	run=$(readlink mnt/demo/last) && [ "$run" != "$1" ] && queued "mnt/demo/$run"
 }
 
 # At any moment: what was acknowledged is there.
@@ -108,7 +118,7 @@ is "$whole $ended" "$rounds $rounds" "killed at any moment, no line is lost, and
 echo 'print(x)' > mnt/demo/exec
 is "$(within 60 cat mnt/demo/stdout)" 99 "the REPL is as it was"
 is "$(cat mnt/demo/runs/1/stdout)" kept "the first run, too"
-within 60 rmdir mnt/demo/forks/g mnt/demo mnt/cold
+within 60 rmdir mnt/demo/forks/g mnt/demo mnt/cold mnt/early
 stop
 is "$(ls state/sandboxes)" lock "nothing is left of what was removed"
 not_ok "the vmctl that the first one started has ended" pgrep -f "serve --socket $scratch/sock"
