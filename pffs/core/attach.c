@@ -142,11 +142,9 @@ static void lose(struct sandbox *sb)
 
 static bool is_found(const struct attach *attach, uint32_t vm)
 {
-	json_t *each;
-	size_t i;
-
-	json_array_foreach(attach->found, i, each) if (json_integer_value(each) ==
-						       (json_int_t)vm) return true;
+	for (size_t i = 0; i < json_array_size(attach->found); i++)
+		if (json_integer_value(json_array_get(attach->found, i)) == vm)
+			return true;
 	return false;
 }
 
@@ -200,14 +198,13 @@ static void listed(void *ctx, json_t *reply, const struct error *err)
 {
 	struct attach *attach = ctx;
 	const json_t *vms = json_object_get(reply, "vms");
-	json_t *vm;
-	size_t i;
 
 	if (!reply) {
 		finish(attach, err);
 		return;
 	}
-	json_array_foreach(vms, i, vm) look_at(attach, vm);
+	for (size_t i = 0; i < json_array_size(vms); i++)
+		look_at(attach, json_array_get(vms, i));
 	if (json_is_true(json_object_get(reply, "more")))
 		ask(attach);
 	else
