@@ -80,9 +80,12 @@ static void greeted(void *ctx, json_t *reply, const struct error *err)
 {
 	struct greeting *greeting = ctx;
 	const char *engine = "kvm";
+	int limits_cpu = 0;
 
 	if (reply)
-		json_unpack(reply, "{s?s}", "engine", &engine);
+		json_unpack(reply, "{s?s, s?b}", "engine", &engine, "limits_cpu",
+			    &limits_cpu);
+	greeting->core->limits_cpu = limits_cpu;
 	snprintf(greeting->core->engine, sizeof(greeting->core->engine), "%s", engine);
 	if (reply)
 		warm_up(greeting->core);

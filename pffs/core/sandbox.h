@@ -13,6 +13,7 @@
 
 #include "pffs/core/core.h"
 #include "pffs/core/limits.h"
+#include "pffs/core/resources.h"
 #include "pffs/core/run.h"
 
 #include <sys/types.h>
@@ -95,6 +96,7 @@ struct sandbox {
 	struct feed *next_feed;	  /* stdin of the run that comes next */
 	uint64_t exec_timeout_ms; /* 0: none */
 	struct limits limits;
+	struct resources resources;
 	char *diff_paths; /* lines; NULL or empty: all */
 
 	struct files *files;	   /* files.h; NULL until it is needed */
