@@ -1,6 +1,7 @@
 #include "pffs/core/caps.h"
 
 #include "pffs/core/freeze.h"
+#include "pffs/core/record.h"
 
 #include <errno.h>
 
@@ -77,8 +78,11 @@ static int above(const struct caps *caps, const struct use *use)
 static int refuse(const struct core *core, int why, struct error *err)
 {
 	const struct caps *caps = &core->options.caps;
-	const char *remedy = caps->freeze ? "and none of them is idle: wait, or remove one"
-					  : "remove or freeze one";
+	struct error frozen = {0};
+	const char *remedy = !caps->freeze ? "remove or freeze one"
+			     : record_check(core, &frozen) < 0
+				 ? frozen.text
+				 : "and none of them is idle: wait, or remove one";
 
 	if (why == ENOSPC)
 		return error_say(err, ENOSPC,
@@ -109,7 +113,7 @@ int caps_admit(struct core *core, unsigned count, uint64_t memory_mib,
 		return 0;
 	most = idle(core, keep);
 	rest = (struct use){use.count - most.count, use.memory_mib - most.memory_mib};
-	if (!caps->freeze || above(caps, &rest))
+	if (!caps->freeze || above(caps, &rest) || record_check(core, err) < 0)
 		return refuse(core, why, err);
 	while (above(caps, &use) && (sb = longest_idle(core, keep))) {
 		int r = freeze_begin(sb, err);
