@@ -438,7 +438,7 @@ static void ask_next(struct sandbox *parent)
 
 	if (fork && !fork->asked)
 		freeze_use(parent);
-	if (!fork || fork->asked || freeze_holds(parent) ||
+	if (!fork || fork->asked || freeze_holds(parent) || parent->saving ||
 	    (parent->state != SANDBOX_READY && parent->state != SANDBOX_FROZEN))
 		return;
 	if (parent->channel.out.len) {

@@ -31,8 +31,9 @@ enum phase {
 struct freeze {
 	struct sandbox *sb; /* reference */
 	enum phase phase;
-	bool wanted;   /* somebody needs the machine again */
-	char verb[16]; /* to be carried out when it has woken, or empty */
+	struct sandbox *saved; /* reference, while SAVING: the template's machine */
+	bool wanted;	       /* somebody needs the machine again */
+	char verb[16];	       /* to be carried out when it has woken, or empty */
 	struct loop_timer patience;
 	struct record_writer writer;
 };
@@ -182,9 +183,13 @@ static void write_machine(struct freeze *freeze, const char *base)
 static void saved(void *ctx, json_t *reply, const struct error *err)
 {
 	struct freeze *freeze = ctx;
-	const struct sandbox *machine;
+	struct sandbox *machine = freeze->saved;
 
 	(void)err;
+	freeze->saved = NULL;
+	machine->saving--;
+	fork_next(machine);
+	sandbox_unref(machine);
 	if (is_gone(freeze)) {
 		release(freeze);
 		return;
@@ -195,7 +200,7 @@ static void saved(void *ctx, json_t *reply, const struct error *err)
 
 static void ask_vmctl(struct freeze *freeze)
 {
-	const struct sandbox *machine = template_of(freeze->sb);
+	struct sandbox *machine = template_of(freeze->sb);
 
 	loop_timer_cancel(&freeze->patience);
 	if (!machine) {
@@ -203,6 +208,8 @@ static void ask_vmctl(struct freeze *freeze)
 		return;
 	}
 	freeze->phase = SAVING;
+	freeze->saved = sandbox_ref(machine);
+	machine->saving++;
 	ask(freeze,
 	    json_pack("{s:s, s:I, s:s}", "op", "save", "vm", (json_int_t)machine->vm,
 		      "image", machine->id),

@@ -82,6 +82,7 @@ struct sandbox {
 	bool base_lost;	       /* it had one, and a former pffs has ended since */
 	struct twin *twin;     /* that this is the machine of; or NULL */
 	struct freeze *freeze; /* while it is being frozen, or resumed; or NULL */
+	unsigned saving;       /* of a template: how often vmctl writes it; no fork then */
 	uint64_t stored_bytes; /* of the file that its machine is in, or was */
 	struct merge *merge;   /* that it takes part in; see merge.h */
 	struct merge_files *merge_files; /* likewise */

@@ -70,7 +70,10 @@ like "$(cat error)" '--max-memory-mib' "and error says why"
 echo 70 > three/config/memory_mib
 echo 70 > one/config/memory_mib
 ok "one that may have less makes room" within 60 mkdir four
-fails_with ENOMEM "which it cannot have back" write one/config/memory_mib 0
+echo 'sleep 1000' > four/bash
+wait_for "$wait_limit" state_is four running
+fails_with ok "it can have that back as long as there is room" write one/config/memory_mib 0
+fails_with ENOMEM "and not when there is none" write three/config/memory_mib 0
 within 30 rmdir one two three four c
 ok "umount" unmounted
 done_testing
