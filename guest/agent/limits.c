@@ -21,6 +21,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/vfs.h>
+#include <unistd.h>
 
 #define HELD_BACK "/sys/fs/ext4/vdb/reserved_clusters"
 
@@ -32,13 +33,14 @@ static void limit_number(const char *file, uint64_t value)
 	groups_limit(file, value ? text : "max");
 }
 
-/* An empty list stands for all that there are. */
+/* Linux takes no empty list for a cgroup with processes: without a limit it has all. */
 static void limit_vcpus(uint32_t count)
 {
 	char text[24];
+	long last = (count ? (long)count : sysconf(_SC_NPROCESSORS_ONLN)) - 1;
 
-	snprintf(text, sizeof(text), "0-%" PRIu32, count - 1);
-	groups_limit("cpuset.cpus", count ? text : "\n");
+	snprintf(text, sizeof(text), "0-%ld", last);
+	groups_limit("cpuset.cpus", text);
 }
 
 /* What ext4 holds back when nobody says otherwise. */
