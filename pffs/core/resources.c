@@ -3,6 +3,7 @@
 #include "pffs/core/caps.h"
 #include "pffs/core/fork.h"
 #include "pffs/core/freeze.h"
+#include "pffs/core/journal.h"
 
 #include <errno.h>
 #include <string.h>
@@ -46,6 +47,12 @@ void resources_moved(struct sandbox *sb, const struct sandbox *from)
 {
 	memcpy(sb->resources.size, from->resources.size, sizeof(sb->resources.size));
 	resources_forked(sb, from);
+}
+
+void resources_adrift(struct sandbox *sb)
+{
+	memset(sb->resources.told, 0xff, sizeof(sb->resources.told));
+	sb->resources.quota = UINT32_MAX;
 }
 
 const char *resources_name(enum resource which)
@@ -108,6 +115,7 @@ int resources_set(struct sandbox *sb, enum resource which, uint32_t value,
 		value = 0;
 	sb->resources.limit[which] = value;
 	resources_apply(sb);
+	journal_facts(sb);
 	return 0;
 }
 
@@ -152,7 +160,7 @@ static void tell_vmctl(struct sandbox *sb)
 {
 	uint32_t quota = quota_of(sb);
 
-	if (quota == sb->resources.quota)
+	if (quota == sb->resources.quota || !sb->core->limits_cpu)
 		return;
 	sb->resources.quota = quota;
 	vmm_request(&sb->core->vmm,
@@ -163,7 +171,8 @@ static void tell_vmctl(struct sandbox *sb)
 
 void resources_apply(struct sandbox *sb)
 {
-	if (sb->state != SANDBOX_READY || fork_in_flight(sb) || freeze_holds(sb))
+	if (sb->state != SANDBOX_READY || sb->adrift || fork_in_flight(sb) ||
+	    freeze_holds(sb))
 		return;
 	tell_guest(sb);
 	tell_vmctl(sb);

@@ -46,6 +46,9 @@ void resources_forked(struct sandbox *sb, const struct sandbox *parent);
 /** resources_moved() - the machine of @sb was that of @from: its own limits hold soon. */
 void resources_moved(struct sandbox *sb, const struct sandbox *from);
 
+/** resources_adrift() - a former pffs told guest and vmctl, nobody knows what. */
+void resources_adrift(struct sandbox *sb);
+
 /** resources_name() - as it is called in config/. */
 const char *resources_name(enum resource which);
 
