@@ -401,7 +401,8 @@ static int op_limit(struct call *call)
 	struct vmproc *vm = get_vm(call);
 	json_int_t percent;
 
-	if (!vm || get_number(call, "cpu_percent", 0, 100ll * VCPUS_MAX, &percent) < 0)
+	if (!vm ||
+	    get_number(call, "cpu_percent", 0, (json_int_t)100 * VCPUS_MAX, &percent) < 0)
 		return call->err.code;
 	if (vm->dead)
 		return error_say(&call->err, ESRCH, "VM %u is dead", vm->channel.id);

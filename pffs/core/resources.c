@@ -142,8 +142,6 @@ static uint32_t quota_of(const struct sandbox *sb)
 	uint32_t percent = sb->resources.limit[RESOURCE_CPU_PERCENT];
 	uint32_t vcpus = sb->resources.limit[RESOURCE_VCPUS];
 
-	if (!sb->core->limits_cpu)
-		return 0;
 	return vcpus && (!percent || percent > vcpus * 100) ? vcpus * 100 : percent;
 }
 
