@@ -61,6 +61,7 @@ echo freeze > mnt/cold/ctl
 wait_for 90 state_is mnt/cold frozen
 echo 600 > mnt/demo/config/exec_timeout
 echo /root > mnt/demo/config/diff_paths
+echo 100 > mnt/demo/config/pids
 chmod 750 mnt/demo
 count_to 100 > mnt/demo/exec
 echo 'print("next", x)' > mnt/demo/exec
@@ -85,6 +86,8 @@ is "$(cat mnt/demo/runs/2/exit)" 0 "and has ended"
 is "$(cat mnt/demo/runs/3/stdout)" "next 41" "then the run that waited for it"
 echo 'print(x + 1)' > mnt/demo/exec
 is "$(cat mnt/demo/stdout)" 42 "the REPL is as it was"
+echo 'cat /sys/fs/cgroup/programs/pids.max' > mnt/demo/bash
+is "$(cat mnt/demo/config/pids mnt/demo/stdout)" $'100\n100' "and so are its limits"
 echo 'print(y)' > mnt/cold/exec
 is "$(cat mnt/cold/stdout)" 7 "a frozen one resumes"
 within 60 mkdir mnt/demo/forks/g
