@@ -64,7 +64,7 @@ static bool pump(struct output *output)
 		return false;
 	}
 	n = read_pipe(output, max);
-	if (n == -EAGAIN)
+	if (n == -EAGAIN && output->state != OUTPUT_DRAINED)
 		return false;
 	if (n <= 0) {
 		output_close(output);
@@ -117,6 +117,14 @@ void output_finish(struct output *output)
 	output_resume(output);
 }
 
+void output_drain(struct output *output)
+{
+	output->state = OUTPUT_DRAINED;
+	while (output->fd >= 0 && pump(output))
+		;
+	after_pump(output);
+}
+
 bool output_is_sent(const struct output *output)
 {
 	return output->fd < 0 || output->state == OUTPUT_DISCARDED;
@@ -128,7 +136,9 @@ void output_resume(struct output *output)
 		return;
 	if (output->state != OUTPUT_DISCARDED && !port_has_room(output->port))
 		return;
-	if (loop_add(output->port->loop, &output->source, output->fd, EPOLLIN,
-		     output_event) < 0)
+	if (output->state == OUTPUT_DRAINED)
+		output_drain(output);
+	else if (loop_add(output->port->loop, &output->source, output->fd, EPOLLIN,
+			  output_event) < 0)
 		output_close(output);
 }

@@ -1,5 +1,6 @@
 /*
- * One output stream of a run: the pipe from its stdout or stderr to the port.
+ * One output stream: the pipe from a run's stdout or stderr to the port, or what a terminal
+ * shows.
  */
 #pragma once
 
@@ -14,7 +15,7 @@ struct output {
 	int fd; /* -1: the stream has ended, or never began */
 	uint32_t stream;
 	enum agent_type type; /* AGENT_STDOUT or AGENT_STDERR */
-	enum { OUTPUT_LIVE, OUTPUT_LAST, OUTPUT_DISCARDED } state;
+	enum { OUTPUT_LIVE, OUTPUT_LAST, OUTPUT_DISCARDED, OUTPUT_DRAINED } state;
 	size_t left; /* OUTPUT_LAST: bytes of the run still to be sent */
 	void (*on_change)(struct output *output);
 };
@@ -34,6 +35,9 @@ int output_open(struct output *output, int fd);
  * What comes later, from processes that it left behind, is read and dropped.
  */
 void output_finish(struct output *output);
+
+/** output_drain() - nobody writes any more: send what there is, then end. */
+void output_drain(struct output *output);
 
 /** output_is_sent() - true when nothing of the run itself is left to send. */
 bool output_is_sent(const struct output *output);
