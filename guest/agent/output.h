@@ -18,6 +18,8 @@ struct output {
 	enum { OUTPUT_LIVE, OUTPUT_LAST, OUTPUT_DISCARDED, OUTPUT_DRAINED } state;
 	size_t left; /* OUTPUT_LAST: bytes of the run still to be sent */
 	void (*on_change)(struct output *output);
+	bool paced; /* a terminal's: see output_pace() */
+	struct loop_timer pause;
 };
 
 /**
@@ -26,6 +28,12 @@ struct output {
  */
 void output_init(struct output *output, struct port *port, uint32_t stream,
 		 enum agent_type type, void (*on_change)(struct output *output));
+
+/**
+ * output_pace() - what comes in many small writes goes on in few frames: after one, the
+ * next waits for a few milliseconds. Before output_open().
+ */
+void output_pace(struct output *output);
 
 /** output_open() - relay what comes from @fd, which is taken over. Return: 0 or -errno. */
 int output_open(struct output *output, int fd);

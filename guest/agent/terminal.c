@@ -186,6 +186,7 @@ static void begin(struct agent *agent, const struct agent_frame *frame)
 	feed_init(&terminal->keys, &agent->port, terminal->stream);
 	output_init(&terminal->screen, &agent->port, terminal->stream, AGENT_STDOUT,
 		    screen_changed);
+	output_pace(&terminal->screen);
 	loop_timer_init(&terminal->grace, grace_ends);
 	list_add_before(&agent->terminals, &terminal->link);
 	if (start(terminal, &request, &err) < 0)
