@@ -63,6 +63,8 @@ static void render_readme(const struct node *node, FILE *out)
 	    "write,\n"
 	    "then read to the end of file. Several programs can do that at once.\n"
 	    "\n"
+	    "A terminal: pffs shell demo; or mkdir demo/pty/t, write keys to demo/pty/t/data "
+	    "and\nread what it shows there; size, command, exit; rmdir ends it.\n"
 	    "Its files are in demo/fs: cp data.csv demo/fs/root/; cp demo/fs/root/out.csv "
 	    ".\n"
 	    "Each run is kept: "
