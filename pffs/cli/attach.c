@@ -6,7 +6,8 @@
  * there before, which puts a full screen together again. If the oldest has gone, the
  * program is made to draw it all, by another size for a moment.
  *
- * ^] and d leaves, ^] twice types one. Input that is no terminal ends as by ^D.
+ * ^] and d leaves, ^] twice types one. Input that is no terminal ends as by ^D, again and
+ * again: a program that has just started may lose the first, or take it for its own end.
  */
 #include "pffs/cli/attach.h"
 
@@ -27,6 +28,7 @@
 #define ESCAPE	  0x1d /* ^] */
 #define END_OF_IN 0x04 /* ^D */
 #define REDRAW_NS 50000000
+#define END_MSECS 500
 #define TEXT_MAX  16
 #define GOES_ON	  1000 /* no enum attach_end yet */
 
@@ -190,9 +192,17 @@ static bool take_key(struct attached *a, char key)
 	return false;
 }
 
-static int take_keys(struct attached *a)
+static int type_end(struct attached *a)
 {
 	static const char end = END_OF_IN;
+
+	if (!a->typed.len)
+		buf_append(&a->typed, &end, 1);
+	return flush_keys(a);
+}
+
+static int take_keys(struct attached *a)
+{
 	static char chunk[CHUNK];
 	ssize_t n = read(STDIN_FILENO, chunk, sizeof(chunk));
 
@@ -202,7 +212,7 @@ static int take_keys(struct attached *a)
 		return ATTACH_LEFT;
 	if (n <= 0) {
 		a->in_ended = true;
-		buf_append(&a->typed, &end, 1);
+		return type_end(a);
 	}
 	for (ssize_t i = 0; i < n; i++)
 		if (take_key(a, chunk[i]))
@@ -236,10 +246,12 @@ static int turn(struct attached *a)
 	    {.fd = a->typed.len ? a->keys : -1, .events = POLLOUT},
 	    {.fd = a->signals, .events = POLLIN},
 	};
-	int r = GOES_ON;
+	int r = GOES_ON, ready = poll(fds, 4, a->again ? 0 : a->in_ended ? END_MSECS : -1);
 
-	if (poll(fds, 4, a->again ? 0 : -1) < 0)
+	if (ready < 0)
 		return errno == EINTR ? GOES_ON : -errno;
+	if (ready == 0 && a->in_ended)
+		return type_end(a);
 	if (fds[3].revents)
 		r = take_signal(a);
 	if (r == GOES_ON && (fds[0].revents || a->again))

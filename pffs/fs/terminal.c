@@ -4,7 +4,7 @@
  *
  * `data` is a file whose offsets count all that was ever shown; what is not kept any more
  * is a hole at its start, for lseek(2). A read there goes on with what is kept, and the
- * file offset lags behind from then on. Opened for reading and writing, `data` is a stream
+ * file offset lags behind from then on, until it is set by lseek(2). Opened for reading and writing, `data` is a stream
  * that begins with what is kept, because a write would move the offset.
  */
 #include "pffs/fs/terminal.h"
@@ -57,9 +57,12 @@ static int open_data(struct handle *h, struct error *err)
 /* Where the bytes at a file offset are. */
 static uint64_t place(const struct handle *h, uint64_t offset)
 {
-	uint64_t at = h->cursor + (h->stream ? 0 : offset);
-	uint64_t kept = h->node.terminal->kept;
+	uint64_t kept = h->node.terminal->kept, at = offset;
 
+	if (h->stream)
+		at = h->cursor;
+	else if (offset == h->pos) /* and nobody has sought */
+		at += h->cursor;
 	return at < kept ? kept : at;
 }
 
