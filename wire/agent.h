@@ -27,10 +27,11 @@
  * AGENT_CHANGES frames follow a run's exit, with its stream, and end by one entry that
  * says so; then its stream id is free for good. AGENT_FIGURE frames come before it.
  *
- * A terminal is a stream, too: those from AGENT_TERMINALS on. AGENT_TERMINAL opens one, with
- * a program in it. AGENT_STDIN is what is typed, with the window as of a run; AGENT_STDOUT
- * what is shown; AGENT_EXIT, once, the end of the program. The terminal stays, with what
- * that left behind, until AGENT_TERMINAL_CLOSE ends both; then its stream id is free.
+ * A terminal is a stream, too: those from AGENT_TERMINALS on. AGENT_TERMINAL opens one,
+ * with a program in it. AGENT_STDIN is what is typed, with the window as of a run;
+ * AGENT_STDOUT what is shown; AGENT_EXIT, once, the end of the program. The terminal stays,
+ * with what that left behind, until AGENT_TERMINAL_CLOSE ends both; then its stream id is
+ * free.
  *
  * AGENT_FILES and its kin carry requests about files: wire/files.h has their payloads.
  *

@@ -182,10 +182,10 @@ static int find_sandbox(struct shell *shell, const struct shell_options *options
 	return mounts_find(path, &shell->sandbox, err);
 }
 
-static void say(const struct shell *shell, const char *what)
+static void say(const char *sandbox, const char *what)
 {
 	if (isatty(STDIN_FILENO) && isatty(STDERR_FILENO))
-		fprintf(stderr, "[%s: %s]\r\n", strrchr(shell->sandbox, '/') + 1, what);
+		fprintf(stderr, "[%s: %s]\r\n", sandbox, what);
 }
 
 static int run(struct shell *shell, const struct shell_options *options, struct error *err)
@@ -198,12 +198,12 @@ static int run(struct shell *shell, const struct shell_options *options, struct 
 		r = set_command(shell, options->command, err);
 	if (r < 0 && shell->dir && !shell->again)
 		rmdir(shell->dir);
-	if (r < 0)
+	if (r < 0 || !shell->dir)
 		return r;
-	say(shell, "^] d leaves, pffs shell comes back");
+	say(options->sandbox, "^] d leaves, pffs shell comes back");
 	r = attach(shell->dir, shell->again, &status, err);
 	if (r == ATTACH_LEFT)
-		say(shell, "left running");
+		say(options->sandbox, "left running");
 	if (r == ATTACH_EXITED)
 		rmdir(shell->dir);
 	if (r < 0)

@@ -295,7 +295,7 @@ static void trim(struct terminal *t)
 	const uint8_t *newline;
 	ssize_t n;
 
-	if (t->screen.size < t->kept + TERMINAL_KEPT + 4 * LINE_MAX)
+	if (t->screen.size < t->kept + TERMINAL_KEPT + 4ull * LINE_MAX)
 		return;
 	n = stream_read(&t->screen, from, piece, sizeof(piece));
 	newline = n > 0 ? memchr(piece, '\n', (size_t)n) : NULL;

@@ -19,7 +19,7 @@ struct handle {
 	const struct file_ops *ops;
 	bool stream; /* not seekable */
 	int flags;   /* of open(2) */
-	uid_t uid; /* who opened it */
+	uid_t uid;   /* who opened it */
 	gid_t gid;
 	struct link parked; /* reads that wait */
 	struct watch watch;

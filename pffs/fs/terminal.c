@@ -4,8 +4,9 @@
  *
  * `data` is a file whose offsets count all that was ever shown; what is not kept any more
  * is a hole at its start, for lseek(2). A read there goes on with what is kept, and the
- * file offset lags behind from then on, until it is set by lseek(2). Opened for reading and writing, `data` is a stream
- * that begins with what is kept, because a write would move the offset.
+ * file offset lags behind from then on, until it is set by lseek(2). Opened for reading and
+ * writing, `data` is a stream that begins with what is kept, because a write would move the
+ * offset.
  */
 #include "pffs/fs/terminal.h"
 
