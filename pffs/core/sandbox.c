@@ -5,6 +5,7 @@
 #include "pffs/core/freeze.h"
 #include "pffs/core/guest.h"
 #include "pffs/core/hold.h"
+#include "pffs/core/journal.h"
 #include "pffs/core/merge.h"
 #include "pffs/core/terminal.h"
 #include "pffs/core/twin.h"
@@ -86,6 +87,7 @@ void sandbox_unref(struct sandbox *sb)
 	feed_unref(sb->next_feed);
 	free(sb->merge_report);
 	free(sb->diff_paths);
+	buf_fini(&sb->unsure);
 	free(sb);
 }
 
@@ -258,6 +260,7 @@ void sandbox_submit_run(struct run *run)
 		return;
 	run->queue_order = sb->core->next_order++;
 	run_complete(run);
+	journal_run(run);
 	guest_next(sb);
 }
 
@@ -279,6 +282,7 @@ void sandbox_end_run(struct sandbox *sb, struct run *run, int exit_code)
 {
 	if (sb->current == run)
 		sb->current = NULL;
+	journal_end(run, exit_code);
 	run_end(run, exit_code);
 	limits_used(sb);
 	sandbox_event_ended(sb, run);
@@ -328,6 +332,7 @@ void sandbox_die(struct sandbox *sb, const char *reason)
 	sandbox_give_up_vm(sb);
 	end_runs(sb);
 	terminals_end(sb);
+	journal_facts(sb);
 	files_end(sb);
 	fork_parent_ended(sb, reason);
 	sandbox_event(sb, "dead", json_pack("{s:s}", "reason", reason));
@@ -431,6 +436,7 @@ struct sandbox *sandbox_new(struct core *core, folder_t folder, const char *name
 	sb->uid = uid;
 	sb->gid = gid;
 	sb->mode = 0700;
+	sb->journal_fd = -1;
 	clock_gettime(CLOCK_REALTIME, &sb->created);
 	sb->changed = sb->created;
 	sb->channel.data = guest_data;
@@ -452,6 +458,7 @@ void sandbox_hide(struct sandbox *sb)
 
 	list_for_each (run, &sb->runs, struct run, link)
 		let_go(sb, run);
+	journal_drop(sb);
 	twin_drop(sb);
 	limits_end(sb);
 	limits_fork_gone(sb->core, sb->folder);
@@ -466,6 +473,7 @@ void sandbox_destroy(struct sandbox *sb)
 	struct run *run;
 
 	sb->gone = true;
+	journal_drop(sb);
 	limits_end(sb);
 	freeze_forget(sb);
 	sandbox_give_up_vm(sb);
@@ -510,6 +518,7 @@ int sandbox_rename(struct sandbox *sb, folder_t folder, const char *name, struct
 	if (folder != sb->folder)
 		limits_fork_gone(sb->core, sb->folder);
 	sb->folder = folder;
+	journal_facts(sb);
 	sandbox_event(sb, "renamed", json_pack("{s:s}", "from", old));
 	return 0;
 }

@@ -2,6 +2,7 @@
 
 #include "pffs/core/fork.h"
 #include "pffs/core/freeze.h"
+#include "pffs/core/journal.h"
 #include "pffs/core/watch.h"
 
 #include <errno.h>
@@ -130,6 +131,7 @@ struct terminal *terminal_new(struct sandbox *sb, const char *name, struct error
 		error_say(err, ENOMEM, "no memory for another terminal");
 	else {
 		limits_used(sb);
+		journal_facts(sb);
 		return t;
 	}
 	return NULL;
@@ -201,11 +203,16 @@ void terminals_resume(struct sandbox *sb)
 
 	list_for_each (t, &sb->terminals, struct terminal, link)
 		due = due || is_due(t);
+	due = due || (sb->terminals_lost && sb->state == SANDBOX_READY);
 	if (!due || fork_in_flight(sb) || freeze_holds(sb) || sb->making)
 		return;
 	freeze_use(sb);
 	if (sb->state != SANDBOX_READY)
 		return;
+	if (sb->terminals_lost)
+		agent_put(&sb->channel.out, sb->epoch, AGENT_TERMINALS,
+			  AGENT_TERMINAL_CLOSE, NULL, 0);
+	sb->terminals_lost = false;
 	list_for_each (t, &sb->terminals, struct terminal, link)
 		if (is_due(t))
 			tell_guest(t);
@@ -444,4 +451,10 @@ void terminals_drop(struct sandbox *sb)
 		t->removed = true;
 		let_go(t);
 	}
+}
+
+void terminals_forget(struct sandbox *sb)
+{
+	terminals_drop(sb);
+	sb->terminals_lost = true;
 }

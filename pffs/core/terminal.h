@@ -14,6 +14,9 @@
  * shown so far; a merge brings those of the winner, and ends one's own; and a machine that
  * is frozen has its terminals in the record.
  *
+ * What is known of a terminal is not in the journal: with a pffs that is killed, terminals
+ * go.
+ *
  * One that is removed while nothing may be sent to the guest stays on the list, unseen,
  * until the guest has been told.
  */
@@ -99,3 +102,7 @@ void terminals_end(struct sandbox *sb);
 
 /** terminals_drop() - likewise, and they go too. */
 void terminals_drop(struct sandbox *sb);
+
+/** terminals_forget() - a former pffs was killed, and what it knew of them is lost: they
+ * go, and those that the guest has will be closed. */
+void terminals_forget(struct sandbox *sb);
