@@ -20,6 +20,7 @@ fails_with EINVAL "a name is checked" mkdir demo/pty/.t
 not_ok "a size is two numbers" bash -c 'echo 24 > demo/pty/t/size' 2> "$scratch/ignored"
 like "$(cat demo/error)" "ROWS COLS" "as the error says"
 
+wait_for "$wait_limit" state_is demo ready
 good "what is typed is run by a shell at a terminal, in /root" <<'CODE'
 t = Terminal("demo/pty/t")
 t.run("echo sum-$((6*7)) $TERM $(pwd) $(tty)", rb"sum-42 xterm-256color /root /dev/pts/\d+\r\n")
