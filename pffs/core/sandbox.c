@@ -353,9 +353,12 @@ static void limit_passed(struct loop_timer *timer)
 {
 	struct sandbox *sb = container_of(timer, struct sandbox, limit);
 
-	sandbox_die(sb, sb->state == SANDBOX_STARTING
-			    ? "the guest did not become ready in time"
-			    : "the guest did not end a run that was killed");
+	if (sb->birth)
+		fork_overdue(sb);
+	else
+		sandbox_die(sb, sb->state == SANDBOX_STARTING
+				    ? "the guest did not become ready in time"
+				    : "the guest did not end a run that was killed");
 }
 
 void sandbox_adopt_vm(struct sandbox *sb, uint32_t vm, int pid, uint64_t limit_ms)

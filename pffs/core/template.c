@@ -161,6 +161,19 @@ int template_find(struct core *core, const char *name)
 	return index >= 0 && templates_has(&core->templates, (size_t)index) ? index : -1;
 }
 
+/* Nobody sees the machine, so the event says of which template it is. */
+void template_failed(struct sandbox *sb, const char *reason)
+{
+	const struct template *template = &sb->core->templates.list[sb->template];
+
+	if (template->machine != sb || template->made || sb->state != SANDBOX_FROZEN)
+		return;
+	events_add(&sb->core->events, sb->serial, ++sb->event_count,
+		   json_pack("{s:s, s:s, s:s}", "event", "template_failed", "template",
+			     template->name, "reason", reason));
+	sandbox_die(sb, reason);
+}
+
 struct freezing {
 	struct sandbox *sb; /* reference */
 	char name[TEMPLATE_NAME_MAX + 1];
