@@ -13,6 +13,7 @@
 #include <string.h>
 #include <sys/random.h>
 
+#define CODE_PIECE    16384u
 #define KILL_GRACE_MS 30000 /* how long a guest may take to end a killed run */
 
 static void send_signal(struct sandbox *sb, enum agent_signal signal)
@@ -142,7 +143,7 @@ static void send_code(struct sandbox *sb, struct run *run)
 	    .stdin_open = feed->writers || feed->awaited || feed->bytes.size,
 	    .code_length = (uint32_t)run->code.size,
 	};
-	uint8_t piece[16384];
+	uint8_t piece[CODE_PIECE];
 	uint64_t at = 0;
 	ssize_t n;
 
@@ -165,8 +166,33 @@ static void tell_of_start(struct sandbox *sb, const struct run *run)
 				run_language(run)));
 }
 
+/* All of what starts a run is queued, or nothing. */
+static bool has_room(struct sandbox *sb, const struct run *run)
+{
+	size_t frames = run->code.size / CODE_PIECE + 3;
+
+	return buf_reserve(&sb->channel.out,
+			   run->code.size +
+			       frames * (AGENT_HEADER + sizeof(struct agent_run)));
+}
+
+static void refuse_run(struct sandbox *sb, struct run *run)
+{
+	struct error err;
+
+	error_say(&err, ENOMEM, "run %u was not started: no memory to send its code",
+		  run->number);
+	sandbox_fail(sb, &err);
+	sandbox_end_run(sb, run, EXIT_KILLED);
+	guest_next(sb);
+}
+
 static void start_run(struct sandbox *sb, struct run *run)
 {
+	if (!has_room(sb, run)) {
+		refuse_run(sb, run);
+		return;
+	}
 	sb->current = run;
 	run->state = RUN_RUNNING;
 	run->changes_due = true;
@@ -244,7 +270,10 @@ static void send_wake(struct sandbox *sb, const struct sandbox *who, bool frozen
 	snprintf(wake.hostname, sizeof(wake.hostname), "%s", who->name);
 	snprintf(wake.id, sizeof(wake.id), "%s", who->id);
 	sb->epoch = wake.epoch;
-	agent_put_wake(&sb->channel.out, &wake);
+	if (agent_put_wake(&sb->channel.out, &wake) < 0) {
+		sandbox_die(sb, "no memory to wake the guest");
+		return;
+	}
 	files_epoch_changed(sb); /* what is asked again comes behind it */
 	vmm_flush(&sb->channel);
 }

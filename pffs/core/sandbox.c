@@ -262,9 +262,7 @@ void sandbox_submit_run(struct run *run)
 
 void sandbox_discard_vm(struct core *core, uint32_t vm)
 {
-	vmm_request(&core->vmm,
-		    json_pack("{s:s, s:I}", "op", "destroy", "vm", (json_int_t)vm), NULL,
-		    NULL);
+	vmm_destroy(&core->vmm, vm);
 }
 
 void sandbox_event_ended(struct sandbox *sb, const struct run *run)
