@@ -380,10 +380,6 @@ static json_t *request(const struct fork *fork)
 
 	for (size_t i = 0; i < fork->count; i++)
 		json_array_append_new(names, json_string(fork->children[i]->name));
-	if (json_array_size(names) < fork->count) { /* there was no memory */
-		json_decref(names);
-		return NULL;
-	}
 	return json_pack("{s:s, s:I, s:o, s:s*}", "op", "fork", "vm",
 			 (json_int_t)fork->parent->vm, "names", names, "twin",
 			 fork->twin ? twin_name(fork->twin) : NULL);

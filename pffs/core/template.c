@@ -37,11 +37,9 @@ void template_booted(struct sandbox *machine)
 static void created(void *ctx, json_t *reply, const struct error *err)
 {
 	struct sandbox *machine = ctx;
-	json_int_t vm = 0;
-	int pid = 0;
+	json_int_t vm = json_integer_value(json_object_get(reply, "vm"));
+	int pid = (int)json_integer_value(json_object_get(reply, "pid"));
 
-	if (reply)
-		json_unpack(reply, "{s:I, s?i}", "vm", &vm, "pid", &pid);
 	if (vm && machine->state == SANDBOX_DEAD)
 		sandbox_discard_vm(machine->core, (uint32_t)vm);
 	else if (vm)

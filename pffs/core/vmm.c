@@ -10,6 +10,7 @@
 #include <sys/time.h>
 
 #define CREDIT_BATCH (LINK_WINDOW / 4)
+#define ERRNO_MAX    4095
 #define AGAIN_MS     50 /* until what there was no memory for is tried again */
 
 struct request {
@@ -237,13 +238,12 @@ static struct channel *find_channel(struct vmm *vmm, uint32_t id)
 
 static void handle_event(struct vmm *vmm, json_t *message)
 {
-	const char *event = "", *reason = "";
-	json_int_t vm = 0;
+	const char *event = json_string_value(json_object_get(message, "event"));
+	const char *reason = json_string_value(json_object_get(message, "reason"));
+	json_int_t vm = json_integer_value(json_object_get(message, "vm"));
 	struct channel *channel;
 
-	if (json_unpack(message, "{s:s, s:I, s:s}", "event", &event, "vm", &vm, "reason",
-			&reason) < 0 ||
-	    strcmp(event, "dead") != 0)
+	if (!event || !reason || strcmp(event, "dead") != 0)
 		return;
 	channel = find_channel(vmm, (uint32_t)vm);
 	if (!channel)
@@ -254,45 +254,32 @@ static void handle_event(struct vmm *vmm, json_t *message)
 
 static void handle_reply(struct vmm *vmm, json_int_t seq, json_t *message)
 {
-	const char *text = NULL;
-	int code = EIO;
+	const char *text = json_string_value(json_object_get(message, "error"));
+	json_int_t code = json_integer_value(json_object_get(message, "errno"));
 	struct request *request;
 	struct error err;
 
 	list_for_each (request, &vmm->requests, struct request, link) {
 		if (request->seq != seq)
 			continue;
-		json_unpack(message, "{s?s, s?i}", "error", &text, "errno", &code);
 		if (text)
-			error_say(&err, code > 0 ? code : EIO, "%s", text);
+			error_say(&err, code > 0 && code <= ERRNO_MAX ? (int)code : EIO,
+				  "%s", text);
 		finish_request(request, text ? NULL : message, text ? &err : NULL);
 		return;
 	}
 }
 
-/* jansson does not always say so: a text that is no JSON has a code. */
-static bool was_no_memory(const json_error_t *why)
+static void handle_control(struct vmm *vmm, const struct link_frame *frame)
 {
-	enum json_error_code code = json_error_code(why);
+	json_t *message = json_loadb((const char *)frame->payload, frame->len, 0, NULL);
+	const json_t *seq = json_object_get(message, "seq");
 
-	return code == json_error_unknown || code == json_error_out_of_memory;
-}
-
-/* Return: 0, or -ENOMEM: the frame is still to be handled. */
-static int handle_control(struct vmm *vmm, const struct link_frame *frame)
-{
-	json_error_t why;
-	json_t *message = json_loadb((const char *)frame->payload, frame->len, 0, &why);
-	json_int_t seq;
-
-	if (!message && was_no_memory(&why))
-		return -ENOMEM;
-	if (json_unpack(message, "{s:I}", "seq", &seq) == 0)
-		handle_reply(vmm, seq, message);
+	if (json_is_integer(seq))
+		handle_reply(vmm, json_integer_value(seq), message);
 	else if (json_is_object(message))
 		handle_event(vmm, message);
 	json_decref(message);
-	return 0;
 }
 
 static void handle_data(struct vmm *vmm, const struct link_frame *frame)
@@ -324,7 +311,8 @@ static int handle_frame(struct vmm *vmm, const struct link_frame *frame, struct 
 	}
 	switch (frame->type) {
 	case LINK_CONTROL:
-		return handle_control(vmm, frame);
+		handle_control(vmm, frame);
+		return 0;
 	case LINK_DATA:
 		handle_data(vmm, frame);
 		return 0;
@@ -354,9 +342,7 @@ static void handle_input(struct vmm *vmm)
 			break;
 		buf_consume(&vmm->in, link_frame_size(&frame));
 	}
-	if (r == -ENOMEM)
-		again_soon(vmm);
-	if (r < 0 && r != -ENOMEM)
+	if (r < 0)
 		break_link(vmm, err.text);
 	else
 		flush_out(vmm);
@@ -371,7 +357,7 @@ static void try_again(struct loop_timer *timer)
 		vmm->doomed_count--;
 	if (vmm->doomed_count)
 		again_soon(vmm);
-	handle_input(vmm);
+	flush_out(vmm); /* which listens again, too */
 }
 
 static void vmm_ready(struct loop_source *source, uint32_t revents)

@@ -7,13 +7,15 @@ What pffs keeps beside them has the same in tests/unit/record.t.c.
 import os
 import random
 import shutil
+import subprocess
 import sys
 
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../unit"))
-from freeze_kit import EBADMSG, ENOTSUP, boot, done, freeze, run, runs, thaw, wait  # noqa: E402
+from freeze_kit import EBADMSG, ENOSPC, ENOTSUP, boot, done, freeze, run, runs, thaw, wait  # noqa: E402
 
 ROUNDS = 200
+STEP = 16 << 10  # bytes that a disk has more, from one try to the next
 
 
 def freeze_one(client):
@@ -101,6 +103,36 @@ def test_base_flip(server):
     freeze_with_base(client)
     refused = count_refused(server, client, "base", flip)
     assert refused > ROUNDS / 2, refused
+
+
+def free_of(directory):
+    stat = os.statvfs(directory)
+    return stat.f_blocks * stat.f_frsize
+
+
+def test_full(server):
+    "a disk that is full at any of the writes leaves the VM running, and no file"
+    if os.getuid():
+        return
+    client = server.client()
+    vm = boot(client)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4k", "none", server.state], check=True)
+    try:
+        refused = 0
+        while True:
+            reply = freeze(client, vm, "box")
+            if "error" not in reply:
+                break
+            assert reply["errno"] == ENOSPC and len(reply["error"]) > 10, reply
+            assert server.files() == [], server.files()
+            assert runs(client, vm)
+            refused += 1
+            size = free_of(server.state) + STEP
+            subprocess.run(["mount", "-o", f"remount,size={size}", server.state], check=True)
+        assert refused > 10, refused
+        assert runs(client, done(thaw(client, "box")))
+    finally:
+        subprocess.run(["umount", "-l", server.state], check=True)
 
 
 run(globals())
