@@ -44,8 +44,9 @@ __attribute__((constructor)) static void begin(void)
 	if (!path || !program || strcmp(program, program_invocation_short_name) != 0)
 		return;
 	fd = open(path, O_RDWR | O_CLOEXEC);
-	at = fd < 0 ? MAP_FAILED
-		    : mmap(NULL, sizeof(*orders), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	at = fd < 0
+		 ? MAP_FAILED
+		 : mmap(NULL, sizeof(*orders), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 	if (at == MAP_FAILED)
 		abort(); /* a test that tests nothing */
 	close(fd);
