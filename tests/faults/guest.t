@@ -85,10 +85,13 @@ port = next(number for name, number in names.items() if "vport" in name)
 loop = libc.syscall(PIDFD_GETFD, agent, names["anon_inode:[eventpoll]"], 0)
 os.dup2(libc.syscall(PIDFD_GETFD, agent, port, 0), 100 + port)
 os.dup2(100 + port, port)
+print("taken", flush=True)
+time.sleep(0.5)
 select.epoll.fromfd(loop).unregister(port)
 time.sleep(1000)'
 CODE
-sleep 2
+ok "nobody reads the port: from some time on" wait_for "$wait_limit" grep -q taken demo/stdout
+sleep 3
 ok "nobody reads the port: the others answer still" others_answer
 like "$(timeout 5 ls demo/fs 2>&1; echo $?)" '124|nterrupted' "nobody reads the port: who waits for it can be interrupted"
 is "$(value demo/status state)" running "nobody reads the port: status answers"
