@@ -38,6 +38,7 @@ void channel_fini(struct channel *channel)
 	channel_detach(channel);
 	channel_close(channel);
 	buf_fini(&channel->to_vm);
+	buf_fini(&channel->kept);
 }
 
 /* Tell the owner what the VM took, when it is worth a frame. */
@@ -104,8 +105,8 @@ void channel_settle(struct channel *channel)
 
 static bool channel_may_read(const struct channel *channel)
 {
-	return channel->owner && channel->window && !client_busy(channel->owner) &&
-	       channel->relayed < channel->limit;
+	return channel->owner && !channel->repeat && channel->window &&
+	       !client_busy(channel->owner) && channel->relayed < channel->limit;
 }
 
 /* Everything has been read and queued; an owner, if there is one, has it all. */
@@ -133,7 +134,8 @@ static void channel_read(struct channel *channel)
 		channel_drain(channel);
 		return;
 	}
-	if (link_put(&owner->out, channel->id, LINK_DATA, piece, (size_t)n) < 0) {
+	if (buf_append(&channel->kept, piece, (size_t)n) < 0 ||
+	    link_put(&owner->out, channel->id, LINK_DATA, piece, (size_t)n) < 0) {
 		client_break(owner);
 		return;
 	}
@@ -177,7 +179,49 @@ void channel_watch(struct channel *channel)
 		channel_drain(channel);
 }
 
-int channel_attach(struct channel *channel, struct client *client, struct error *err)
+/* Forget what is kept of the first @count bytes of the VM. */
+static void channel_forget(struct channel *channel, uint64_t count)
+{
+	uint64_t start = channel->relayed - channel->kept.len;
+
+	if (count >= channel->relayed)
+		buf_fini(&channel->kept);
+	else if (count > start)
+		buf_consume(&channel->kept, (size_t)(count - start));
+}
+
+uint64_t channel_position(const struct channel *channel)
+{
+	return channel->relayed - channel->repeat;
+}
+
+uint64_t channel_accepted(const struct channel *channel)
+{
+	return channel->fed + channel->held;
+}
+
+void channel_repeat(struct channel *channel)
+{
+	struct client *owner = channel->owner;
+	const uint8_t *from = buf_peek(&channel->kept);
+
+	while (channel->repeat) {
+		size_t done = channel->kept.len - channel->repeat;
+		size_t len =
+		    channel->repeat < CHANNEL_PIECE ? channel->repeat : CHANNEL_PIECE;
+
+		if (link_put(&owner->out, channel->id, LINK_DATA, from + done, len) < 0) {
+			client_break(owner);
+			return;
+		}
+		channel->repeat -= len;
+	}
+	client_watch(owner);
+	channel_watch(channel);
+}
+
+int channel_attach(struct channel *channel, struct client *client, uint64_t from,
+		   struct error *err)
 {
 	if (channel->owner == client)
 		return 0;
@@ -185,8 +229,10 @@ int channel_attach(struct channel *channel, struct client *client, struct error 
 		return error_say(err, EBUSY,
 				 "the VM has not taken what its former clients sent");
 	channel_detach(channel);
+	channel_forget(channel, from);
 	channel->owner = client;
-	channel->window = LINK_WINDOW;
+	channel->repeat = channel->kept.len;
+	channel->window = LINK_WINDOW - (uint32_t)channel->kept.len;
 	channel->allowed = LINK_WINDOW;
 	channel->stale = channel->to_vm.len;
 	list_add_before(&client->channels, &channel->link);
@@ -259,6 +305,7 @@ int channel_credit(struct channel *channel, uint32_t bytes)
 	if (bytes > LINK_WINDOW - channel->window)
 		return -EPROTO;
 	channel->window += bytes;
+	buf_consume(&channel->kept, bytes);
 	channel_watch(channel);
 	return 0;
 }

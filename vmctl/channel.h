@@ -15,6 +15,10 @@
  * may be in the middle of it; a new owner is let in while that is at most
  * LINK_WINDOW, so @to_vm never holds more than two windows.
  *
+ * What went to an owner stays in @kept until it is credited: an owner may be killed before
+ * it has dealt with it. The next one tells how much of the stream it knows and gets the
+ * rest again. So LINK_WINDOW is always @window and what is kept, while there is an owner.
+ *
  * A fork cuts both streams (docs/fork.md). From channel_hold() on nothing is read
  * and what the owner sends waits, its last @held bytes; channel_cut() lets bytes
  * through up to the place of the cut, where cut() is called; channel_release() ends
@@ -35,12 +39,16 @@
 
 struct client;
 
+#define CHANNEL_NOW UINT64_MAX
+
 struct channel {
 	struct link link; /* on client->channels, while it has an owner */
 	struct loop *loop;
 	struct loop_source source;
 	struct client *owner;
 	struct buf to_vm;
+	struct buf kept; /* the newest bytes of @relayed, that no owner has credited */
+	size_t repeat;	 /* how many of them the owner is to get again */
 	uint32_t id;
 	uint32_t window;  /* bytes that may still go to the owner */
 	uint32_t allowed; /* bytes that the owner may still send */
@@ -66,11 +74,24 @@ void channel_fini(struct channel *channel);
 
 /**
  * channel_attach() - give the channel to @client; no-op for its owner.
- * Both windows are full then. The caller tells the former owner.
+ * @from: how many bytes of the VM the client knows; channel_repeat() sends what is kept of
+ *        the others. CHANNEL_NOW: it wants none of them.
  *
+ * The caller tells the former owner.
  * Return: 0, or -EBUSY with @err when a former owner's bytes clog the channel.
  */
-int channel_attach(struct channel *channel, struct client *client, struct error *err);
+int channel_attach(struct channel *channel, struct client *client, uint64_t from,
+		   struct error *err);
+
+/** channel_position() - how many bytes of the VM the owner knows, or is about to get again.
+ */
+uint64_t channel_position(const struct channel *channel);
+
+/** channel_accepted() - how many bytes for the VM its owners have ever sent. */
+uint64_t channel_accepted(const struct channel *channel);
+
+/** channel_repeat() - queue what is to be sent again; behind the reply to `attach`. */
+void channel_repeat(struct channel *channel);
 
 /** channel_detach() - take the channel from its owner. */
 void channel_detach(struct channel *channel);

@@ -13,11 +13,22 @@
 
 json_t *describe_vm(const struct vmproc *vm)
 {
-	return json_pack("{s:I, s:s, s:s, s:s, s:i, s:i, s:i, s:s}", "vm",
-			 (json_int_t)vm->channel.id, "name", vm->name, "template",
-			 vm->template, "state", vm->dead ? "dead" : "running", "pid",
-			 (int)vm->pid, "memory_mib", vm->memory_mib, "vcpus", vm->vcpus,
-			 "reason", vm->dead ? vm->reason : "");
+	return json_pack("{s:I, s:s, s:s, s:s, s:s, s:i, s:i, s:i, s:s}", "vm",
+			 (json_int_t)vm->channel.id, "name", vm->name, "group", vm->group,
+			 "template", vm->template, "state", vm->dead ? "dead" : "running",
+			 "pid", (int)vm->pid, "memory_mib", vm->memory_mib, "vcpus",
+			 vm->vcpus, "reason", vm->dead ? vm->reason : "");
+}
+
+json_t *describe_attached(const struct vmproc *vm)
+{
+	json_t *body = describe_vm(vm);
+
+	json_object_set_new(body, "from",
+			    json_integer((json_int_t)channel_position(&vm->channel)));
+	json_object_set_new(body, "sent",
+			    json_integer((json_int_t)channel_accepted(&vm->channel)));
+	return body;
 }
 
 json_t *describe_broker(const struct broker *broker)

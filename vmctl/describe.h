@@ -12,6 +12,9 @@ struct vmproc;
 /** describe_vm() - a VM as `list` has it. */
 json_t *describe_vm(const struct vmproc *vm);
 
+/** describe_attached() - likewise, and where the streams of its channel are. */
+json_t *describe_attached(const struct vmproc *vm);
+
 /** describe_broker() - `stat` without a VM. */
 json_t *describe_broker(const struct broker *broker);
 

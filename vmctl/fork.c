@@ -106,7 +106,7 @@ static void finish(struct fork *fork)
 		list_del(&child->sibling);
 		child->making = NULL;
 		child->seen = true;
-		channel_attach(&child->channel, client, NULL);
+		channel_attach(&child->channel, client, CHANNEL_NOW, NULL);
 	}
 	fork->done = true;
 	request_free(fork->request);

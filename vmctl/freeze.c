@@ -289,9 +289,9 @@ static int start(struct client *client, json_t *seq, const json_t *config,
 }
 
 int freeze_thaw(struct client *client, json_t *seq, const char *image, const char *name,
-		struct error *err)
+		const char *group, struct error *err)
 {
-	struct vmproc_spec spec = {.name = name};
+	struct vmproc_spec spec = {.name = name, .group = group};
 	json_t *config = describe(client->broker, image, err);
 	int r = config ? start(client, seq, config, &spec, err) : err->code;
 
@@ -306,7 +306,7 @@ void freeze_started(struct vmproc *vm)
 
 	vm->thawing = NULL;
 	vm->seen = true;
-	if (channel_attach(&vm->channel, request->client, &err) < 0) {
+	if (channel_attach(&vm->channel, request->client, CHANNEL_NOW, &err) < 0) {
 		request_fail(request, &err);
 		return;
 	}

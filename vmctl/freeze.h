@@ -41,7 +41,7 @@ int freeze_save(struct client *client, json_t *seq, struct vmproc *vm, const cha
 
 /** freeze_thaw() - make a VM of a snapshot, which stays. Return: as freeze_begin(). */
 int freeze_thaw(struct client *client, json_t *seq, const char *image, const char *name,
-		struct error *err);
+		const char *group, struct error *err);
 
 /** freeze_drop() - forget a snapshot, and what is needed by it alone. */
 int freeze_drop(struct broker *broker, const char *image, struct error *err);

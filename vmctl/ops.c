@@ -81,6 +81,21 @@ static int check_name(struct call *call, const char *name)
 			 VMPROC_NAME_MAX);
 }
 
+/* Whose VM it is, in the client's words; "" when the client does not say. */
+static const char *get_group(const struct call *call)
+{
+	const char *group = json_string_value(json_object_get(call->fields, "group"));
+
+	return group ? group : "";
+}
+
+static int check_group(struct call *call)
+{
+	const char *group = get_group(call);
+
+	return group[0] ? check_name(call, group) : 0;
+}
+
 /* The fields of `create` that are values; the paths are start_vm()'s. */
 static int get_spec(struct call *call, struct vmproc_spec *spec)
 {
@@ -94,8 +109,10 @@ static int get_spec(struct call *call, struct vmproc_spec *spec)
 	    get_number(call, "memory_mib", MEMORY_MIB_MIN, MEMORY_MIB_MAX, &memory) < 0 ||
 	    get_number(call, "vcpus", 1, VCPUS_MAX, &vcpus) < 0 ||
 	    (json_object_get(call->fields, "disk_mib") &&
-	     get_number(call, "disk_mib", DISK_MIB_MIN, DISK_MIB_MAX, &disk) < 0))
+	     get_number(call, "disk_mib", DISK_MIB_MIN, DISK_MIB_MAX, &disk) < 0) ||
+	    check_group(call) < 0)
 		return call->err.code;
+	spec->group = get_group(call);
 	spec->memory_mib = (int)memory;
 	spec->vcpus = (int)vcpus;
 	spec->disk_mib = (int)disk;
@@ -138,7 +155,7 @@ static int op_create(struct call *call)
 	if (get_spec(call, &spec) < 0)
 		return call->err.code;
 	vm = start_vm(call, &spec);
-	if (!vm || channel_attach(&vm->channel, call->client, &call->err) < 0)
+	if (!vm || channel_attach(&vm->channel, call->client, CHANNEL_NOW, &call->err) < 0)
 		return call->err.code;
 	reply(
 	    call->client, call->seq,
@@ -167,12 +184,18 @@ static int op_attach(struct call *call)
 {
 	struct vmproc *vm = get_vm(call);
 	struct client *former = vm ? vm->channel.owner : NULL;
+	json_int_t from = -1;
 
-	if (!vm || channel_attach(&vm->channel, call->client, &call->err) < 0)
+	if (vm && json_object_get(call->fields, "from") &&
+	    get_number(call, "from", 0, INT64_MAX, &from) < 0)
+		return call->err.code;
+	if (!vm || channel_attach(&vm->channel, call->client,
+				  from < 0 ? CHANNEL_NOW : (uint64_t)from, &call->err) < 0)
 		return call->err.code;
 	if (former != call->client)
 		fork_interrupt(vm);
-	reply(call->client, call->seq, describe_vm(vm));
+	reply(call->client, call->seq, describe_attached(vm));
+	channel_repeat(&vm->channel);
 	if (former && former != call->client) {
 		json_t *event = json_pack("{s:s, s:I}", "event", "detached", "vm",
 					  (json_int_t)vm->channel.id);
@@ -315,9 +338,10 @@ static int op_thaw(struct call *call)
 	const char *image = get_string(call, "image");
 	const char *name = image ? get_string(call, "name") : NULL;
 
-	if (!name || check_name(call, name) < 0)
+	if (!name || check_name(call, name) < 0 || check_group(call) < 0)
 		return call->err.code;
-	return freeze_thaw(call->client, call->seq, image, name, &call->err);
+	return freeze_thaw(call->client, call->seq, image, name, get_group(call),
+			   &call->err);
 }
 
 static int op_drop(struct call *call)

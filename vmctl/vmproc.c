@@ -450,6 +450,7 @@ static struct vmproc *vmproc_new(struct broker *broker, const struct vmproc_spec
 	vm->control = vm->exited = LOOP_SOURCE_NONE;
 	snprintf(vm->name, sizeof(vm->name), "%s", spec->name);
 	snprintf(vm->template, sizeof(vm->template), "%s", spec->template);
+	snprintf(vm->group, sizeof(vm->group), "%s", spec->group);
 	loop_timer_init(&vm->grace, on_grace);
 	list_init(&vm->requests);
 	list_init(&vm->pid_bucket);
@@ -488,6 +489,7 @@ struct vmproc *vmproc_prepare(struct vmproc *parent, const char *name, int fds[V
 	const struct vmproc_spec spec = {
 	    .template = parent->template,
 	    .name = name,
+	    .group = parent->group,
 	    .memory_mib = parent->memory_mib,
 	    .vcpus = parent->vcpus,
 	};

@@ -46,7 +46,7 @@ struct fork;
 
 /* What a VM is made of. The strings are the caller's. */
 struct vmproc_spec {
-	const char *template, *name;
+	const char *template, *name, *group;
 	const char *kernel, *initramfs, *base, *upper; /* paths */
 	/* Of a machine that was frozen, instead of kernel, initramfs, upper and disk_mib:
 	 */
@@ -81,9 +81,10 @@ struct vmproc {
 	bool dead;	 /* reaped */
 	bool destroying; /* to be freed when it is dead */
 	char name[VMPROC_NAME_MAX + 1], template[VMPROC_NAME_MAX + 1];
-	char base[65];	  /* the snapshot that it has memory of, or empty */
-	char reason[320]; /* of its end; empty while there is none */
-	char *log;	  /* what its guest had said when it ended, or NULL */
+	char group[VMPROC_NAME_MAX + 1]; /* whose it is, in its client's words, or empty */
+	char base[65];			 /* the snapshot that it has memory of, or empty */
+	char reason[320];		 /* of its end; empty while there is none */
+	char *log; /* what its guest had said when it ended, or NULL */
 };
 
 /**

@@ -6,14 +6,16 @@
  * The stream carries frames: a header of 12 bytes (payload length u32, channel
  * u32, type u8, three zero bytes) and the payload. The first frame each way is
  * LINK_HELLO. Channel 0 carries LINK_CONTROL frames, each one JSON object; every
- * other channel is the agent stream of the VM with that id, as LINK_DATA frames
- * whose boundaries mean nothing.
+ * other channel is the agent stream of the VM with that id, as LINK_DATA frames. Those of
+ * pffs have whole frames of the agent's protocol, so that none is cut when it is killed;
+ * the boundaries of vmctl's mean nothing.
  *
  * Flow control is per channel and direction. A sender may have at most
  * LINK_WINDOW bytes of data unacknowledged; the receiver returns what it has
  * disposed of with LINK_CREDIT. So a slow reader of one channel stalls that
- * channel alone. Both windows are full when a channel comes into being (the
- * reply to `create` or `attach`).
+ * channel alone. What a client has not returned yet is kept for the next one, which
+ * `attach` can give it. Both windows are full when a channel comes into being (the
+ * reply to `create` or `attach`), but for what is given again.
  *
  * LINK_BYE ends the client's session without ending the stream; the emulated
  * host's relay sends it, since its stream outlives its clients. The receiver
@@ -37,11 +39,12 @@
 
 #include <stdint.h>
 
-#define LINK_VERSION	 1
-#define LINK_HEADER	 12
-#define LINK_PAYLOAD_MAX (256u << 10) /* bytes in one frame's payload */
-#define LINK_WINDOW	 (256u << 10) /* bytes of unacknowledged data per channel */
-#define LINK_NONCE	 16
+#define LINK_VERSION 1
+#define LINK_HEADER  12
+#define LINK_PAYLOAD_MAX                                                                   \
+	(384u << 10)		 /* bytes in one frame's payload; an agent's frame fits */
+#define LINK_WINDOW (384u << 10) /* bytes of unacknowledged data per channel */
+#define LINK_NONCE  16
 
 enum link_type {
 	LINK_HELLO = 1,

@@ -8,7 +8,8 @@
  *
  * It ends when the directory is unmounted or on SIGTERM or SIGINT: the sandboxes
  * go first, which answers whoever waits for them, then the mount, then a vmctl of
- * its own.
+ * its own. When it is killed instead, that vmctl and the machines go on: the next daemon
+ * with the same state directory finds there whose vmctl it was, and makes it its own.
  */
 #include "pffs/cli/daemon.h"
 
@@ -24,7 +25,9 @@
 #include <poll.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/signalfd.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
@@ -47,6 +50,7 @@ struct daemon {
 	void (*ready)(void *ctx, const char *sentence);
 	void *ctx;
 	char *sandboxes, *machines; /* folders of the state directory, or NULL */
+	char *vmctl_pid;	    /* file in there: of a vmctl of its own; or NULL */
 	struct error err;	    /* why it ends, if not in order */
 };
 
@@ -54,6 +58,29 @@ static void give_up(struct daemon *d, const struct error *err)
 {
 	d->err = *err;
 	loop_stop(&d->loop);
+}
+
+static void note_vmctl(const struct daemon *d)
+{
+	cleanup_fclose FILE *file = d->vmctl_pid ? fopen(d->vmctl_pid, "we") : NULL;
+
+	if (file)
+		fprintf(file, "%d\n", d->vmctl);
+}
+
+/* Is it the vmctl of a daemon that was killed who answers at @fd? */
+static void adopt_vmctl(struct daemon *d, int fd)
+{
+	size_t size;
+	cleanup_free char *noted =
+	    d->vmctl_pid ? io_read_file(d->vmctl_pid, 64, &size, NULL) : NULL;
+	struct ucred peer;
+	socklen_t len = sizeof(peer);
+
+	if (!d->vmctl && noted &&
+	    getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) == 0 &&
+	    strtol(noted, NULL, 10) == peer.pid)
+		d->vmctl = peer.pid;
 }
 
 static void start_vmctl(struct daemon *d)
@@ -92,6 +119,7 @@ static void start_vmctl(struct daemon *d)
 		return;
 	}
 	d->vmctl = pid;
+	note_vmctl(d);
 }
 
 static void mount_now(struct daemon *d)
@@ -137,6 +165,7 @@ static void link_up(struct loop_timer *timer)
 	int fd = io_connect_unix(d->options->socket, &err);
 
 	if (fd >= 0) {
+		adopt_vmctl(d, fd);
 		if (core_connect(&d->core, fd, vmctl_answered, d, &err) < 0)
 			give_up(d, &err);
 		return;
@@ -145,6 +174,8 @@ static void link_up(struct loop_timer *timer)
 		give_up(d, &err);
 		return;
 	}
+	if (d->vmctl && kill(d->vmctl, 0) < 0)
+		d->vmctl = 0; /* it was adopted, so nobody has told of its end */
 	if (!d->vmctl)
 		start_vmctl(d);
 	loop_timer_set(&d->loop, &d->relink, RETRY_MS);
@@ -237,6 +268,8 @@ static void end_vmctl(struct daemon *d)
 	waitpid(d->vmctl, NULL, 0);
 	if (pfd.fd >= 0)
 		close(pfd.fd);
+	if (d->vmctl_pid)
+		unlink(d->vmctl_pid);
 }
 
 /* Its folders: pffs's own, and that of a vmctl of its own. */
@@ -259,7 +292,22 @@ static int name_state(struct daemon *d, struct error *err)
 		d->machines = NULL;
 		return error_set(err, ENOMEM, "cannot start");
 	}
+	if (asprintf(&d->vmctl_pid, "%s/vmctl.pid", dir) < 0) {
+		d->vmctl_pid = NULL;
+		return error_set(err, ENOMEM, "cannot start");
+	}
 	return 0;
+}
+
+/* Each sandbox has a journal open, and may have spool files. */
+static void raise_descriptors(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
+		return;
+	limit.rlim_cur = limit.rlim_max;
+	setrlimit(RLIMIT_NOFILE, &limit);
 }
 
 static int serve(struct daemon *d)
@@ -274,6 +322,7 @@ static int serve(struct daemon *d)
 	int r;
 
 	core_options.state = d->sandboxes;
+	raise_descriptors();
 	stream_set_spool_dir(paths_spool());
 	r = core_init(&d->core, &d->loop, &core_options, &d->err);
 
@@ -322,6 +371,7 @@ int daemon_run(const struct daemon_options *options,
 	loop_fini(&d->loop);
 	free(d->sandboxes);
 	free(d->machines);
+	free(d->vmctl_pid);
 	if (r < 0)
 		*err = d->err;
 	return r;

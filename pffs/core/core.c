@@ -1,5 +1,6 @@
 #include "pffs/core/core.h"
 
+#include "pffs/core/attach.h"
 #include "pffs/core/record.h"
 #include "pffs/core/template.h"
 #include "pffs/core/view.h"
@@ -76,18 +77,29 @@ static void warm_up(struct core *core)
 		template_machine(core, core->templates.fallback, &ignored);
 }
 
+static void taken_up(void *ctx, const struct error *err)
+{
+	struct greeting *greeting = ctx;
+
+	if (!err)
+		warm_up(greeting->core);
+	greeting->ready(greeting->ctx, err);
+	free(greeting);
+}
+
 static void greeted(void *ctx, json_t *reply, const struct error *err)
 {
 	struct greeting *greeting = ctx;
+	struct core *core = greeting->core;
 	const char *engine = "kvm";
 
 	if (reply)
 		json_unpack(reply, "{s?s}", "engine", &engine);
-	snprintf(greeting->core->engine, sizeof(greeting->core->engine), "%s", engine);
-	if (reply)
-		warm_up(greeting->core);
-	greeting->ready(greeting->ctx, reply ? NULL : err);
-	free(greeting);
+	snprintf(core->engine, sizeof(core->engine), "%s", engine);
+	if (reply && core->group[0])
+		attach_begin(core, taken_up, greeting);
+	else
+		taken_up(greeting, reply ? NULL : err);
 }
 
 int core_connect(struct core *core, int fd,

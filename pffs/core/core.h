@@ -42,6 +42,7 @@ struct core {
 	unsigned ending; /* what is on disk stays when a sandbox goes */
 	int state_fd;	 /* the lock of options.state; -1: not usable, because: */
 	struct error state_error;
+	char group[33];	       /* what vmctl knows its machines by; empty without a lock */
 	uint64_t mounted;      /* mounts so far */
 	struct link mounts;    /* struct core_mount */
 	uint64_t next_serial;  /* of sandboxes; never used twice */

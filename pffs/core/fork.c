@@ -3,6 +3,7 @@
 #include "pffs/core/files.h"
 #include "pffs/core/freeze.h"
 #include "pffs/core/guest.h"
+#include "pffs/core/journal.h"
 #include "pffs/core/template.h"
 #include "pffs/core/twin.h"
 
@@ -99,6 +100,7 @@ static void announce(const struct fork *fork, struct sandbox *child)
 			      json_pack("{s:s, s:I}", "parent", fork->parent->id,
 					"pause_usec", fork->pause_usec));
 	limits_begin(child);
+	journal_begin(child);
 }
 
 /* What ended while nobody saw the child. */
@@ -143,6 +145,7 @@ static void succeed(struct fork *fork)
 		announce(fork, fork->children[i]);
 		tell_of_runs(fork->children[i]);
 	}
+	journal_facts(fork->parent);
 	tell(fork, NULL);
 	for (size_t i = 0; i < fork->count && !fork->early; i++)
 		guest_go_on(fork->children[i]);
@@ -255,6 +258,24 @@ int fork_begin(struct sandbox *parent, const struct fork_order *order, fork_done
 	return 0;
 }
 
+int fork_again(struct sandbox *parent, struct sandbox *child, struct error *err)
+{
+	const struct fork_order order = {.count = 1, .early = true};
+	struct fork *fork;
+
+	if (parent->state == SANDBOX_DEAD)
+		return error_say(err, EIO, "%s is dead: %s", parent->name, parent->reason);
+	fork = fork_new(parent, &order);
+	if (!fork)
+		return error_say(err, ENOMEM, "no memory for another sandbox");
+	child->image = parent->image;
+	child->birth = fork;
+	fork->children[fork->count++] = sandbox_ref(child);
+	fork->waiting++;
+	fork_next(parent);
+	return 0;
+}
+
 void fork_cancel(struct fork *fork)
 {
 	struct sandbox *parent = sandbox_ref(fork->parent);
@@ -302,10 +323,13 @@ static void adopt(const struct fork *fork, struct sandbox *child, uint32_t vm, i
 	sandbox_adopt_vm(child, vm, pid, WAKE_MS(fork->count));
 	if (fork->twin)
 		twin_hold(fork->twin, child);
-	if (copy_runs(parent, child) < 0)
+	if (copy_runs(parent, child) < 0) {
 		sandbox_die(child, "no memory for the runs of the fork");
-	else
-		guest_wake(child);
+		return;
+	}
+	if (fork->early)
+		journal_begin(child);
+	guest_wake(child);
 }
 
 static void give_twin_vm(const struct fork *fork, const json_t *made)

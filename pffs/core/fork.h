@@ -46,6 +46,12 @@ struct fork_order {
 int fork_begin(struct sandbox *parent, const struct fork_order *order, fork_done_fn *done,
 	       void *ctx, struct error *err);
 
+/**
+ * fork_again() - make the machine of @child, which is in the world and waits for it since
+ * a former pffs. Return: 0, or -errno with @err filled.
+ */
+int fork_again(struct sandbox *parent, struct sandbox *child, struct error *err);
+
 /** fork_cancel() - nobody waits for it any more: it fails with EINTR. */
 void fork_cancel(struct fork *fork);
 

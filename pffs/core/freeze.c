@@ -3,6 +3,7 @@
 #include "pffs/core/files.h"
 #include "pffs/core/fork.h"
 #include "pffs/core/guest.h"
+#include "pffs/core/journal.h"
 #include "pffs/core/merge.h"
 #include "pffs/core/record.h"
 #include "util/io.h"
@@ -110,6 +111,7 @@ static void recorded(struct record_writer *writer, const struct error *err)
 		return;
 	}
 	release(freeze);
+	journal_drop(sb);
 	/* What came meanwhile. */
 	guest_resume(sb);
 	fork_next(sb);
@@ -129,6 +131,7 @@ static void put_away(struct sandbox *sb, json_int_t bytes)
 	files_epoch_changed(sb);
 	if (run)
 		run->gone_ms = (io_monotonic_ns() - run->started_ns) / 1000000u;
+	journal_facts(sb);
 }
 
 static void frozen(void *ctx, json_t *reply, const struct error *failed)
@@ -313,17 +316,21 @@ static void thawed(void *ctx, json_t *reply, const struct error *err)
 	}
 	freeze->phase = WAKING;
 	sandbox_adopt_vm(sb, (uint32_t)vm, pid, WAKE_MS);
+	journal_begin(sb);
 	guest_wake(sb);
 }
 
 static void thaw(struct freeze *freeze)
 {
-	const struct sandbox *sb = freeze->sb;
+	struct sandbox *sb = freeze->sb;
 
 	freeze->phase = THAWING;
-	freeze->sb->state = SANDBOX_STARTING;
+	sb->state = SANDBOX_STARTING;
+	if (sb->journal_fd < 0)
+		journal_begin(sb);
 	ask(freeze,
-	    json_pack("{s:s, s:s, s:s}", "op", "thaw", "image", sb->id, "name", sb->name),
+	    json_pack("{s:s, s:s, s:s, s:s}", "op", "thaw", "image", sb->id, "name",
+		      sb->name, "group", sb->core->group),
 	    thawed);
 }
 
@@ -359,6 +366,7 @@ bool freeze_awake(struct sandbox *sb)
 	release(freeze);
 	record_drop(sb->core, sb->id);
 	sb->stored_bytes = 0;
+	journal_facts(sb);
 	if (run)
 		run->started_ns = io_monotonic_ns() - run->gone_ms * 1000000u;
 	sandbox_event(sb, "resumed", NULL);

@@ -1,9 +1,11 @@
 #include "pffs/core/guest.h"
 
+#include "pffs/core/attach.h"
 #include "pffs/core/files.h"
 #include "pffs/core/fork.h"
 #include "pffs/core/freeze.h"
 #include "pffs/core/hold.h"
+#include "pffs/core/journal.h"
 #include "pffs/core/merge.h"
 #include "pffs/core/template.h"
 #include "pffs/core/twin.h"
@@ -18,7 +20,10 @@
 
 static void send_signal(struct sandbox *sb, enum agent_signal signal)
 {
+	size_t from = sb->channel.out.len;
+
 	agent_put_signal(&sb->channel.out, sb->epoch, sb->current->guest_id, signal);
+	journal_said(sb, from);
 	vmm_flush(&sb->channel);
 }
 
@@ -34,8 +39,9 @@ static void pump_stdin(struct feed *feed)
 	struct run *run = feed->run;
 	struct sandbox *sb = run ? run->sandbox : NULL;
 	uint8_t piece[16384];
+	size_t from;
 
-	if (!sb || sb->current != run || feed->ended || fork_in_flight(sb) ||
+	if (!sb || sb->making || sb->current != run || feed->ended || fork_in_flight(sb) ||
 	    freeze_holds(sb))
 		return;
 	if (sb->freeze || sb->state == SANDBOX_STORED) {
@@ -44,6 +50,7 @@ static void pump_stdin(struct feed *feed)
 			freeze_use(sb);
 		return;
 	}
+	from = sb->channel.out.len;
 	while (feed->window && feed->sent < feed->bytes.size) {
 		size_t room = feed->window < sizeof(piece) ? feed->window : sizeof(piece);
 		ssize_t n = stream_read(&feed->bytes, feed->sent, piece, room);
@@ -60,6 +67,7 @@ static void pump_stdin(struct feed *feed)
 			  0);
 		feed->ended = true;
 	}
+	journal_said(sb, from);
 	vmm_flush(&sb->channel);
 }
 
@@ -79,6 +87,8 @@ struct feed *guest_stdin_open(struct sandbox *sb)
 		return NULL;
 	feed->writers++;
 	feed->awaited = false;
+	if (feed->run)
+		journal_flags(feed->run);
 	return feed_ref(feed);
 }
 
@@ -93,6 +103,8 @@ int guest_stdin_write(struct feed *feed, const void *data, size_t len, struct er
 	r = stream_append(&feed->bytes, data, len);
 	if (r < 0)
 		return error_set(err, -r, "cannot keep what waits on stdin");
+	if (feed->run)
+		journal_stdin(feed->run, data, len);
 	pump_stdin(feed);
 	return 0;
 }
@@ -100,6 +112,8 @@ int guest_stdin_write(struct feed *feed, const void *data, size_t len, struct er
 void guest_stdin_close(struct feed *feed)
 {
 	feed->writers--;
+	if (feed->run)
+		journal_flags(feed->run);
 	pump_stdin(feed);
 	feed_unref(feed);
 }
@@ -112,6 +126,7 @@ static void deadline_passed(struct loop_timer *timer)
 	if (!sb || sb->current != run)
 		return;
 	run->timed_out = true;
+	journal_flags(run);
 	sandbox_event(sb, "run_timed_out", json_pack("{s:i}", "run", (int)run->number));
 	kill_current(sb);
 }
@@ -131,6 +146,7 @@ static void arm_deadline(struct sandbox *sb, struct run *run)
 void guest_set_timeout(struct sandbox *sb, uint64_t timeout_ms)
 {
 	sb->exec_timeout_ms = timeout_ms;
+	journal_facts(sb);
 	if (sb->current)
 		arm_deadline(sb, sb->current);
 }
@@ -143,6 +159,7 @@ static void send_code(struct sandbox *sb, struct run *run)
 	    .stdin_open = feed->writers || feed->awaited || feed->bytes.size,
 	    .code_length = (uint32_t)run->code.size,
 	};
+	size_t from = sb->channel.out.len;
 	uint8_t piece[CODE_PIECE];
 	uint64_t at = 0;
 	ssize_t n;
@@ -153,6 +170,7 @@ static void send_code(struct sandbox *sb, struct run *run)
 			  (size_t)n);
 		at += (uint64_t)n;
 	}
+	journal_said(sb, from);
 	feed->window = AGENT_STDIN_WINDOW;
 	feed->ended = !request.stdin_open;
 	pump_stdin(feed);
@@ -198,6 +216,7 @@ static void start_run(struct sandbox *sb, struct run *run)
 	run->changes_due = true;
 	run->started_ns = io_monotonic_ns();
 	clock_gettime(CLOCK_REALTIME, &run->started);
+	journal_started(run);
 	send_code(sb, run);
 	arm_deadline(sb, run);
 	tell_of_start(sb, run);
@@ -262,6 +281,7 @@ static void send_wake(struct sandbox *sb, const struct sandbox *who, bool frozen
 	struct agent_wake wake = {.epoch = (uint16_t)(sb->epoch + 1),
 				  .realtime_ns = io_realtime_ns(),
 				  .frozen = frozen};
+	size_t from = sb->channel.out.len;
 
 	if (getrandom(wake.entropy, sizeof(wake.entropy), 0) != sizeof(wake.entropy)) {
 		sandbox_die(sb, "the host has no entropy for the guest");
@@ -274,6 +294,7 @@ static void send_wake(struct sandbox *sb, const struct sandbox *who, bool frozen
 		sandbox_die(sb, "no memory to wake the guest");
 		return;
 	}
+	journal_said(sb, from);
 	files_epoch_changed(sb); /* what is asked again comes behind it */
 	vmm_flush(&sb->channel);
 }
@@ -295,9 +316,13 @@ void guest_wake(struct sandbox *sb)
 
 void guest_go_on(struct sandbox *sb)
 {
+	const struct run *run = sb->current;
+
 	sandbox_event(sb, "ready", NULL);
 	if (sb->current)
 		arm_deadline(sb, sb->current);
+	if (run && (run->timed_out || run->killed))
+		loop_timer_set(sb->core->loop, &sb->limit, KILL_GRACE_MS);
 	guest_resume(sb);
 	fork_next(sb);
 }
@@ -310,7 +335,7 @@ static void handle_awake(struct sandbox *sb)
 		return;
 	sb->state = SANDBOX_READY;
 	loop_timer_cancel(&sb->limit);
-	if (freeze_awake(sb))
+	if (attach_awake(sb) || freeze_awake(sb))
 		return;
 	fork_settled(sb);
 	twin_awake(sb);
@@ -322,8 +347,10 @@ static void handle_life(struct sandbox *sb, const struct agent_frame *frame)
 {
 	if (frame->type == AGENT_READY && sb->booting)
 		template_booted(sb);
-	else if (frame->type == AGENT_AWAKE && sb->epoch && frame->epoch == sb->epoch)
-		handle_awake(sb);
+	if (frame->type != AGENT_AWAKE || !sb->epoch || frame->epoch != sb->epoch)
+		return;
+	journal_heard(sb, frame);
+	handle_awake(sb);
 }
 
 static void handle_output(struct sandbox *sb, enum run_stream which,
@@ -338,6 +365,7 @@ static void handle_output(struct sandbox *sb, enum run_stream which,
 	error_set(&err, -r, "run %u was killed: its output cannot be kept", run->number);
 	sandbox_fail(sb, &err);
 	run->killed = true;
+	journal_flags(run);
 	kill_current(sb);
 }
 
@@ -400,6 +428,7 @@ static int handle_changes(struct sandbox *sb, const struct agent_frame *frame,
 	struct run *run;
 	int r;
 
+	journal_heard(sb, frame);
 	list_for_each (run, &sb->runs, struct run, link) {
 		if (run->guest_id != frame->stream || run->state != RUN_ENDED ||
 		    !run->changes_due || !is_of_this_epoch(sb, frame))
@@ -425,6 +454,8 @@ static int handle_run_frame(struct sandbox *sb, const struct agent_frame *frame,
 	if (!sb->current || frame->stream != sb->current->guest_id ||
 	    !is_of_this_epoch(sb, frame))
 		return 0;
+	if (frame->type != AGENT_EXIT) /* a run's end is journaled, whatever ends it */
+		journal_heard(sb, frame);
 	switch (frame->type) {
 	case AGENT_STDOUT:
 		handle_output(sb, RUN_STDOUT, frame);
@@ -459,6 +490,16 @@ static int handle_frame(struct sandbox *sb, const struct agent_frame *frame,
 	return 0;
 }
 
+void guest_hear_again(struct sandbox *sb, const struct agent_frame *frame)
+{
+	struct error ignored; /* it would have ended the sandbox then */
+
+	if (frame->type == AGENT_AWAKE)
+		sb->heard = frame->epoch;
+	else if (frame->stream)
+		handle_run_frame(sb, frame, &ignored);
+}
+
 /* Return: 0, or -EPROTO with @err filled. */
 static int handle_frames(struct sandbox *sb, struct error *err)
 {
@@ -466,11 +507,14 @@ static int handle_frames(struct sandbox *sb, struct error *err)
 	int r;
 
 	while ((r = agent_next(&sb->in, &frame, err)) == 1) {
+		sb->handling = agent_frame_size(&frame);
 		r = handle_frame(sb, &frame, err);
+		sb->handling = 0;
 		if (r < 0 || sb->state == SANDBOX_DEAD)
 			break;
 		buf_consume(&sb->in, agent_frame_size(&frame));
 	}
+	vmm_took(&sb->channel, sb->in.len);
 	return r < 0 ? r : 0;
 }
 
@@ -514,6 +558,7 @@ static int kill_run(struct sandbox *sb, struct error *err)
 		freeze_use_for(sb, "kill");
 	} else if (sb->current) {
 		sb->current->killed = true;
+		journal_flags(sb->current);
 		kill_current(sb);
 	} else if (queued) {
 		sandbox_end_run(sb, queued, EXIT_KILLED);
@@ -525,13 +570,17 @@ static int kill_run(struct sandbox *sb, struct error *err)
 
 static int reset(struct sandbox *sb, struct error *err)
 {
+	size_t from;
+
 	if (is_away(sb)) {
 		freeze_use_for(sb, "reset");
 		return 0;
 	}
 	if (sb->state == SANDBOX_STARTING)
 		return error_say(err, EBUSY, "%s is starting", sb->name);
+	from = sb->channel.out.len;
 	agent_put(&sb->channel.out, sb->epoch, 0, AGENT_RESET, NULL, 0);
+	journal_said(sb, from);
 	vmm_flush(&sb->channel);
 	sandbox_event(sb, "reset", NULL);
 	return 0;

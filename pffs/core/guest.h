@@ -9,6 +9,9 @@
 /** guest_data() - bytes from the agent's port; the guest is hostile. */
 void guest_data(struct channel *channel, const uint8_t *data, size_t len);
 
+/** guest_hear_again() - a frame that was heard by a former pffs, when it is restored. */
+void guest_hear_again(struct sandbox *sb, const struct agent_frame *frame);
+
 /** guest_wake() - tell the machine who it is, now that it was forked. */
 void guest_wake(struct sandbox *sb);
 

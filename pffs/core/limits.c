@@ -2,6 +2,7 @@
 
 #include "pffs/core/files.h"
 #include "pffs/core/freeze.h"
+#include "pffs/core/journal.h"
 #include "util/io.h"
 
 /* So that a limit of next to nothing does not keep pffs busy with who is in use. */
@@ -131,6 +132,7 @@ void limits_end(struct sandbox *sb)
 void limits_set_idle(struct sandbox *sb, uint64_t ms)
 {
 	sb->limits.idle_ms = ms;
+	journal_facts(sb);
 	limits_used(sb);
 	arm(sb);
 }
@@ -139,12 +141,14 @@ void limits_set_life(struct sandbox *sb, uint64_t ms)
 {
 	sb->limits.life_ms = ms;
 	sb->limits.over = false;
+	journal_facts(sb);
 	arm(sb);
 }
 
 void limits_set_persistent(struct sandbox *sb, bool persistent)
 {
 	sb->limits.persistent = persistent;
+	journal_facts(sb);
 }
 
 void limits_used(struct sandbox *sb)

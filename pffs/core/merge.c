@@ -2,6 +2,7 @@
 
 #include "pffs/core/files.h"
 #include "pffs/core/guest.h"
+#include "pffs/core/journal.h"
 
 #include <errno.h>
 #include <stdarg.h>
@@ -43,6 +44,7 @@ static void finish(struct merge *merge, const struct error *err)
 	if (err)
 		report(merge->sb, "merge %s\nresult failed\nerror %s\n",
 		       merge->winner->name, err->text);
+	journal_facts(merge->sb);
 	merge->done(merge->ctx, err);
 	sandbox_unref(merge->sb);
 	sandbox_unref(merge->winner);
@@ -130,6 +132,9 @@ static void move_forks(struct sandbox *sb, const struct sandbox *winner)
 			fork->folder = FOLDER_FORKS(sb->serial);
 	}
 	count_generations(sb->core);
+	list_for_each (fork, &sb->core->sandboxes, struct sandbox, link)
+		if (fork->folder == FOLDER_FORKS(sb->serial) && fork != winner)
+			journal_facts(fork);
 	if (sb->fork_number < winner->fork_number)
 		sb->fork_number = winner->fork_number;
 }
@@ -157,6 +162,8 @@ static void change_hands(struct merge *merge)
 	    sb, "merged",
 	    json_pack("{s:s, s:s}", "winner", winner->name, "winner_id", winner->id));
 	report(sb, "merge %s\nresult merged\nid %s\n", winner->name, winner->id);
+	journal_begin(sb);    /* before the winner's ends: of two that have a machine it is
+				 the one that is told so */
 	winner->merge = NULL; /* its end is not the merge's */
 	sandbox_destroy(winner);
 	finish(merge, NULL);

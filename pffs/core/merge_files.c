@@ -1,6 +1,7 @@
 #include "pffs/core/merge_files.h"
 
 #include "pffs/core/fetch.h"
+#include "pffs/core/journal.h"
 #include "pffs/core/merge_apply.h"
 #include "pffs/core/merge_contents.h"
 #include "pffs/core/merge_report.h"
@@ -88,6 +89,7 @@ static void report(const struct merge_files *merge, const struct error *err)
 		return;
 	free(merge->sb->merge_report);
 	merge->sb->merge_report = text;
+	journal_facts(merge->sb);
 }
 
 static void tell(const struct merge_files *merge)

@@ -1,5 +1,6 @@
 #include "pffs/core/record.h"
 
+#include "pffs/core/journal.h"
 #include "pffs/core/record_format.h"
 #include "util/cleanup.h"
 
@@ -9,6 +10,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/file.h>
+#include <sys/random.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 
@@ -16,7 +18,7 @@
 #define JSON ".json"
 #define NEW  ".new"
 
-static char *path_of(const struct core *core, const char *id, const char *suffix)
+char *record_path(const struct core *core, const char *id, const char *suffix)
 {
 	char *path;
 
@@ -24,10 +26,28 @@ static char *path_of(const struct core *core, const char *id, const char *suffix
 									       : path;
 }
 
+/* Its machines are known by what is in the file. */
+static int name_group(struct core *core, struct error *err)
+{
+	size_t len = sizeof(core->group) - 1;
+	ssize_t n = pread(core->state_fd, core->group, len, 0);
+	uint8_t raw[sizeof(core->group) / 2];
+
+	if (n == (ssize_t)len && strspn(core->group, "0123456789abcdef") == len)
+		return 0;
+	if (getrandom(raw, sizeof(raw), 0) != sizeof(raw))
+		return error_set(err, EIO, "cannot use %s", core->options.state);
+	for (size_t i = 0; i < len; i += 2)
+		snprintf(core->group + i, 3, "%02x", raw[i / 2]);
+	if (pwrite(core->state_fd, core->group, len, 0) != (ssize_t)len)
+		return error_set(err, errno, "cannot use %s", core->options.state);
+	return 0;
+}
+
 static int lock(struct core *core, struct error *err)
 {
 	const char *dir = core->options.state;
-	cleanup_free char *path = path_of(core, "lock", "");
+	cleanup_free char *path = record_path(core, "lock", "");
 
 	if (!path)
 		return error_set(err, ENOMEM, "cannot use %s", dir);
@@ -37,7 +57,7 @@ static int lock(struct core *core, struct error *err)
 	if (core->state_fd < 0)
 		return error_set(err, errno, "cannot use %s", dir);
 	if (flock(core->state_fd, LOCK_EX | LOCK_NB) == 0)
-		return 0;
+		return name_group(core, err);
 	return error_say(err, EBUSY,
 			 "sandboxes cannot be frozen: another pffs uses %s (see --state)",
 			 dir);
@@ -78,9 +98,9 @@ static bool take_suffix(char *file, const char *suffix)
 	return true;
 }
 
-static void unlink_file(const struct core *core, const char *id, const char *suffix)
+void record_unlink(const struct core *core, const char *id, const char *suffix)
 {
-	cleanup_free char *path = path_of(core, id, suffix);
+	cleanup_free char *path = core->state_fd < 0 ? NULL : record_path(core, id, suffix);
 
 	if (path)
 		unlink(path);
@@ -89,16 +109,26 @@ static void unlink_file(const struct core *core, const char *id, const char *suf
 /* What is left of a process that did not come to its end. */
 static bool is_half(const struct core *core, const char *id)
 {
-	cleanup_free char *json = path_of(core, id, JSON);
+	cleanup_free char *json = record_path(core, id, JSON);
 
 	return json && access(json, F_OK) < 0;
 }
 
-static json_t *read_one(struct core *core, const char *id)
+static bool has_journal(const struct core *core, const char *id)
 {
-	cleanup_free char *path = path_of(core, id, JSON);
-	struct error err = {.code = -ENOMEM, .text = "no memory for a frozen sandbox"};
-	json_t *record = path ? record_read(path, &err) : NULL;
+	cleanup_free char *live = record_path(core, id, RECORD_LIVE);
+
+	return live && access(live, F_OK) == 0;
+}
+
+/* A journal is newer than a record: it was begun when somebody had use for the sandbox. */
+static json_t *read_one(struct core *core, const char *id, bool live)
+{
+	cleanup_free char *path = record_path(core, id, live ? RECORD_LIVE : JSON);
+	struct error err = {.code = -ENOMEM, .text = "no memory for a sandbox"};
+	json_t *record = !path	? NULL
+			 : live ? journal_read(path, &err)
+				: record_read(path, &err);
 
 	if (!record) {
 		fprintf(stderr, "pffs: %s\n", err.text);
@@ -120,10 +150,13 @@ static int by_generation(const void *a, const void *b)
 static void restore(struct core *core, const json_t *record)
 {
 	const char *id = json_string_value(json_object_get(record, "id"));
-	cleanup_free char *data = id ? path_of(core, id, DATA) : NULL;
+	bool live = json_object_get(record, "entries");
+	cleanup_free char *data =
+	    id ? record_path(core, id, live ? RECORD_LIVE : DATA) : NULL;
 	struct error err;
 
-	if (!data || record_restore(core, record, data, &err))
+	if (!data || (live ? journal_restore(core, record, data, &err)
+			   : record_restore(core, record, data, &err)))
 		return;
 	fprintf(stderr, "pffs: %s\n", err.text);
 	core->error = err;
@@ -134,20 +167,25 @@ static json_t **read_all(struct core *core, size_t *count)
 	cleanup_closedir DIR *dir = opendir(core->options.state);
 	json_t **records = NULL, **grown;
 	struct dirent *entry;
+	bool live;
 
 	*count = 0;
 	while (dir && (entry = readdir(dir))) {
 		if (take_suffix(entry->d_name, DATA) && is_half(core, entry->d_name))
-			unlink_file(core, entry->d_name, DATA);
+			record_unlink(core, entry->d_name, DATA);
 		if (take_suffix(entry->d_name, JSON NEW))
-			unlink_file(core, entry->d_name, JSON NEW);
-		if (!take_suffix(entry->d_name, JSON))
+			record_unlink(core, entry->d_name, JSON NEW);
+		if (take_suffix(entry->d_name, RECORD_LIVE ".new"))
+			record_unlink(core, entry->d_name, RECORD_LIVE ".new");
+		live = take_suffix(entry->d_name, RECORD_LIVE);
+		if (!live &&
+		    (!take_suffix(entry->d_name, JSON) || has_journal(core, entry->d_name)))
 			continue;
 		grown = reallocarray(records, *count + 1, sizeof(void *));
 		if (!grown)
 			break;
 		records = grown;
-		records[*count] = read_one(core, entry->d_name);
+		records[*count] = read_one(core, entry->d_name, live);
 		*count += records[*count] != NULL;
 	}
 	return records;
@@ -183,9 +221,9 @@ static int sync_dir(const char *path)
 
 static int write_files(const struct sandbox *sb, struct error *err)
 {
-	cleanup_free char *data = path_of(sb->core, sb->id, DATA);
-	cleanup_free char *json = path_of(sb->core, sb->id, JSON);
-	cleanup_free char *fresh = path_of(sb->core, sb->id, JSON NEW);
+	cleanup_free char *data = record_path(sb->core, sb->id, DATA);
+	cleanup_free char *json = record_path(sb->core, sb->id, JSON);
+	cleanup_free char *fresh = record_path(sb->core, sb->id, JSON NEW);
 	int r;
 
 	if (!data || !json || !fresh)
@@ -267,8 +305,8 @@ void record_drop(struct core *core, const char *id)
 {
 	if (core->state_fd < 0)
 		return;
-	unlink_file(core, id, JSON);
-	unlink_file(core, id, DATA);
+	record_unlink(core, id, JSON);
+	record_unlink(core, id, DATA);
 	vmm_request(&core->vmm, json_pack("{s:s, s:s}", "op", "drop", "image", id), NULL,
 		    NULL);
 }

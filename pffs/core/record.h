@@ -23,6 +23,14 @@ struct record_writer {
 	void (*done)(struct record_writer *writer, const struct error *err);
 };
 
+#define RECORD_LIVE ".live" /* a journal: see journal.h */
+
+/** record_path() - the file of a sandbox. Return: a string to free(), or NULL. */
+char *record_path(const struct core *core, const char *id, const char *suffix);
+
+/** record_unlink() - remove the file of a sandbox, if there is one. */
+void record_unlink(const struct core *core, const char *id, const char *suffix);
+
 /** record_open() - use the core's state directory, if it has one. Never fails: the core
  * keeps the error, and record_check() says it. */
 void record_open(struct core *core);

@@ -1,5 +1,6 @@
 #include "pffs/core/record_format.h"
 
+#include "pffs/core/journal.h"
 #include "util/cleanup.h"
 #include "util/io.h"
 
@@ -14,18 +15,22 @@
 #define HEAD	 "pffs sandbox "
 #define HEAD_LEN 32
 #define JSON_MAX (64u << 20)
+#define LIVE	 "pffs live "
+#define LIVE_LEN 63 /* of its first line */
 
 /* The bytes of a record, on their way to ID.data or from it. */
 struct bytes {
 	int fd;
-	uint64_t at;
+	uint64_t start, at;
 	XXH3_state_t *hash;
 	int error; /* the first that there was, negative; nothing happens after it */
 };
 
-static int bytes_init(struct bytes *b, const char *path, int flags, struct error *err)
+static int bytes_init(struct bytes *b, const char *path, int flags, uint64_t start,
+		      struct error *err)
 {
-	*b = (struct bytes){.fd = open(path, flags | O_CLOEXEC, 0600)};
+	*b = (struct bytes){
+	    .fd = open(path, flags | O_CLOEXEC, 0600), .start = start, .at = start};
 	if (b->fd < 0)
 		return error_set(err, errno, "cannot open %s", path);
 	b->hash = XXH3_createState();
@@ -109,6 +114,8 @@ static json_t *put_run(struct bytes *b, const struct run *run)
 	    run->changes_lost, "gone_ms", (json_int_t)run->gone_ms, "figures_whole",
 	    (json_int_t)run->figures_whole);
 
+	json_object_set_new(record, "started_ns",
+			    json_integer((json_int_t)run->started_ns));
 	json_object_set_new(record, "created", put_time(&run->created));
 	json_object_set_new(record, "started", put_time(&run->started));
 	json_object_set_new(record, "ended", put_time(&run->ended));
@@ -142,7 +149,7 @@ static const char *place_of(const struct sandbox *sb)
 	return sb->folder == FOLDER_ROOT ? "" : "templates";
 }
 
-static json_t *put_sandbox(struct bytes *b, const struct sandbox *sb)
+json_t *record_facts(const struct sandbox *sb)
 {
 	json_t *record = json_pack(
 	    "{s:s, s:s, s:s, s:s, s:s, s:i, s:I, s:I, s:i, s:I, s:I, s:i, s:i, s:I, s:b, "
@@ -164,6 +171,16 @@ static json_t *put_sandbox(struct bytes *b, const struct sandbox *sb)
 	json_object_set_new(record, "max_lifetime_ms",
 			    json_integer((json_int_t)sb->limits.life_ms));
 	json_object_set_new(record, "persistent", json_boolean(sb->limits.persistent));
+	json_object_set_new(record, "state", json_integer(sb->state));
+	json_object_set_new(record, "reason", json_string(sb->reason));
+	json_object_set_new(record, "vm", json_integer((json_int_t)sb->vm));
+	return record;
+}
+
+static json_t *put_sandbox(struct bytes *b, const struct sandbox *sb)
+{
+	json_t *record = record_facts(sb);
+
 	json_object_set_new(record, "in", json_integer((json_int_t)sb->in.len));
 	put(b, buf_peek(&sb->in), sb->in.len);
 	json_object_set_new(record, "diff_paths", put_text(b, sb->diff_paths));
@@ -172,6 +189,87 @@ static json_t *put_sandbox(struct bytes *b, const struct sandbox *sb)
 	json_object_set_new(record, "data_len", json_integer((json_int_t)b->at));
 	json_object_set_new(record, "data_sum",
 			    json_integer((json_int_t)XXH3_64bits_digest(b->hash)));
+	return record;
+}
+
+/* Where the stream of its guest is: behind so many bytes; or in its very first frame, of
+ * which a part came before the stream, when its machine was forked. */
+static void put_position(json_t *record, const struct sandbox *sb)
+{
+	uint64_t at = journal_position(sb), come = sb->channel.received;
+	uint64_t prefix = !at && sb->in.len > come ? sb->in.len - come : 0;
+
+	json_object_set_new(record, "position", json_integer((json_int_t)at));
+	json_object_set_new(record, "prefix", json_integer((json_int_t)prefix));
+}
+
+/* ID.live begins with a line of LIVE_LEN bytes, the bytes, and the record. */
+int record_begin(const struct sandbox *sb, const char *path, struct error *err)
+{
+	struct bytes b;
+	json_t *record;
+	char *text;
+	char head[HEAD_LEN + 64];
+	size_t len = 0;
+	int r = bytes_init(&b, path, O_RDWR | O_CREAT | O_TRUNC, LIVE_LEN, err);
+
+	if (r < 0)
+		return r;
+	record = put_sandbox(&b, sb);
+	put_position(record, sb);
+	text = json_dumps(record, JSON_COMPACT);
+	json_decref(record);
+	if (text)
+		len = strlen(text);
+	else
+		b.error = -ENOMEM;
+	snprintf(head, sizeof(head), LIVE "%d %016" PRIx64 " %016zx %016" PRIx64 "\n",
+		 VERSION, b.at, len, text ? XXH3_64bits(text, len) : 0);
+	if (!b.error)
+		b.error = io_pwrite_all(b.fd, text, len, b.at);
+	if (!b.error)
+		b.error = io_pwrite_all(b.fd, head, LIVE_LEN, 0);
+	free(text);
+	if (b.error)
+		error_set(err, -b.error, "cannot write %s", path);
+	else
+		lseek(b.fd, 0, SEEK_END);
+	XXH3_freeState(b.hash);
+	if (!b.error)
+		return b.fd;
+	close(b.fd);
+	return err->code;
+}
+
+/* The first line: version, where the record is, its length and its checksum. */
+static bool read_live_head(int fd, uint64_t *at, uint64_t *len, uint64_t *sum)
+{
+	char head[LIVE_LEN + 1] = "", *end;
+
+	if (fd < 0 || io_pread_all(fd, head, LIVE_LEN, 0) < 0 ||
+	    strncmp(head, LIVE, strlen(LIVE)) != 0 ||
+	    strtol(head + strlen(LIVE), &end, 10) != VERSION)
+		return false;
+	*at = strtoull(end, &end, 16);
+	*len = strtoull(end, &end, 16);
+	*sum = strtoull(end, &end, 16);
+	return *end == '\n' && *len <= JSON_MAX;
+}
+
+json_t *record_read_live(const char *path, uint64_t *end, struct error *err)
+{
+	cleanup_close int fd = open(path, O_RDONLY | O_CLOEXEC);
+	cleanup_free char *text = NULL;
+	uint64_t at = 0, len = 0, sum = 0;
+	json_t *record = NULL;
+
+	if (read_live_head(fd, &at, &len, &sum))
+		text = malloc(len + 1);
+	if (text && io_pread_all(fd, text, len, at) == 0 && XXH3_64bits(text, len) == sum)
+		record = json_loadb(text, len, 0, NULL);
+	if (!record)
+		error_say(err, EBADMSG, "%s is damaged: the sandbox is not listed", path);
+	*end = at + len;
 	return record;
 }
 
@@ -202,7 +300,7 @@ int record_save(const struct sandbox *sb, const char *data, const char *json,
 {
 	struct bytes b;
 	json_t *record;
-	int r = bytes_init(&b, data, O_RDWR | O_CREAT | O_TRUNC, err);
+	int r = bytes_init(&b, data, O_RDWR | O_CREAT | O_TRUNC, 0, err);
 
 	if (r < 0)
 		return r;
@@ -365,6 +463,7 @@ static void get_run(struct bytes *b, const json_t *record, struct sandbox *sb)
 	run->changes_lost = flag(record, "changes_lost");
 	run->gone_ms = number(record, "gone_ms");
 	run->figures_whole = (unsigned)number(record, "figures_whole");
+	run->started_ns = number(record, "started_ns");
 	run->created = time_of(record, "created");
 	run->started = time_of(record, "started");
 	run->ended = time_of(record, "ended");
@@ -383,11 +482,9 @@ static void get_runs(struct bytes *b, const json_t *runs, struct sandbox *sb)
 	json_array_foreach(runs, i, each) if (!b->error) get_run(b, each, sb);
 }
 
-static void get_sandbox(struct bytes *b, const json_t *record, struct sandbox *sb)
+static void take_facts(struct sandbox *sb, const json_t *record)
 {
-	snprintf(sb->id, sizeof(sb->id), "%s", text_of(record, "id"));
 	snprintf(sb->parent_id, sizeof(sb->parent_id), "%s", text_of(record, "parent"));
-	sb->state = SANDBOX_STORED;
 	sb->stored_bytes = number(record, "bytes_frozen");
 	sb->generation = (unsigned)number(record, "generation");
 	sb->mode = (mode_t)number(record, "mode") & 07777;
@@ -399,6 +496,13 @@ static void get_sandbox(struct bytes *b, const json_t *record, struct sandbox *s
 	sb->created = sb->changed = time_of(record, "created");
 	limits_restore(sb, number(record, "idle_timeout_ms"),
 		       number(record, "max_lifetime_ms"), flag(record, "persistent"));
+}
+
+static void get_sandbox(struct bytes *b, const json_t *record, struct sandbox *sb)
+{
+	snprintf(sb->id, sizeof(sb->id), "%s", text_of(record, "id"));
+	sb->state = SANDBOX_STORED;
+	take_facts(sb, record);
 	get(b, number(record, "in"), &sb->in, NULL);
 	sb->diff_paths = get_text(b, number(record, "diff_paths"));
 	sb->merge_report = get_text(b, number(record, "merge_report"));
@@ -423,7 +527,7 @@ static int check_data(struct bytes *b, const json_t *record)
 			XXH3_64bits_update(b->hash, piece, n);
 		b->at += n;
 	}
-	b->at = 0;
+	b->at = b->start;
 	if (!b->error && XXH3_64bits_digest(b->hash) != number(record, "data_sum"))
 		b->error = -EBADMSG;
 	return b->error;
@@ -489,12 +593,12 @@ static struct sandbox *make(struct core *core, const json_t *record, struct erro
 	return sb;
 }
 
-struct sandbox *record_restore(struct core *core, const json_t *record, const char *data,
-			       struct error *err)
+static struct sandbox *restore(struct core *core, const json_t *record, const char *data,
+			       uint64_t start, struct error *err)
 {
 	struct sandbox *sb;
 	struct bytes b;
-	int r = bytes_init(&b, data, O_RDONLY, err);
+	int r = bytes_init(&b, data, O_RDONLY, start, err);
 
 	if (r < 0)
 		return NULL;
@@ -513,4 +617,16 @@ struct sandbox *record_restore(struct core *core, const json_t *record, const ch
 	error_set(err, -r, "cannot restore %s", sb->name);
 	sandbox_let_go(sb);
 	return NULL;
+}
+
+struct sandbox *record_restore(struct core *core, const json_t *record, const char *data,
+			       struct error *err)
+{
+	return restore(core, record, data, 0, err);
+}
+
+struct sandbox *record_restore_live(struct core *core, const json_t *record,
+				    const char *path, struct error *err)
+{
+	return restore(core, record, path, LIVE_LEN, err);
 }

@@ -17,3 +17,21 @@ json_t *record_read(const char *path, struct error *err);
  * @data. Return: the sandbox, or NULL with @err filled. */
 struct sandbox *record_restore(struct core *core, const json_t *record, const char *data,
 			       struct error *err);
+
+/** record_facts() - all of @sb that is neither runs nor bytes. Return: new. */
+json_t *record_facts(const struct sandbox *sb);
+
+/**
+ * record_begin() - write a file that has all that is known of @sb, as the beginning of a
+ * journal (journal.h). Nothing is synced.
+ * Return: a descriptor at its end, or -errno with @err filled.
+ */
+int record_begin(const struct sandbox *sb, const char *path, struct error *err);
+
+/** record_read_live() - the record of such a file. @end: set to its length, without what
+ * was appended. Return: new, or NULL with @err filled. */
+json_t *record_read_live(const char *path, uint64_t *end, struct error *err);
+
+/** record_restore_live() - as record_restore(), of such a file. */
+struct sandbox *record_restore_live(struct core *core, const json_t *record,
+				    const char *path, struct error *err);

@@ -5,6 +5,7 @@
 #include "pffs/core/freeze.h"
 #include "pffs/core/guest.h"
 #include "pffs/core/hold.h"
+#include "pffs/core/journal.h"
 #include "pffs/core/merge.h"
 #include "pffs/core/twin.h"
 #include "pffs/core/usage.h"
@@ -85,6 +86,7 @@ void sandbox_unref(struct sandbox *sb)
 	feed_unref(sb->next_feed);
 	free(sb->merge_report);
 	free(sb->diff_paths);
+	buf_fini(&sb->unsure);
 	free(sb);
 }
 
@@ -257,6 +259,7 @@ void sandbox_submit_run(struct run *run)
 		return;
 	run->queue_order = sb->core->next_order++;
 	run_complete(run);
+	journal_run(run);
 	guest_next(sb);
 }
 
@@ -276,6 +279,7 @@ void sandbox_end_run(struct sandbox *sb, struct run *run, int exit_code)
 {
 	if (sb->current == run)
 		sb->current = NULL;
+	journal_end(run, exit_code);
 	run_end(run, exit_code);
 	limits_used(sb);
 	sandbox_event_ended(sb, run);
@@ -324,6 +328,7 @@ void sandbox_die(struct sandbox *sb, const char *reason)
 	sandbox_fail(sb, &err);
 	sandbox_give_up_vm(sb);
 	end_runs(sb);
+	journal_facts(sb);
 	files_end(sb);
 	fork_parent_ended(sb, reason);
 	sandbox_event(sb, "dead", json_pack("{s:s}", "reason", reason));
@@ -430,6 +435,7 @@ struct sandbox *sandbox_new(struct core *core, folder_t folder, const char *name
 	sb->uid = uid;
 	sb->gid = gid;
 	sb->mode = 0700;
+	sb->journal_fd = -1;
 	clock_gettime(CLOCK_REALTIME, &sb->created);
 	sb->changed = sb->created;
 	sb->channel.data = guest_data;
@@ -450,6 +456,7 @@ void sandbox_hide(struct sandbox *sb)
 
 	list_for_each (run, &sb->runs, struct run, link)
 		let_go(sb, run);
+	journal_drop(sb);
 	twin_drop(sb);
 	limits_end(sb);
 	limits_fork_gone(sb->core, sb->folder);
@@ -464,6 +471,7 @@ void sandbox_destroy(struct sandbox *sb)
 	struct run *run;
 
 	sb->gone = true;
+	journal_drop(sb);
 	limits_end(sb);
 	freeze_forget(sb);
 	sandbox_give_up_vm(sb);
@@ -507,6 +515,7 @@ int sandbox_rename(struct sandbox *sb, folder_t folder, const char *name, struct
 	if (folder != sb->folder)
 		limits_fork_gone(sb->core, sb->folder);
 	sb->folder = folder;
+	journal_facts(sb);
 	sandbox_event(sb, "renamed", json_pack("{s:s}", "from", old));
 	return 0;
 }

@@ -49,6 +49,8 @@ struct sandbox {
 	unsigned refs;
 	bool gone;	 /* destroyed; the structure lives for open files */
 	bool making;	 /* nobody sees it yet, but its name is taken */
+	bool adrift;	 /* it is of a former pffs, and its machine has yet to be taken up:
+			    attach.h */
 	uint64_t serial; /* never used twice by one core */
 	uint64_t event_count;
 	folder_t folder; /* where its name belongs */
@@ -71,19 +73,26 @@ struct sandbox {
 	uint32_t vm; /* 0 until vmctl has made it */
 	int pid;     /* of the VM's process, as vmctl sees it */
 	struct buf in;
-	bool booting;	       /* it was, and its agent has yet to say READY */
-	uint16_t epoch;	       /* of the newest WAKE */
-	uint16_t heard;	       /* of the newest AWAKE */
-	unsigned fork_number;  /* the newest that a fork got for a name */
-	struct link forks;     /* struct fork: those that vmctl has not made yet */
-	struct fork *birth;    /* the fork that makes it, until it has woken */
-	bool fork_woke;	       /* one of it has, ever */
-	struct twin *base;     /* its fork point, see twin.h; or NULL */
-	bool base_lost;	       /* it had one, and a former pffs has ended since */
-	struct twin *twin;     /* that this is the machine of; or NULL */
-	struct freeze *freeze; /* while it is being frozen, or resumed; or NULL */
-	uint64_t stored_bytes; /* of the file that its machine is in, or was */
-	struct merge *merge;   /* that it takes part in; see merge.h */
+	size_t handling;       /* bytes of the frame at the start of @in that is being dealt
+				  with */
+	uint64_t position;     /* while adrift: up to where its guest was heard */
+	struct buf unsure;     /* likewise: frames to it that may not have arrived */
+	uint64_t journal_size; /* of the file of journal.h, */
+	uint64_t journal_start; /* and what it was when it was begun */
+	int journal_fd;		/* -1: none */
+	bool booting;		/* it was, and its agent has yet to say READY */
+	uint16_t epoch;		/* of the newest WAKE */
+	uint16_t heard;		/* of the newest AWAKE */
+	unsigned fork_number;	/* the newest that a fork got for a name */
+	struct link forks;	/* struct fork: those that vmctl has not made yet */
+	struct fork *birth;	/* the fork that makes it, until it has woken */
+	bool fork_woke;		/* one of it has, ever */
+	struct twin *base;	/* its fork point, see twin.h; or NULL */
+	bool base_lost;		/* it had one, and a former pffs has ended since */
+	struct twin *twin;	/* that this is the machine of; or NULL */
+	struct freeze *freeze;	/* while it is being frozen, or resumed; or NULL */
+	uint64_t stored_bytes;	/* of the file that its machine is in, or was */
+	struct merge *merge;	/* that it takes part in; see merge.h */
 	struct merge_files *merge_files; /* likewise */
 	struct hold *hold;		 /* while its programs stand still; or NULL */
 	char *merge_report;		 /* of the last merge into it; or NULL */

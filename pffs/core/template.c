@@ -66,8 +66,8 @@ static struct sandbox *boot(struct core *core, size_t index, struct error *err)
 	machine->booting = true;
 	machine->image = core->templates.list[index].image;
 	vmm_request(&core->vmm,
-		    json_pack("{s:s, s:s, s:s, s:i, s:i, s:i}", "op", "create", "name",
-			      name, "template", name, "memory_mib",
+		    json_pack("{s:s, s:s, s:s, s:s, s:i, s:i, s:i}", "op", "create", "name",
+			      name, "template", name, "group", core->group, "memory_mib",
 			      (int)core->options.memory_mib, "vcpus",
 			      (int)core->options.vcpus, "disk_mib",
 			      (int)core->options.disk_mib),

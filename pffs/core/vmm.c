@@ -2,6 +2,7 @@
 
 #include "util/cleanup.h"
 #include "util/io.h"
+#include "wire/agent.h"
 
 #include <errno.h>
 #include <string.h>
@@ -120,7 +121,7 @@ static int send_control(struct vmm *vmm, json_t *message, json_int_t seq)
 	return r;
 }
 
-/* It is on the list before it is sent, and so is answered once, whatever happens. */
+/* What is on the list is answered once, whatever happens. */
 static int send_request(struct vmm *vmm, json_t *message, vmm_reply_fn *fn, void *ctx)
 {
 	struct request *request;
@@ -176,20 +177,27 @@ void vmm_destroy(struct vmm *vmm, uint32_t id)
 	again_soon(vmm);
 }
 
-void vmm_attach(struct vmm *vmm, struct channel *channel, uint32_t id)
+void vmm_resume(struct vmm *vmm, struct channel *channel, uint32_t id, uint64_t sent,
+		uint64_t received)
 {
 	channel->vmm = vmm;
 	channel->id = id;
 	channel->credit = LINK_WINDOW;
-	channel->owed = 0;
+	channel->sent = sent;
+	channel->received = channel->credited = received;
 	list_add_before(&vmm->channels, &channel->link);
+}
+
+void vmm_attach(struct vmm *vmm, struct channel *channel, uint32_t id)
+{
+	vmm_resume(vmm, channel, id, 0, 0);
 }
 
 void vmm_hand_over(struct channel *from, struct channel *to)
 {
-	vmm_attach(from->vmm, to, from->id);
+	vmm_resume(from->vmm, to, from->id, from->sent, from->received);
 	to->credit = from->credit;
-	to->owed = from->owed;
+	to->credited = from->credited;
 	to->out = from->out;
 	from->out = (struct buf){0};
 	vmm_detach(from);
@@ -204,22 +212,26 @@ void vmm_detach(struct channel *channel)
 	buf_fini(&channel->out);
 }
 
+_Static_assert(AGENT_HEADER + AGENT_PAYLOAD_MAX + LINK_WINDOW / 8 <= LINK_WINDOW &&
+		   AGENT_HEADER + AGENT_PAYLOAD_MAX + CREDIT_BATCH <= LINK_WINDOW,
+	       "there is credit for any frame, whatever of it is still owed");
+
 void vmm_flush(struct channel *channel)
 {
+	struct agent_frame frame;
+
 	if (!channel->vmm)
 		return;
-	while (channel->out.len && channel->credit) {
-		size_t len = channel->out.len;
+	while (agent_next(&channel->out, &frame, NULL) == 1) {
+		size_t len = agent_frame_size(&frame);
 
-		if (len > channel->credit)
-			len = channel->credit;
-		if (len > LINK_PAYLOAD_MAX)
-			len = LINK_PAYLOAD_MAX;
-		if (link_put(&channel->vmm->out, channel->id, LINK_DATA,
+		if (len > channel->credit ||
+		    link_put(&channel->vmm->out, channel->id, LINK_DATA,
 			     buf_peek(&channel->out), len) < 0)
 			break;
 		buf_consume(&channel->out, len);
 		channel->credit -= (uint32_t)len;
+		channel->sent += len;
 	}
 	flush_out(channel->vmm);
 	if (!channel->out.len)
@@ -289,12 +301,20 @@ static void handle_data(struct vmm *vmm, const struct link_frame *frame)
 	/* Bytes of a VM that was just given up may still be on their way. */
 	if (!channel)
 		return;
-	channel->owed += frame->len;
-	if (channel->owed >= CREDIT_BATCH) {
-		link_put_credit(&vmm->out, channel->id, channel->owed);
-		channel->owed = 0;
-	}
+	channel->received += frame->len;
 	channel->data(channel, frame->payload, frame->len);
+}
+
+void vmm_took(struct channel *channel, size_t left)
+{
+	uint64_t taken = channel->received > left ? channel->received - left : 0;
+
+	if (!channel->vmm || taken < channel->credited + CREDIT_BATCH)
+		return;
+	link_put_credit(&channel->vmm->out, channel->id,
+			(uint32_t)(taken - channel->credited));
+	channel->credited = taken;
+	flush_out(channel->vmm);
 }
 
 static int handle_frame(struct vmm *vmm, const struct link_frame *frame, struct error *err)

@@ -4,8 +4,10 @@
  * Theory of operation: one stream, non-blocking, in the event loop. A request is
  * answered by one call of its reply function, with NULL and a sentence when the
  * link broke first. A channel belongs to one VM: what is queued on it goes out
- * as the peer's credit allows, what comes in is handed over at once and credited
- * back. When the link breaks every channel is told that its VM is lost.
+ * as the peer's credit allows, in whole frames of the agent's protocol; what comes in is
+ * handed over at once, and credited back when it has been dealt with, since vmctl keeps it
+ * until then for a pffs that takes the channel up. When the link breaks every channel is
+ * told that its VM is lost.
  */
 #pragma once
 
@@ -19,10 +21,12 @@
 struct channel {
 	struct link link; /* on vmm->channels while attached */
 	struct vmm *vmm;
-	uint32_t id;	 /* the VM's id */
-	struct buf out;	 /* bytes that wait for credit */
-	uint32_t credit; /* bytes we may still send */
-	uint32_t owed;	 /* bytes received and not yet credited back */
+	uint32_t id;	   /* the VM's id */
+	struct buf out;	   /* bytes that wait for credit */
+	uint32_t credit;   /* bytes we may still send */
+	uint64_t sent;	   /* bytes that the VM was ever sent on it */
+	uint64_t received; /* bytes that have ever come */
+	uint64_t credited; /* of these, what was dealt with and given back */
 	void (*data)(struct channel *channel, const uint8_t *data, size_t len);
 	void (*dead)(struct channel *channel, const char *reason);
 	void (*drained)(struct channel *channel); /* all that was queued has gone */
@@ -74,6 +78,22 @@ void vmm_destroy(struct vmm *vmm, uint32_t id);
 
 /** vmm_attach() - begin to use the channel of VM @id. */
 void vmm_attach(struct vmm *vmm, struct channel *channel, uint32_t id);
+
+/**
+ * vmm_resume() - go on with a channel that a former pffs has begun to use.
+ * @sent, @received: where its streams are, as the reply to `attach` says.
+ */
+void vmm_resume(struct vmm *vmm, struct channel *channel, uint32_t id, uint64_t sent,
+		uint64_t received);
+
+/** vmm_took() - all that came on @channel was dealt with, but the last @left bytes. */
+void vmm_took(struct channel *channel, size_t left);
+
+/** vmm_position() - how many bytes @channel will have sent when its queue is empty. */
+static inline uint64_t vmm_position(const struct channel *channel)
+{
+	return channel->sent + channel->out.len;
+}
 
 /** vmm_hand_over() - the VM of @from, and what waits for it, is @to's from now on. */
 void vmm_hand_over(struct channel *from, struct channel *to);

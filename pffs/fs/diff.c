@@ -4,6 +4,7 @@
  * The work begins when such a file is opened, and readers wait for the whole text.
  */
 #include "pffs/core/diff.h"
+#include "pffs/core/journal.h"
 #include "pffs/fs/handle.h"
 #include "pffs/fs/targets.h"
 #include "pffs/fs/text.h"
@@ -143,6 +144,7 @@ static int write_paths(struct handle *h, const char *data, size_t len, struct er
 		paths[0] = '\0';
 	free(h->node.sb->diff_paths);
 	h->node.sb->diff_paths = paths;
+	journal_facts(h->node.sb);
 	return 0;
 }
 

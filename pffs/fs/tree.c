@@ -1,6 +1,7 @@
 /*
  * The requests about names and attributes.
  */
+#include "pffs/core/journal.h"
 #include "pffs/fs/guest.h"
 #include "pffs/fs/operations.h"
 
@@ -140,6 +141,8 @@ void fs_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attr, int to_set,
 		node.sb->uid = attr->st_uid;
 	if (to_set & FUSE_SET_ATTR_GID)
 		node.sb->gid = attr->st_gid;
+	if (node.kind == KIND_SANDBOX)
+		journal_facts(node.sb);
 	reply_attr(req, &node);
 }
 

@@ -21,7 +21,7 @@ def test_session(server):
     vm = made["vm"]
     listed = client.request("list")["vms"]
     assert len(listed) == 1, listed
-    expect = {"vm": vm, "name": "echo-one", "template": "default", "state": "running",
+    expect = {"vm": vm, "name": "echo-one", "group": "", "template": "default", "state": "running",
               "pid": made["pid"], "memory_mib": 256, "vcpus": 1, "reason": ""}
     assert listed[0] == expect, listed
     stat = client.request("stat")
@@ -251,6 +251,57 @@ def test_detach(server):
     assert second.wait_event("dead", vm)["reason"] == "the guest shut down"
     if vm in second.data:
         assert second.data[vm].endswith(b"last words")
+
+
+def test_take_up(server):
+    "who attaches tells what he knows of the stream, and gets what is kept of the rest"
+    first = server.client()
+    vm = first.create()["vm"]
+    first.send(DATA, b"known, credited, lost", vm)
+    first.wait_data(vm, 21)
+    first.send(CREDIT, struct.pack("<I", 16), vm)
+    assert "vms" in first.request("list")
+    first.close()
+    second = server.client()
+    reply = second.request("attach", vm=vm, **{"from": 7})
+    assert reply["from"] == 16 and reply["sent"] == 21, reply
+    assert second.wait_data(vm, 5) == b" lost"
+    second.close()
+    third = server.client()
+    reply = third.request("attach", vm=vm, **{"from": 19})
+    assert reply["from"] == 19, reply
+    assert third.wait_data(vm, 2) == b"st"
+    third.send(DATA, b"more", vm)
+    assert third.wait_data(vm, 6) == b"stmore"
+    fourth = server.client()
+    reply = fourth.request("attach", vm=vm)
+    assert reply["from"] == 25 and reply["sent"] == 25, reply
+    assert "errno" in fourth.request("attach", vm=vm, **{"from": -1})
+    fourth.send(DATA, b"now", vm)
+    assert fourth.wait_data(vm, 3) == b"now"
+
+
+def test_half_frame(server):
+    "of a client that is killed in the middle of a frame nothing of that reaches the VM"
+    first = server.client()
+    vm = first.create()["vm"]
+    first.send(DATA, b"whole", vm)
+    first.sock.sendall(struct.pack("<IIB3x", 7, vm, DATA) + b"cut")
+    first.wait_data(vm, 5)
+    first.close()
+    second = server.client()
+    assert second.request("attach", vm=vm, **{"from": 5})["sent"] == 5
+    second.send(DATA, b"next", vm)
+    assert second.wait_data(vm, 4) == b"next"
+
+
+def test_group(server):
+    "a group is told of each VM, and forks and others are told apart by it"
+    client = server.client()
+    one, other = client.create(group="mine")["vm"], client.create()["vm"]
+    groups = {vm["vm"]: vm["group"] for vm in client.request("list")["vms"]}
+    assert groups[one] == "mine" and groups[other] == "", groups
+    assert "errno" in client.create(group="a b")
 
 
 def test_steal(server):

@@ -12,7 +12,7 @@ import time
 HERE = os.path.dirname(os.path.abspath(__file__))
 VMCTL = os.environ.get("VMCTL", os.path.join(HERE, "../../vmctl/vmctl"))
 HELLO, CONTROL, DATA, CREDIT, BYE, DISKS, TICK = 1, 2, 3, 4, 5, 6, 7
-WINDOW = 256 << 10
+WINDOW = 384 << 10
 PATIENCE = 20
 FAKE_VM = os.path.join(HERE, "fake-vm")
 FAKE_MONITOR = os.path.join(HERE, "fake-monitor")

@@ -73,7 +73,7 @@ static void hostile_headers_are_no_frames(void)
 		const char *what;
 		uint8_t header[LINK_HEADER];
 	} cases[] = {
-	    {"a payload of LINK_PAYLOAD_MAX + 1", {1, 0, 4, 0, 0, 0, 0, 0, 3}},
+	    {"a payload of LINK_PAYLOAD_MAX + 1", {1, 0, 6, 0, 0, 0, 0, 0, 3}},
 	    {"a payload of 4 GiB", {0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0, 3}},
 	    {"type 0", {0, 0, 0, 0, 0, 0, 0, 0, 0}},
 	    {"a type after the last", {0, 0, 0, 0, 0, 0, 0, 0, LINK_TICK + 1}},

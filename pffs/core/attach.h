@@ -1,0 +1,22 @@
+/*
+ * Taking up what a former pffs left when it was killed.
+ *
+ * Theory of operation: sandboxes come back from their journals (journal.h), adrift. When
+ * vmctl has answered it is asked for its machines. Those of this state directory, which are
+ * told by their group, are attached, one after the other, if a sandbox has them, and
+ * destroyed if none has: a template's machine, a fork point, or what was being made.
+ * `attach` says how much of either stream there was: the guest is sent again what did not
+ * arrive, and what it has said since comes again. Then the machine is woken as a fork is,
+ * so that nothing in it waits any more for an answer that the former pffs was to give.
+ */
+#pragma once
+
+#include "pffs/core/sandbox.h"
+
+/** attach_begin() - take up all that is adrift. @done: called once, when the link is free
+ * for others, or is lost (with @err). */
+void attach_begin(struct core *core, void (*done)(void *ctx, const struct error *err),
+		  void *ctx);
+
+/** attach_awake() - the machine of @sb has woken. Return: whether it was adrift. */
+bool attach_awake(struct sandbox *sb);

@@ -1,0 +1,317 @@
+#include "pffs/core/journal.h"
+
+#include "pffs/core/record.h"
+#include "pffs/core/record_format.h"
+#include "util/cleanup.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/uio.h>
+#include <unistd.h>
+#include <xxhash.h>
+
+#define OLD_MAX (8u << 20) /* bytes of entries that are no reason to begin anew */
+
+uint64_t journal_position(const struct sandbox *sb)
+{
+	uint64_t come = sb->channel.received + sb->handling;
+
+	return come > sb->in.len ? come - sb->in.len : 0;
+}
+
+static void stop(struct sandbox *sb)
+{
+	if (sb->journal_fd >= 0)
+		close(sb->journal_fd);
+	sb->journal_fd = -1;
+}
+
+void journal_drop(struct sandbox *sb)
+{
+	stop(sb);
+	record_unlink(sb->core, sb->id, RECORD_LIVE);
+}
+
+/* Half of the truth would be restored as if it were all. */
+static void give_up(struct sandbox *sb, int errnum)
+{
+	struct error err;
+
+	journal_drop(sb);
+	error_set(&err, errnum,
+		  "what %s is and does from now on is lost when pffs is killed", sb->name);
+	sandbox_fail(sb, &err);
+}
+
+static ssize_t put_entry(int fd, enum journal_type type, uint64_t position,
+			 const struct iovec *parts, int count)
+{
+	uint8_t head[JOURNAL_HEADER];
+	struct cursor c = cursor_into(head, sizeof(head));
+	struct iovec iov[4] = {{.iov_base = head, .iov_len = sizeof(head)}};
+	XXH3_state_t *hash = XXH3_createState();
+	size_t len = 0;
+	ssize_t n;
+
+	if (!hash)
+		return -ENOMEM;
+	XXH3_64bits_reset_withSeed(hash, position + (uint64_t)type);
+	for (int i = 0; i < count; i++) {
+		iov[i + 1] = parts[i];
+		len += parts[i].iov_len;
+		if (parts[i].iov_len)
+			XXH3_64bits_update(hash, parts[i].iov_base, parts[i].iov_len);
+	}
+	cursor_put_u32(&c, (uint32_t)len);
+	cursor_put_u32(&c, type);
+	cursor_put_u64(&c, position);
+	cursor_put_u64(&c, XXH3_64bits_digest(hash));
+	XXH3_freeState(hash);
+	n = writev(fd, iov, count + 1);
+	if (n < 0)
+		return -errno;
+	return (size_t)n == len + sizeof(head) ? n : -ENOSPC;
+}
+
+static void put(struct sandbox *sb, enum journal_type type, const struct iovec *parts,
+		int count)
+{
+	ssize_t n;
+
+	if (sb->journal_fd < 0)
+		return;
+	n = put_entry(sb->journal_fd, type, journal_position(sb), parts, count);
+	if (n < 0)
+		give_up(sb, (int)-n);
+	else
+		sb->journal_size += (uint64_t)n;
+}
+
+static struct iovec part(const void *data, size_t len)
+{
+	return (struct iovec){.iov_base = (void *)(uintptr_t)data, .iov_len = len};
+}
+
+/* JSON alone, or with bytes behind it. @json is stolen. */
+static void put_json(struct sandbox *sb, enum journal_type type, json_t *json,
+		     const struct buf *bytes)
+{
+	cleanup_free char *text = json_dumps(json, JSON_COMPACT);
+	uint8_t length[4];
+	struct cursor c = cursor_into(length, sizeof(length));
+	struct iovec parts[3] = {part(length, sizeof(length))};
+
+	json_decref(json);
+	if (!text) {
+		give_up(sb, ENOMEM);
+		return;
+	}
+	cursor_put_u32(&c, (uint32_t)strlen(text));
+	parts[1] = part(text, strlen(text));
+	if (bytes)
+		parts[2] = part(buf_peek(bytes), bytes->len);
+	put(sb, type, parts, bytes ? 3 : 2);
+}
+
+/* Return: a descriptor, or -errno with @err filled. */
+static int write_anew(struct sandbox *sb, const char *path, bool attached,
+		      struct error *err)
+{
+	const struct buf *out = &sb->channel.out;
+	int fd = record_begin(sb, path, err);
+	uint8_t place[8];
+	struct cursor c = cursor_into(place, sizeof(place));
+	const struct iovec parts[] = {part(place, sizeof(place)),
+				      part(buf_peek(out), out->len)};
+	ssize_t n;
+
+	if (fd < 0 || !attached)
+		return fd;
+	cursor_put_u64(&c, sb->channel.sent);
+	n = put_entry(fd, JOURNAL_ATTACHED, journal_position(sb), parts, 2);
+	if (n >= 0)
+		return fd;
+	close(fd);
+	return error_set(err, (int)-n, "cannot write %s", path);
+}
+
+static void begin(struct sandbox *sb, bool attached)
+{
+	cleanup_free char *path = NULL, *fresh = NULL;
+	struct error err;
+	int fd;
+
+	if (sb->core->state_fd < 0 || sb->folder == FOLDER_HIDDEN || sb->gone)
+		return;
+	stop(sb);
+	path = record_path(sb->core, sb->id, RECORD_LIVE);
+	fresh = record_path(sb->core, sb->id, RECORD_LIVE ".new");
+	if (!path || !fresh) {
+		give_up(sb, ENOMEM);
+		return;
+	}
+	fd = write_anew(sb, fresh, attached, &err);
+	if (fd < 0 || rename(fresh, path) < 0) {
+		if (fd >= 0)
+			close(fd);
+		unlink(fresh);
+		give_up(sb, fd < 0 ? -fd : errno);
+		return;
+	}
+	sb->journal_fd = fd;
+	sb->journal_size = sb->journal_start = (uint64_t)lseek(fd, 0, SEEK_CUR);
+}
+
+void journal_begin(struct sandbox *sb)
+{
+	begin(sb, false);
+}
+
+void journal_attach(struct sandbox *sb)
+{
+	begin(sb, true);
+}
+
+static size_t add_text(struct buf *to, const char *text)
+{
+	size_t len = text ? strlen(text) : 0;
+
+	return len && buf_append(to, text, len) == 0 ? len : 0;
+}
+
+void journal_facts(struct sandbox *sb)
+{
+	struct buf texts = {0};
+	json_t *facts;
+
+	if (sb->journal_fd < 0)
+		return;
+	facts = record_facts(sb);
+	json_object_set_new(facts, "diff_paths",
+			    json_integer((json_int_t)add_text(&texts, sb->diff_paths)));
+	json_object_set_new(facts, "merge_report",
+			    json_integer((json_int_t)add_text(&texts, sb->merge_report)));
+	put_json(sb, JOURNAL_FACTS, facts, &texts);
+	buf_fini(&texts);
+}
+
+static int add_stream(struct buf *to, const struct stream *from, uint64_t at)
+{
+	uint8_t piece[65536];
+	ssize_t n;
+
+	while ((n = stream_read(from, at, piece, sizeof(piece))) > 0) {
+		if (buf_append(to, piece, (size_t)n) < 0)
+			return -ENOMEM;
+		at += (uint64_t)n;
+	}
+	return (int)n;
+}
+
+static bool awaits_stdin(const struct run *run)
+{
+	return run->feed->writers || run->feed->awaited;
+}
+
+void journal_run(struct run *run)
+{
+	struct sandbox *sb = run->sandbox;
+	struct buf bytes = {0};
+
+	if (!sb || sb->journal_fd < 0)
+		return;
+	if (add_stream(&bytes, &run->code, 0) < 0 ||
+	    add_stream(&bytes, &run->feed->bytes, run->feed->sent) < 0)
+		give_up(sb, ENOMEM);
+	else
+		put_json(sb, JOURNAL_RUN,
+			 json_pack("{s:I, s:I, s:I, s:i, s:I, s:b, s:[I, I]}", "number",
+				   (json_int_t)run->number, "guest_id",
+				   (json_int_t)run->guest_id, "order",
+				   (json_int_t)run->queue_order, "language",
+				   (int)run->language, "code", (json_int_t)run->code.size,
+				   "awaited", awaits_stdin(run), "created",
+				   (json_int_t)run->created.tv_sec,
+				   (json_int_t)run->created.tv_nsec),
+			 &bytes);
+	buf_fini(&bytes);
+}
+
+void journal_started(struct run *run)
+{
+	put_json(run->sandbox, JOURNAL_STARTED,
+		 json_pack("{s:I, s:I, s:[I, I]}", "number", (json_int_t)run->number,
+			   "started_ns", (json_int_t)run->started_ns, "started",
+			   (json_int_t)run->started.tv_sec,
+			   (json_int_t)run->started.tv_nsec),
+		 NULL);
+}
+
+void journal_flags(struct run *run)
+{
+	if (run->sandbox && run->state != RUN_WRITING && run->state != RUN_ENDED)
+		put_json(run->sandbox, JOURNAL_FLAGS,
+			 json_pack("{s:I, s:b, s:b, s:b}", "number",
+				   (json_int_t)run->number, "awaited", awaits_stdin(run),
+				   "timed_out", run->timed_out, "killed", run->killed),
+			 NULL);
+}
+
+/* Once in a while, when nothing is on its way to the guest, what is old goes. */
+static bool is_mostly_old(const struct sandbox *sb)
+{
+	return sb->journal_fd >= 0 && sb->state == SANDBOX_READY && !sb->current &&
+	       !sb->channel.out.len && sb->journal_size > 2 * sb->journal_start + OLD_MAX;
+}
+
+void journal_end(struct run *run, int exit_code)
+{
+	struct sandbox *sb = run->sandbox;
+	struct timespec now;
+
+	if (!sb || sb->journal_fd < 0)
+		return;
+	if (is_mostly_old(sb))
+		journal_begin(sb);
+	clock_gettime(CLOCK_REALTIME, &now);
+	put_json(sb, JOURNAL_END,
+		 json_pack("{s:I, s:i, s:[I, I]}", "number", (json_int_t)run->number,
+			   "exit", exit_code, "ended", (json_int_t)now.tv_sec,
+			   (json_int_t)now.tv_nsec),
+		 NULL);
+}
+
+void journal_stdin(struct run *run, const void *data, size_t len)
+{
+	uint8_t number[4];
+	struct cursor c = cursor_into(number, sizeof(number));
+	const struct iovec parts[] = {part(number, sizeof(number)), part(data, len)};
+
+	if (!run->sandbox || run->state == RUN_WRITING || run->state == RUN_ENDED)
+		return;
+	cursor_put_u32(&c, run->number);
+	put(run->sandbox, JOURNAL_STDIN, parts, 2);
+}
+
+void journal_heard(struct sandbox *sb, const struct agent_frame *frame)
+{
+	const struct iovec parts[] = {
+	    part(frame->payload - AGENT_HEADER, agent_frame_size(frame))};
+
+	put(sb, JOURNAL_HEARD, parts, 1);
+}
+
+void journal_said(struct sandbox *sb, size_t from)
+{
+	const struct buf *out = &sb->channel.out;
+	uint8_t place[8];
+	struct cursor c = cursor_into(place, sizeof(place));
+	const struct iovec parts[] = {part(place, sizeof(place)),
+				      part(buf_peek(out) + from, out->len - from)};
+
+	if (sb->journal_fd < 0 || out->len == from)
+		return;
+	cursor_put_u64(&c, vmm_position(&sb->channel));
+	put(sb, JOURNAL_SAID, parts, 2);
+}

@@ -1,0 +1,353 @@
+/*
+ * A journal on its way back into the world. Its entries do to the sandbox what was done to
+ * it when they were written, but nobody is told, and nothing is sent.
+ */
+#include "pffs/core/guest.h"
+#include "pffs/core/journal.h"
+#include "pffs/core/record_format.h"
+#include "util/cleanup.h"
+#include "util/io.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include <xxhash.h>
+
+#define ENTRY_MAX (64u << 20)
+
+struct entry {
+	enum journal_type type;
+	uint64_t position;
+	uint8_t *payload;
+	size_t len;
+};
+
+/* Return: whether there is a whole entry at @at. Then @entry->payload is to be freed. */
+static bool read_entry(int fd, uint64_t at, struct entry *entry)
+{
+	uint8_t head[JOURNAL_HEADER];
+	struct cursor c = cursor_over(head, sizeof(head));
+	uint64_t sum;
+
+	if (io_pread_all(fd, head, sizeof(head), at) < 0)
+		return false;
+	entry->len = cursor_get_u32(&c);
+	entry->type = (enum journal_type)cursor_get_u32(&c);
+	entry->position = cursor_get_u64(&c);
+	sum = cursor_get_u64(&c);
+	if (entry->len > ENTRY_MAX)
+		return false;
+	entry->payload = malloc(entry->len + 1);
+	if (!entry->payload)
+		return false;
+	if (io_pread_all(fd, entry->payload, entry->len, at + JOURNAL_HEADER) == 0 &&
+	    XXH3_64bits_withSeed(entry->payload, entry->len,
+				 entry->position + (uint64_t)entry->type) == sum)
+		return true;
+	free(entry->payload);
+	return false;
+}
+
+/* One that was being written when pffs was killed is the last, and did not happen. */
+static void for_each_entry(const char *path, uint64_t at,
+			   void (*fn)(void *ctx, const struct entry *entry), void *ctx)
+{
+	cleanup_close int fd = open(path, O_RDONLY | O_CLOEXEC);
+	struct entry entry;
+
+	while (fd >= 0 && read_entry(fd, at, &entry)) {
+		fn(ctx, &entry);
+		at += JOURNAL_HEADER + entry.len;
+		free(entry.payload);
+	}
+}
+
+/* The JSON of an entry, and what is behind it. Return: new, or NULL. */
+static json_t *json_of(const struct entry *entry, const uint8_t **bytes, size_t *len)
+{
+	struct cursor c = cursor_over(entry->payload, entry->len);
+	uint32_t size = cursor_get_u32(&c);
+	const char *text = cursor_get_raw(&c, size);
+
+	*len = cursor_left(&c);
+	*bytes = entry->payload + entry->len - *len;
+	return text ? json_loadb(text, size, 0, NULL) : NULL;
+}
+
+static void take_newest_facts(void *ctx, const struct entry *entry)
+{
+	json_t *record = ctx, *facts;
+	const uint8_t *bytes;
+	size_t len;
+
+	if (entry->type != JOURNAL_FACTS)
+		return;
+	facts = json_of(entry, &bytes, &len);
+	/* These are of the bytes that the record was begun with. */
+	json_object_del(facts, "diff_paths");
+	json_object_del(facts, "merge_report");
+	json_object_del(facts, "epoch");
+	json_object_del(facts, "heard");
+	json_object_del(facts, "current");
+	json_object_del(facts, "last");
+	json_object_update(record, facts);
+	json_decref(facts);
+}
+
+json_t *journal_read(const char *path, struct error *err)
+{
+	uint64_t end;
+	json_t *record = record_read_live(path, &end, err);
+
+	if (!record)
+		return NULL;
+	for_each_entry(path, end, take_newest_facts, record);
+	json_object_set_new(record, "entries", json_integer((json_int_t)end));
+	return record;
+}
+
+static uint64_t number(const json_t *json, const char *key)
+{
+	return (uint64_t)json_integer_value(json_object_get(json, key));
+}
+
+static bool flag(const json_t *json, const char *key)
+{
+	return json_is_true(json_object_get(json, key));
+}
+
+static struct timespec time_of(const json_t *json, const char *key)
+{
+	const json_t *pair = json_object_get(json, key);
+
+	return (struct timespec){
+	    .tv_sec = (time_t)json_integer_value(json_array_get(pair, 0)),
+	    .tv_nsec = (long)json_integer_value(json_array_get(pair, 1)),
+	};
+}
+
+static void set_text(char **text, const uint8_t *bytes, size_t len)
+{
+	free(*text);
+	*text = len ? strndup((const char *)bytes, len) : NULL;
+}
+
+static void read_texts(struct sandbox *sb, const json_t *json, const uint8_t *bytes,
+		       size_t len)
+{
+	size_t paths = number(json, "diff_paths"), report = number(json, "merge_report");
+
+	if (paths + report != len)
+		return;
+	set_text(&sb->diff_paths, bytes, paths);
+	set_text(&sb->merge_report, bytes + paths, report);
+}
+
+static void read_run(struct sandbox *sb, const json_t *json, const uint8_t *bytes,
+		     size_t len)
+{
+	struct feed *feed = feed_new();
+	size_t code = number(json, "code");
+	struct run *run = feed ? run_new(sb, (enum agent_language)number(json, "language"),
+					 (uint32_t)number(json, "number"), feed)
+			       : NULL;
+
+	feed_unref(feed);
+	if (!run)
+		return;
+	if (code > len)
+		code = len;
+	run->guest_id = (uint32_t)number(json, "guest_id");
+	run->queue_order = number(json, "order");
+	run->created = time_of(json, "created");
+	stream_append(&run->code, bytes, code);
+	stream_append(&feed->bytes, bytes + code, len - code);
+	feed->awaited = flag(json, "awaited");
+	run_complete(run);
+	sandbox_add_run(sb, run);
+	if (sb->core->next_order <= run->queue_order)
+		sb->core->next_order = run->queue_order + 1;
+}
+
+static void read_started(struct sandbox *sb, struct run *run, const json_t *json)
+{
+	sb->current = run;
+	run->state = RUN_RUNNING;
+	run->changes_due = true;
+	run->started = time_of(json, "started");
+	run->started_ns = number(json, "started_ns");
+	/* Nothing begins before the guest has said that the former run has ended. */
+	buf_fini(&sb->unsure);
+}
+
+static void read_end(struct sandbox *sb, struct run *run, const json_t *json)
+{
+	if (sb->current == run)
+		sb->current = NULL;
+	run_end(run, (int)number(json, "exit"));
+	run->ended = time_of(json, "ended");
+}
+
+static void read_flags(struct run *run, const json_t *json)
+{
+	run->feed->awaited = flag(json, "awaited");
+	run->timed_out = flag(json, "timed_out");
+	run->killed = flag(json, "killed");
+}
+
+static void read_json(struct sandbox *sb, const struct entry *entry)
+{
+	const uint8_t *bytes;
+	size_t len;
+	json_t *json = json_of(entry, &bytes, &len);
+	struct run *run = sandbox_run(sb, (uint32_t)number(json, "number"));
+
+	if (entry->type == JOURNAL_FACTS)
+		read_texts(sb, json, bytes, len);
+	else if (entry->type == JOURNAL_RUN)
+		read_run(sb, json, bytes, len);
+	else if (run && entry->type == JOURNAL_STARTED)
+		read_started(sb, run, json);
+	else if (run && entry->type == JOURNAL_END)
+		read_end(sb, run, json);
+	else if (run && entry->type == JOURNAL_FLAGS)
+		read_flags(run, json);
+	json_decref(json);
+}
+
+static void read_stdin(struct sandbox *sb, const struct entry *entry)
+{
+	struct cursor c = cursor_over(entry->payload, entry->len);
+	const struct run *run = sandbox_run(sb, cursor_get_u32(&c));
+	size_t len = cursor_left(&c);
+
+	if (run)
+		stream_append(&run->feed->bytes, cursor_get_raw(&c, len), len);
+}
+
+/* What the guest was told changes what pffs knows, too, whether it has arrived or not. */
+static void note_said(struct sandbox *sb, const struct agent_frame *frame)
+{
+	struct run *run = sb->current;
+	struct feed *feed = run ? run->feed : NULL;
+	struct agent_wake wake;
+	struct agent_run request;
+
+	if (frame->type == AGENT_WAKE && agent_get_wake(frame, &wake, NULL) == 0)
+		sb->epoch = wake.epoch;
+	if (!run || frame->stream != run->guest_id)
+		return;
+	if (frame->type == AGENT_RUN && agent_get_run(frame, &request, NULL) == 0) {
+		feed->window = AGENT_STDIN_WINDOW;
+		feed->ended = !request.stdin_open;
+	} else if (frame->type == AGENT_STDIN) {
+		feed->sent += frame->len;
+		feed->window -= frame->len;
+	} else if (frame->type == AGENT_STDIN_EOF) {
+		feed->ended = true;
+	}
+}
+
+/* Keep each frame, and behind which byte of the stream it ends. */
+static void read_said(struct sandbox *sb, const struct entry *entry)
+{
+	struct cursor c = cursor_over(entry->payload, entry->len);
+	uint64_t place = cursor_get_u64(&c);
+	size_t left = cursor_left(&c);
+	struct buf frames = {0};
+	struct agent_frame frame;
+	uint8_t end[8];
+
+	if (entry->type == JOURNAL_ATTACHED)
+		buf_fini(&sb->unsure);
+	else
+		place -= left;
+	if (buf_append(&frames, cursor_get_raw(&c, left), left) < 0)
+		return;
+	while (agent_next(&frames, &frame, NULL) == 1) {
+		size_t size = agent_frame_size(&frame);
+		struct cursor to = cursor_into(end, sizeof(end));
+
+		if (entry->type == JOURNAL_SAID)
+			note_said(sb, &frame);
+		place += size;
+		cursor_put_u64(&to, place);
+		buf_append(&sb->unsure, end, sizeof(end));
+		buf_append(&sb->unsure, buf_peek(&frames), size);
+		buf_consume(&frames, size);
+	}
+	buf_fini(&frames);
+}
+
+static void read_heard(struct sandbox *sb, const struct entry *entry)
+{
+	struct buf bytes = {0};
+	struct agent_frame frame;
+
+	if (buf_append(&bytes, entry->payload, entry->len) == 0 &&
+	    agent_next(&bytes, &frame, NULL) == 1)
+		guest_hear_again(sb, &frame);
+	buf_fini(&bytes);
+}
+
+static void replay(void *ctx, const struct entry *entry)
+{
+	struct sandbox *sb = ctx;
+
+	if (entry->position > sb->position)
+		sb->position = entry->position;
+	switch (entry->type) {
+	case JOURNAL_HEARD:
+		read_heard(sb, entry);
+		break;
+	case JOURNAL_SAID:
+	case JOURNAL_ATTACHED:
+		read_said(sb, entry);
+		break;
+	case JOURNAL_STDIN:
+		read_stdin(sb, entry);
+		break;
+	default:
+		read_json(sb, entry);
+	}
+}
+
+/* What its machine was, and where. */
+static void settle(struct sandbox *sb, const json_t *record)
+{
+	const char *reason = json_string_value(json_object_get(record, "reason"));
+	struct run *run;
+
+	sb->state = (enum sandbox_state)number(record, "state");
+	snprintf(sb->reason, sizeof(sb->reason), "%s", reason ? reason : "");
+	sb->vm = (uint32_t)number(record, "vm");
+	if (sb->position)
+		buf_fini(&sb->in);
+	else
+		sb->in.len = number(record, "prefix");
+	if (sb->state == SANDBOX_READY || sb->state == SANDBOX_STARTING) {
+		sb->state = SANDBOX_STARTING;
+		sb->adrift = true;
+	}
+	if (sb->state == SANDBOX_DEAD)
+		list_for_each (run, &sb->runs, struct run, link)
+			run_lose_changes(run);
+}
+
+struct sandbox *journal_restore(struct core *core, const json_t *record, const char *path,
+				struct error *err)
+{
+	struct sandbox *sb = record_restore_live(core, record, path, err);
+
+	if (!sb)
+		return NULL;
+	sb->making = true; /* nobody is told of what was */
+	sb->state = SANDBOX_STARTING;
+	sb->position = number(record, "position");
+	for_each_entry(path, number(record, "entries"), replay, sb);
+	settle(sb, record);
+	sb->making = false;
+	return sb;
+}

@@ -1,0 +1,126 @@
+#!/bin/bash
+# pffs is killed: its sandboxes and their runs go on, and the next pffs takes them up.
+. "$(dirname "$0")/lib.sh"
+cd "$scratch" || exit
+mkdir mnt spool
+unset PFFS_STATE
+pffs=$build/pffs/pffs
+images=${PFFS_IMAGES:-/var/cache/pffs}
+pid=
+
+start() {
+	TMPDIR=$scratch/spool "$pffs" mount --foreground --socket "$scratch/sock" --images "$images" \
+		--engine "${PFFS_ENGINE:-auto}" --state "$scratch/state" mnt 2>> log &
+	pid=$!
+	wait_for 180 test -e mnt/host
+}
+
+stop() {
+	within 60 "$pffs" umount mnt
+	wait "$pid"
+}
+
+# The mount that is left answers nothing: to mount again takes it away.
+kill_pffs() {
+	kill -KILL "$pid"
+	wait "$pid" 2> /dev/null
+}
+
+# numbers N: what the run printed that counts to N.
+numbers() {
+	seq 0 $(($1 - 1))
+}
+
+count_to() {
+	printf 'import time\nfor i in range(%d):\n    print(i, flush=True)\n    time.sleep(0.1)\n' "$1"
+}
+
+# queued RUN: its code is complete, which is when the last descriptor of exec has been
+# closed. The shell does not wait for that.
+queued() {
+	[ "$(value "$1/status" state)" != writing ]
+}
+
+start
+within 60 mkdir mnt/early
+echo 'print("early")' > mnt/early/exec
+wait_for 30 queued mnt/early/runs/1
+kill_pffs
+ok "killed while the template's machine boots, it is mounted again" start
+is "$(within 120 cat mnt/early/stdout)" early "and a sandbox that waited for that machine gets one"
+within 60 mkdir mnt/demo mnt/cold
+wait_for 120 state_is mnt/demo ready
+echo 'x = 41; print("kept")' > mnt/demo/exec
+is "$(cat mnt/demo/exit)" 0 "a run"
+within 60 mkdir mnt/demo/forks/f
+echo 'x = 99; open("/root/file", "w").write("one")' > mnt/demo/forks/f/exec
+is "$(cat mnt/demo/forks/f/exit)" 0 "and one in a fork"
+echo 'y = 7' > mnt/cold/exec
+is "$(cat mnt/cold/exit)" 0 "and one in another sandbox"
+echo freeze > mnt/cold/ctl
+wait_for 90 state_is mnt/cold frozen
+echo 600 > mnt/demo/config/exec_timeout
+echo /root > mnt/demo/config/diff_paths
+chmod 750 mnt/demo
+count_to 100 > mnt/demo/exec
+echo 'print("next", x)' > mnt/demo/exec
+wait_for 30 grep -qx 5 mnt/demo/runs/2/stdout
+id=$(value mnt/demo/status id) created=$(value mnt/demo/status created)
+vm=$(value mnt/demo/status pid)
+
+kill_pffs
+sleep 2
+ok "mount again, where the dead mount is" start
+is "$(ls mnt | grep -E '^(demo|cold)$' | tr '\n' ' ')$(ls mnt/demo/forks)" "cold demo f" "all sandboxes are there"
+is "$(value mnt/demo/status id) $(value mnt/demo/status created) $(value mnt/demo/status pid)" \
+	"$id $created $vm" "they are the same, and so is the machine"
+is "$(stat -c %a mnt/demo) $(cat mnt/demo/config/exec_timeout) $(cat mnt/demo/config/diff_paths)" \
+	"750 600 /root" "with mode and configuration"
+is "$(value mnt/cold/status state)" frozen "what was frozen is frozen"
+is "$(cat mnt/demo/runs/1/stdout)" kept "what was printed is there"
+is "$(cat mnt/demo/runs/2/stdout)" "$(numbers 100)" "the run went on, and each line is there once"
+is "$(cat mnt/demo/runs/2/exit)" 0 "and has ended"
+is "$(cat mnt/demo/runs/3/stdout)" "next 41" "then the run that waited for it"
+echo 'print(x + 1)' > mnt/demo/exec
+is "$(cat mnt/demo/stdout)" 42 "the REPL is as it was"
+echo 'print(y)' > mnt/cold/exec
+is "$(cat mnt/cold/stdout)" 7 "a frozen one resumes"
+within 60 mkdir mnt/demo/forks/g
+echo 'print(x)' > mnt/demo/forks/g/exec
+is "$(cat mnt/demo/forks/g/stdout)" 41 "it can be forked"
+is "$(cat mnt/demo/forks/f/fs/root/file)" one "files of the fork are read"
+like "$(cat mnt/demo/diff/f)" "A root/file" "and compared"
+ok "it can be merged" eval 'echo f > mnt/demo/merge'
+echo 'print(x)' > mnt/demo/exec
+is "$(cat mnt/demo/stdout)" 99 "which makes it the fork"
+
+# queued_after RUN: a newer run than that is in the queue, or begun.
+queued_after() {
+	local run
+	run=$(readlink mnt/demo/last) && [ "$run" != "$1" ] && queued "mnt/demo/$run"
+}
+
+# At any moment: what was acknowledged is there.
+rounds=${PFFS_RESTART_ROUNDS:-5}
+whole=0 ended=0
+for ((i = 0; i < rounds; i++)); do
+	before=$(readlink mnt/demo/last)
+	count_to 20 > mnt/demo/exec
+	wait_for 30 queued_after "$before"
+	run=$(readlink mnt/demo/last)
+	sleep "$((RANDOM % 3)).$((RANDOM % 10))"
+	kill_pffs
+	start || break
+	[ "$(within 60 cat "mnt/demo/$run/stdout")" != "$(numbers 20)" ] || whole=$((whole + 1))
+	[ "$(within 60 cat "mnt/demo/$run/exit")" != 0 ] || ended=$((ended + 1))
+done
+is "$whole $ended" "$rounds $rounds" "killed at any moment, no line is lost, and none comes twice"
+echo 'print(x)' > mnt/demo/exec
+is "$(within 60 cat mnt/demo/stdout)" 99 "the REPL is as it was"
+is "$(cat mnt/demo/runs/1/stdout)" kept "the first run, too"
+within 60 rmdir mnt/demo/forks/g mnt/demo mnt/cold mnt/early
+stop
+is "$(ls state/sandboxes)" lock "nothing is left of what was removed"
+not_ok "the vmctl that the first one started has ended" pgrep -f "serve --socket $scratch/sock"
+cd / || exit
+done_testing

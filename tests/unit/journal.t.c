@@ -1,0 +1,254 @@
+/*
+ * A pffs that is killed: what its journal says is what was known, up to the last whole
+ * entry; and the streams of a guest go on where they were.
+ */
+#include "pffs/core/journal.h"
+#include "pffs/core/attach.h"
+#include "pffs/core/record.h"
+#include "tests/unit/world.h"
+#include "util/cleanup.h"
+
+#define ROUNDS 200
+#define VM     9u
+
+static char state[] = "/tmp/pffs-journal-XXXXXX";
+static char id[SANDBOX_ID_LEN + 1];
+static uint8_t *saved; /* the journal */
+static size_t saved_len;
+
+static char *live(void)
+{
+	return record_path(&core, id, RECORD_LIVE);
+}
+
+static void reply(const char *body)
+{
+	char text[512];
+
+	asked_for();
+	snprintf(text, sizeof(text), "{\"seq\":%d%s}",
+		 (int)json_integer_value(json_object_get(asked, "seq")), body);
+	send_control(text);
+}
+
+static bool has_text(const struct stream *s, const char *want, bool whole)
+{
+	char text[64] = "";
+	ssize_t n = stream_read(s, 0, text, sizeof(text) - 1);
+
+	return n >= 0 &&
+	       (whole ? strcmp(text, want) == 0 : strncmp(text, want, (size_t)n) == 0);
+}
+
+/* A run that has ended, one that goes on, and one that waits. */
+static void live_on(void)
+{
+	struct error err;
+	struct sandbox *sb = sandbox_new(&core, FOLDER_ROOT, "demo", 0, 7, 8, &err);
+
+	strcpy(id, sb->id);
+	sb->epoch = sb->heard = epoch;
+	sandbox_adopt_vm(sb, VM, 1, 60000);
+	sb->state = SANDBOX_READY;
+	loop_timer_cancel(&sb->limit);
+	journal_begin(sb);
+	submit(sb, "one");
+	say(VM, 1, AGENT_STDOUT, "out\n", 4);
+	say_exit(VM, 1, 0, 3);
+	submit(sb, "two");
+	submit(sb, "three");
+	say(VM, 2, AGENT_STDOUT, "ha", 2);
+	say(VM, 2, AGENT_STDERR, "lf", 2);
+	is_int(sandbox_rename(sb, FOLDER_ROOT, "other", &err), 0, "it lives for a while");
+}
+
+/* Keep the journal, and end what a kill would have ended. */
+static void die(void)
+{
+	cleanup_free char *path = live();
+
+	saved = (uint8_t *)io_read_file(path, 1 << 20, &saved_len, NULL);
+	sandbox_destroy(sandbox_of_id(&core, id));
+	ok(access(path, F_OK) < 0, "a sandbox that is removed has no journal");
+}
+
+static struct sandbox *restore(const uint8_t *bytes, size_t len)
+{
+	cleanup_free char *path = live();
+	FILE *f = fopen(path, "w");
+	struct sandbox *sb = NULL;
+	struct error err;
+	json_t *record;
+
+	fwrite(bytes, 1, len, f);
+	fclose(f);
+	record = journal_read(path, &err);
+	if (record)
+		sb = journal_restore(&core, record, path, &err);
+	json_decref(record);
+	return sb;
+}
+
+static void check_whole(void)
+{
+	struct sandbox *sb = restore(saved, saved_len);
+	const struct run *one = sb ? sandbox_run(sb, 1) : NULL;
+	const struct run *two = sb ? sandbox_run(sb, 2) : NULL;
+	const struct run *three = sb ? sandbox_run(sb, 3) : NULL;
+
+	ok(one && two && three, "a sandbox comes back, with its runs");
+	if (!one || !two || !three)
+		return;
+	is_str(sb->name, "other", "with the name that it had last");
+	is_str(sandbox_state_name(sb), "starting", "it starts");
+	is_int((int)sb->vm, VM, "with its machine");
+	is_int((int)sb->position, 2 * AGENT_HEADER + 6 + 2 * AGENT_HEADER + 4,
+	       "heard so far");
+	is_int(one->exit_code, 3, "a run has ended");
+	ok(has_text(&one->streams[RUN_STDOUT], "out\n", true), "with its output");
+	is_str(run_state_name(two), "running", "the next one goes on");
+	ok(sb->current == two && has_text(&two->streams[RUN_OUTPUT], "half", true),
+	   "with what it has put out");
+	is_str(run_state_name(three), "queued", "and one waits");
+	ok(has_text(&three->code, "three", true), "with its code");
+	sandbox_let_go(sb);
+}
+
+static bool is_past(const struct sandbox *sb)
+{
+	const struct run *one = sandbox_run(sb, 1), *two = sandbox_run(sb, 2);
+
+	return (!two || (one && one->state == RUN_ENDED && one->exit_code == 3)) &&
+	       (!one || has_text(&one->streams[RUN_STDOUT], "out\n", false)) &&
+	       (!two || has_text(&two->streams[RUN_OUTPUT], "half", false));
+}
+
+static bool holds(size_t len)
+{
+	struct sandbox *sb = restore(saved, len);
+	bool right = !sb || is_past(sb);
+
+	if (sb)
+		sandbox_let_go(sb);
+	return right;
+}
+
+static void check_spoilt(void)
+{
+	unsigned good_cuts = 0, good_flips = 0;
+
+	srandom(7);
+	for (unsigned i = 0; i < ROUNDS; i++) {
+		size_t at = (size_t)random() % saved_len;
+		uint8_t bit = (uint8_t)(1u << random() % 8);
+
+		good_cuts += holds(at);
+		saved[at] ^= bit;
+		good_flips += holds(saved_len);
+		saved[at] ^= bit;
+	}
+	is_int((int)good_cuts, ROUNDS, "one that was cut is refused, or what was once");
+	is_int((int)good_flips, ROUNDS, "one with a flipped bit, too");
+}
+
+static void done(void *ctx, const struct error *err)
+{
+	*(bool *)ctx = !err;
+}
+
+/* Each sandbox that went before has had its machine destroyed. */
+static void hear_all(void)
+{
+	do {
+		asked_for();
+		spin(SPIN_MS);
+	} while (core.vmm.out.len);
+}
+
+static void begin_attach(bool *finished)
+{
+	char body[256];
+
+	attach_begin(&core, done, finished);
+	hear_all();
+	is_str(asked_for(), "list", "vmctl is asked for its machines");
+	snprintf(body, sizeof(body),
+		 ",\"more\":false,\"vms\":[{\"vm\":%u,\"group\":\"%s\"},"
+		 "{\"vm\":33,\"group\":\"\"}]",
+		 VM, core.group);
+	reply(body);
+}
+
+/* The guest was sent @sent bytes of what it was told, and said more meanwhile. */
+static void check_attach(unsigned sent, bool again)
+{
+	struct sandbox *sb = restore(saved, saved_len);
+	uint32_t streams[8] = {0};
+	bool finished = false;
+	char body[128];
+
+	hear_all();
+	buf_fini(&channels[VM]);
+	begin_attach(&finished);
+	is_str(asked_for(), "attach", "a machine that a sandbox has is attached");
+	is_int((int)json_integer_value(json_object_get(asked, "from")), (int)sb->position,
+	       "from where it was heard");
+	snprintf(body, sizeof(body), ",\"pid\":5,\"from\":%d,\"sent\":%u",
+		 (int)sb->position, sent);
+	reply(body);
+	ok(finished && sb->pid == 5, "all is taken up");
+	is_int(heard(VM, AGENT_RUN, streams), again,
+	       again ? "a run that did not arrive is sent again" : "one that did is not");
+	is_int((int)streams[0], again ? 2 : 0, "it, and no earlier one");
+	say(VM, 2, AGENT_STDOUT, "!", 1);
+	say(VM, 0, AGENT_AWAKE, NULL, 0);
+	is_str(sandbox_state_name(sb), "starting", "a word of an earlier epoch is none");
+	epoch++;
+	say(VM, 0, AGENT_AWAKE, NULL, 0);
+	is_str(sandbox_state_name(sb), "running", "the guest wakes");
+	say_exit(VM, 2, 0, 0);
+	ok(has_text(&sandbox_run(sb, 2)->streams[RUN_OUTPUT], "half!", true),
+	   "its output goes on");
+	is_int(heard(VM, AGENT_RUN, streams), 1, "and then the next run begins");
+	epoch--;
+	sandbox_let_go(sb);
+}
+
+static void check_lost(void)
+{
+	struct sandbox *sb = restore(saved, saved_len);
+	bool finished = false;
+
+	attach_begin(&core, done, &finished);
+	hear_all();
+	reply(",\"more\":false,\"vms\":[]");
+	ok(finished, "there is none");
+	is_str(sandbox_state_name(sb), "dead", "a sandbox without its machine is dead");
+	is_int(sandbox_run(sb, 2)->exit_code, EXIT_KILLED, "and its runs have ended");
+	sandbox_let_go(sb);
+}
+
+int main(void)
+{
+	char lock[64];
+
+	begin_world();
+	if (!mkdtemp(state))
+		return 1;
+	core.options.state = state;
+	record_open(&core);
+	is_int((int)strlen(core.group), 32, "the state directory has a name");
+	live_on();
+	die();
+	check_whole();
+	check_spoilt();
+	check_attach(0, true);
+	check_attach(100000, false);
+	check_lost();
+	free(saved);
+	end_world();
+	snprintf(lock, sizeof(lock), "%s/lock", state);
+	unlink(lock);
+	is_int(rmdir(state), 0, "nothing is left in the state directory");
+	return done_testing();
+}
