@@ -202,15 +202,10 @@ static void refuse_run(struct sandbox *sb, struct run *run)
 		  run->number);
 	sandbox_fail(sb, &err);
 	sandbox_end_run(sb, run, EXIT_KILLED);
-	guest_next(sb);
 }
 
 static void start_run(struct sandbox *sb, struct run *run)
 {
-	if (!has_room(sb, run)) {
-		refuse_run(sb, run);
-		return;
-	}
 	sb->current = run;
 	run->state = RUN_RUNNING;
 	run->changes_due = true;
@@ -235,14 +230,22 @@ static struct run *first_queued(const struct sandbox *sb)
 	return first;
 }
 
+static bool may_start(const struct sandbox *sb)
+{
+	return sb->state == SANDBOX_READY && !sb->current && !sb->making &&
+	       !fork_in_flight(sb) && !freeze_holds(sb);
+}
+
 void guest_next(struct sandbox *sb)
 {
 	struct run *run = first_queued(sb);
 
-	if (run && sb->state == SANDBOX_READY && !sb->current && !sb->making &&
-	    !fork_in_flight(sb) && !freeze_holds(sb))
-		start_run(sb, run);
-	else if (run && !sb->current)
+	for (; run && may_start(sb); run = first_queued(sb))
+		if (has_room(sb, run))
+			start_run(sb, run);
+		else
+			refuse_run(sb, run);
+	if (run && !sb->current)
 		freeze_use(sb);
 }
 

@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """pffs and vmctl when there is no memory, and no descriptor, for one of the calls that
 they make: what was asked for is refused, or done; nothing hangs, nothing crashes, and
-the next one who asks has what he asks for.
+soon everything works again.
 """
 import mmap
 import os
@@ -100,6 +100,17 @@ def try_once(world, orders, kind, number):
         assert process.poll() is None, f"{process.args[0]} ended with {process.poll()}: {world.said()}"
 
 
+def works(world):
+    """All that is left can be removed, and made anew. A link that broke is made anew, too."""
+    try:
+        with within():
+            remove(world)
+            use(world, "box")
+    except (OSError, AssertionError):
+        return False
+    return True
+
+
 def walk(world, orders, kind):
     """Let each call fail in turn, as far as there is time for it."""
     with within():
@@ -114,9 +125,7 @@ def walk(world, orders, kind):
     for number in sorted(random.sample(numbers, min(len(numbers), MOST))):
         try:
             try_once(world, orders, kind, number)
-            with within():
-                remove(world)
-                use(world, "box")
+            wait(works, world)
         except (Late, AssertionError, OSError) as error:
             raise AssertionError(f"call {number} of {total}: {type(error).__name__} {error}"
                                  f"\n{world.said()[-3000:]}") from error

@@ -77,48 +77,55 @@ void *malloc(size_t size)
 	return fails(&orders->memory, ENOMEM) ? NULL : __libc_malloc(size);
 }
 
-void *calloc(size_t count, size_t size)
+void *calloc(size_t nmemb, size_t size)
 {
-	return fails(&orders->memory, ENOMEM) ? NULL : __libc_calloc(count, size);
+	return fails(&orders->memory, ENOMEM) ? NULL : __libc_calloc(nmemb, size);
 }
 
-void *realloc(void *at, size_t size)
+void *realloc(void *ptr, size_t size)
 {
-	return fails(&orders->memory, ENOMEM) ? NULL : __libc_realloc(at, size);
+	return fails(&orders->memory, ENOMEM) ? NULL : __libc_realloc(ptr, size);
 }
 
-#define REAL(name) ((__typeof__(&name))dlsym(RTLD_NEXT, #name))
+#define REAL(name) ((__typeof__(&(name)))dlsym(RTLD_NEXT, #name))
 
 static bool no_descriptor(void)
 {
 	return fails(&orders->descriptor, EMFILE);
 }
 
-int open(const char *path, int flags, ...)
+/* What open(2) has behind its flags, if anything. */
+static mode_t mode_of(int flags, va_list ap)
+{
+	/* NOLINTNEXTLINE(clang-analyzer-valist.Uninitialized): it is the caller's */
+	return (flags & (O_CREAT | O_TMPFILE)) ? va_arg(ap, mode_t) : 0;
+}
+
+int open(const char *file, int oflag, ...)
 {
 	va_list ap;
 	mode_t mode;
 
-	va_start(ap, flags);
-	mode = flags & (O_CREAT | O_TMPFILE) ? va_arg(ap, mode_t) : 0;
+	va_start(ap, oflag);
+	mode = mode_of(oflag, ap);
 	va_end(ap);
-	return no_descriptor() ? -1 : REAL(open)(path, flags, mode);
+	return no_descriptor() ? -1 : REAL(open)(file, oflag, mode);
 }
 
-int openat(int dir, const char *path, int flags, ...)
+int openat(int fd, const char *file, int oflag, ...)
 {
 	va_list ap;
 	mode_t mode;
 
-	va_start(ap, flags);
-	mode = flags & (O_CREAT | O_TMPFILE) ? va_arg(ap, mode_t) : 0;
+	va_start(ap, oflag);
+	mode = mode_of(oflag, ap);
 	va_end(ap);
-	return no_descriptor() ? -1 : REAL(openat)(dir, path, flags, mode);
+	return no_descriptor() ? -1 : REAL(openat)(fd, file, oflag, mode);
 }
 
-int mkstemp(char *path)
+int mkstemp(char *template)
 {
-	return no_descriptor() ? -1 : REAL(mkstemp)(path);
+	return no_descriptor() ? -1 : REAL(mkstemp)(template);
 }
 
 int socket(int domain, int type, int protocol)
@@ -146,14 +153,14 @@ int epoll_create1(int flags)
 	return no_descriptor() ? -1 : REAL(epoll_create1)(flags);
 }
 
-int eventfd(unsigned int value, int flags)
+int eventfd(unsigned int count, int flags)
 {
-	return no_descriptor() ? -1 : REAL(eventfd)(value, flags);
+	return no_descriptor() ? -1 : REAL(eventfd)(count, flags);
 }
 
-int pipe2(int fds[2], int flags)
+int pipe2(int pipedes[2], int flags)
 {
-	return no_descriptor() ? -1 : REAL(pipe2)(fds, flags);
+	return no_descriptor() ? -1 : REAL(pipe2)(pipedes, flags);
 }
 
 int dup(int fd)
