@@ -45,8 +45,9 @@ struct daemon {
 	struct control control; /* and the mounts of single sandboxes */
 	struct loop_source signals;
 	struct loop_timer relink, start_limit;
-	pid_t vmctl; /* our own; 0 while there is none */
-	bool up;     /* mounted */
+	pid_t vmctl;  /* our own; 0 while there is none */
+	bool adopted; /* it was that of a daemon that was killed */
+	bool up;      /* mounted */
 	void (*ready)(void *ctx, const char *sentence);
 	void *ctx;
 	char *sandboxes, *machines; /* folders of the state directory, or NULL */
@@ -77,10 +78,12 @@ static void adopt_vmctl(struct daemon *d, int fd)
 	struct ucred peer;
 	socklen_t len = sizeof(peer);
 
-	if (!d->vmctl && noted &&
-	    getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) == 0 &&
-	    strtol(noted, NULL, 10) == peer.pid)
-		d->vmctl = peer.pid;
+	if (d->vmctl || !noted ||
+	    getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) < 0 ||
+	    strtol(noted, NULL, 10) != peer.pid)
+		return;
+	d->vmctl = peer.pid;
+	d->adopted = true;
 }
 
 static void start_vmctl(struct daemon *d)
@@ -119,7 +122,7 @@ static void start_vmctl(struct daemon *d)
 		return;
 	}
 	d->vmctl = pid;
-	note_vmctl(d);
+	d->adopted = false;
 }
 
 static void mount_now(struct daemon *d)
@@ -166,6 +169,8 @@ static void link_up(struct loop_timer *timer)
 
 	if (fd >= 0) {
 		adopt_vmctl(d, fd);
+		if (d->vmctl && !d->adopted)
+			note_vmctl(d);
 		if (core_connect(&d->core, fd, vmctl_answered, d, &err) < 0)
 			give_up(d, &err);
 		return;
@@ -338,6 +343,11 @@ static int serve(struct daemon *d)
 		loop_timer_set(&d->loop, &d->relink, 0);
 		loop_run(&d->loop);
 	}
+	/* One that never served anybody leaves what a former one has left. */
+	if (!d->up)
+		core_leave(&d->core);
+	if (!d->up && d->adopted)
+		d->vmctl = 0;
 	/* Readers that wait are answered when their runs end, so the session goes last. */
 	core_fini(&d->core);
 	control_fini(&d->control);

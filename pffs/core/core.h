@@ -40,6 +40,7 @@ struct core {
 	struct link views; /* view.h */
 	unsigned sandbox_count;
 	unsigned ending; /* what is on disk stays when a sandbox goes */
+	bool leaving;	 /* so do journals and machines, for the next pffs */
 	int state_fd;	 /* the lock of options.state; -1: not usable, because: */
 	struct error state_error;
 	char group[33];	       /* what vmctl knows its machines by; empty without a lock */
@@ -60,6 +61,12 @@ struct core {
 /** core_init() - an empty world. @options is copied, its strings are borrowed. */
 int core_init(struct core *core, struct loop *loop, const struct core_options *options,
 	      struct error *err);
+
+/** core_leave() - core_fini() is to leave all as if pffs had been killed. */
+static inline void core_leave(struct core *core)
+{
+	core->leaving = true;
+}
 
 /** core_fini() - let go of every sandbox, end the link, free all. */
 void core_fini(struct core *core);

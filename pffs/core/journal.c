@@ -30,7 +30,8 @@ static void stop(struct sandbox *sb)
 void journal_drop(struct sandbox *sb)
 {
 	stop(sb);
-	record_unlink(sb->core, sb->id, RECORD_LIVE);
+	if (!sb->core->leaving)
+		record_unlink(sb->core, sb->id, RECORD_LIVE);
 }
 
 /* Half of the truth would be restored as if it were all. */

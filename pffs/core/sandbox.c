@@ -308,7 +308,7 @@ void sandbox_give_up_vm(struct sandbox *sb)
 	loop_timer_cancel(&sb->limit);
 	vmm_detach(&sb->channel);
 	buf_fini(&sb->in);
-	if (sb->vm)
+	if (sb->vm && !sb->core->leaving)
 		sandbox_discard_vm(sb->core, sb->vm);
 	sb->vm = 0;
 	list_for_each (run, &sb->runs, struct run, link)

@@ -70,7 +70,9 @@ vm=$(value mnt/demo/status pid)
 
 kill_pffs
 sleep 2
-ok "mount again, where the dead mount is" start
+not_ok "a mount that fails, as it gets no vmctl," env PFFS_VMCTL=/bin/false timeout 60 "$pffs" mount \
+	--foreground --socket "$scratch/none" --state "$scratch/state" mnt 2>> log
+ok "does not keep the next one from what there is" start
 is "$(ls mnt | grep -E '^(demo|cold)$' | tr '\n' ' ')$(ls mnt/demo/forks)" "cold demo f" "all sandboxes are there"
 is "$(value mnt/demo/status id) $(value mnt/demo/status created) $(value mnt/demo/status pid)" \
 	"$id $created $vm" "they are the same, and so is the machine"
