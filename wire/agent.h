@@ -27,6 +27,12 @@
  * AGENT_CHANGES frames follow a run's exit, with its stream, and end by one entry that
  * says so; then its stream id is free for good. AGENT_FIGURE frames come before it.
  *
+ * A terminal is a stream, too: those from AGENT_TERMINALS on. AGENT_TERMINAL opens one,
+ * with a program in it. AGENT_STDIN is what is typed, with the window as of a run;
+ * AGENT_STDOUT what is shown; AGENT_EXIT, once, the end of the program. The terminal stays,
+ * with what that left behind, until AGENT_TERMINAL_CLOSE ends both; then its stream id is
+ * free. On stream AGENT_TERMINALS itself that closes all.
+ *
  * AGENT_FILES and its kin carry requests about files: wire/files.h has their payloads.
  *
  * The guest is hostile: the host trusts no field, and ends a guest whose bytes
@@ -49,6 +55,8 @@
 #define AGENT_FIGURE_MAX   (16u << 20)	/* bytes of one figure */
 #define AGENT_NAME_MAX	   64
 #define AGENT_ID_MAX	   40
+#define AGENT_TERMINALS	   0x80000000u /* streams of terminals, and none of runs */
+#define AGENT_COMMAND_MAX  4096	       /* bytes of a terminal's command */
 
 enum agent_type {
 	/* host to guest */
@@ -62,6 +70,9 @@ enum agent_type {
 	AGENT_FILES = 8,	/* a request about files */
 	AGENT_FILES_CANCEL = 9, /* answer it, if it still waits */
 	AGENT_HOLD = 10,	/* stop all processes for so many ms, u32; 0: go on */
+	AGENT_TERMINAL = 11,	/* open one: struct agent_terminal */
+	AGENT_TERMINAL_SIZE = 12,
+	AGENT_TERMINAL_CLOSE = 13, /* SIGHUP, and soon SIGKILL to all that was started */
 	/* guest to host */
 	AGENT_READY = 64,
 	AGENT_STARTED = 65,
@@ -128,6 +139,15 @@ struct agent_exit {
 	uint8_t value;
 };
 
+struct agent_size {
+	uint16_t rows, cols;
+};
+
+struct agent_terminal {
+	struct agent_size size;
+	char command[AGENT_COMMAND_MAX + 1]; /* for bash; empty: a login shell */
+};
+
 /**
  * agent_next() - the first whole frame of @in.
  *
@@ -177,3 +197,11 @@ int agent_get_stdin_taken(const struct agent_frame *frame, uint32_t *bytes,
 int agent_put_hold(struct buf *out, uint16_t epoch, uint32_t msecs);
 int agent_get_hold(const struct agent_frame *frame, uint32_t *msecs, struct error *err);
 int agent_get_held(const struct agent_frame *frame, uint8_t *stopped, struct error *err);
+int agent_put_size(struct buf *out, uint16_t epoch, uint32_t stream,
+		   const struct agent_size *size);
+int agent_get_size(const struct agent_frame *frame, struct agent_size *size,
+		   struct error *err);
+int agent_put_terminal(struct buf *out, uint16_t epoch, uint32_t stream,
+		       const struct agent_size *size, const char *command);
+int agent_get_terminal(const struct agent_frame *frame, struct agent_terminal *terminal,
+		       struct error *err);

@@ -13,6 +13,7 @@
 #include "guest/agent/agent.h"
 #include "guest/agent/log.h"
 #include "guest/agent/reclaim.h"
+#include "guest/agent/terminal.h"
 #include "util/io.h"
 
 #include <errno.h>
@@ -88,7 +89,8 @@ static bool is_quiet(const struct agent *agent)
 	list_for_each (run, &agent->runs, struct run, link)
 		if (run->state < RUN_ENDED || !group_is_empty(run->group))
 			return false;
-	return groups_are_gone() && repl_is_alone(&agent->repl);
+	return groups_are_gone() && terminals_are_quiet(agent) &&
+	       repl_is_alone(&agent->repl);
 }
 
 /* Take the steps that became possible; frees a run of which nothing is left. */

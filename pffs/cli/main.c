@@ -13,6 +13,7 @@ static const struct {
 } commands[] = {
     {"mount", cmd_mount, "mount DIR     serve sandboxes as directories under DIR"},
     {"umount", cmd_umount, "umount DIR    end the mount and its sandboxes"},
+    {"shell", cmd_shell, "shell NAME    be in a sandbox, at a terminal"},
     {"template", cmd_template, "template ...  list, add, freeze and remove templates"},
     {"doctor", cmd_doctor, "doctor        check this machine and say what to do"},
 };

@@ -5,6 +5,7 @@
 #include "pffs/core/guest.h"
 #include "pffs/core/journal.h"
 #include "pffs/core/template.h"
+#include "pffs/core/terminal.h"
 #include "pffs/core/twin.h"
 
 #include <errno.h>
@@ -323,7 +324,7 @@ static void adopt(const struct fork *fork, struct sandbox *child, uint32_t vm, i
 	sandbox_adopt_vm(child, vm, pid, WAKE_MS(fork->count));
 	if (fork->twin)
 		twin_hold(fork->twin, child);
-	if (copy_runs(parent, child) < 0) {
+	if (copy_runs(parent, child) < 0 || terminals_fork(child, parent) < 0) {
 		sandbox_die(child, "no memory for the runs of the fork");
 		return;
 	}

@@ -8,6 +8,7 @@
 #include "pffs/core/journal.h"
 #include "pffs/core/merge.h"
 #include "pffs/core/template.h"
+#include "pffs/core/terminal.h"
 #include "pffs/core/twin.h"
 #include "util/io.h"
 
@@ -275,6 +276,7 @@ void guest_resume(struct sandbox *sb)
 {
 	if (sb->current)
 		pump_stdin(sb->current->feed);
+	terminals_resume(sb);
 	guest_next(sb);
 	files_next(sb);
 }
@@ -485,6 +487,8 @@ static int handle_frame(struct sandbox *sb, const struct agent_frame *frame,
 				 "the guest sent a frame that only a host sends");
 	if (frame->type == AGENT_FILES_REPLY || frame->type == AGENT_FILES_CHANGED)
 		return frame->epoch == sb->epoch ? files_frame(sb, frame, err) : 0;
+	if (frame->stream >= AGENT_TERMINALS)
+		return is_of_this_epoch(sb, frame) ? terminals_frame(sb, frame, err) : 0;
 	if (frame->stream)
 		return handle_run_frame(sb, frame, err);
 	if (frame->type == AGENT_HELD)

@@ -7,6 +7,7 @@
 #include "pffs/core/hold.h"
 #include "pffs/core/journal.h"
 #include "pffs/core/merge.h"
+#include "pffs/core/terminal.h"
 #include "pffs/core/twin.h"
 #include "pffs/core/usage.h"
 
@@ -328,6 +329,7 @@ void sandbox_die(struct sandbox *sb, const char *reason)
 	sandbox_fail(sb, &err);
 	sandbox_give_up_vm(sb);
 	end_runs(sb);
+	terminals_end(sb);
 	journal_facts(sb);
 	files_end(sb);
 	fork_parent_ended(sb, reason);
@@ -443,6 +445,7 @@ struct sandbox *sandbox_new(struct core *core, folder_t folder, const char *name
 	sb->channel.drained = channel_drained;
 	list_init(&sb->runs);
 	list_init(&sb->forks);
+	list_init(&sb->terminals);
 	loop_timer_init(&sb->limit, limit_passed);
 	limits_init(sb);
 	list_add_before(&core->sandboxes, &sb->link);
@@ -481,6 +484,7 @@ void sandbox_destroy(struct sandbox *sb)
 	fork_parent_ended(sb, sb->reason);
 	list_for_each (run, &sb->runs, struct run, link)
 		let_go(sb, run);
+	terminals_drop(sb);
 	files_end(sb);
 	list_del(&sb->link);
 	sb->core->sandbox_count -= sb->folder != FOLDER_HIDDEN;

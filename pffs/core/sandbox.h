@@ -103,6 +103,9 @@ struct sandbox {
 	uint32_t last_number;
 	struct run *current;	  /* the one in the guest */
 	struct feed *next_feed;	  /* stdin of the run that comes next */
+	struct link terminals;	  /* terminal.h; in order of number */
+	uint32_t last_terminal;	  /* the newest number of one */
+	bool terminals_lost;	  /* the guest has some that nobody knows any more */
 	uint64_t exec_timeout_ms; /* 0: none */
 	struct limits limits;
 	char *diff_paths; /* lines; NULL or empty: all */
