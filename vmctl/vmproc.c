@@ -350,9 +350,11 @@ int vmproc_ask(struct vmproc *vm, json_t *message, const int *fds, unsigned coun
 	iov.iov_len = strlen(text);
 	if (count)
 		add_fds(&msg, ancillary, fds, count);
-	if (sendmsg(vm->control_fd, &msg, MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
-		return error_set(err, errno, "cannot ask the VM's process");
-	return 0;
+	if (sendmsg(vm->control_fd, &msg, MSG_DONTWAIT | MSG_NOSIGNAL) >= 0)
+		return 0;
+	if (errno == EPIPE || errno == ECONNRESET)
+		return error_say(err, EIO, "the VM's process has ended");
+	return error_set(err, errno, "cannot ask the VM's process");
 }
 
 static json_t *pack_boot(const struct vmproc_spec *spec)

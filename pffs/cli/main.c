@@ -1,6 +1,7 @@
 #include "config.h"
 
 #include "pffs/cli/commands.h"
+#include "util/json_memory.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -29,6 +30,7 @@ int main(int argc, char **argv)
 {
 	const char *name = argc > 1 ? argv[1] : "";
 
+	json_memory_init("pffs");
 	if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0) {
 		usage(stdout);
 		return 0;

@@ -5,6 +5,7 @@
 #include "pffs/core/freeze.h"
 #include "pffs/core/guest.h"
 #include "pffs/core/journal.h"
+#include "pffs/core/template.h"
 #include "pffs/core/terminal.h"
 #include "pffs/core/twin.h"
 
@@ -489,6 +490,7 @@ void fork_settled(struct sandbox *child)
 	if (!fork)
 		return;
 	let_child_go(fork, child);
+	fork->parent->fork_woke |= child->state == SANDBOX_READY;
 	if (child->state != SANDBOX_READY && !fork->early) {
 		fail_by(fork, child);
 		return;
@@ -497,6 +499,16 @@ void fork_settled(struct sandbox *child)
 		guest_go_on(child);
 	if (!fork->waiting)
 		succeed(fork);
+}
+
+void fork_overdue(struct sandbox *child)
+{
+	struct sandbox *parent = sandbox_ref(child->birth->parent);
+
+	sandbox_die(child, "the guest did not become ready in time");
+	if (!parent->fork_woke)
+		template_failed(parent, "none of its forks became ready in time");
+	sandbox_unref(parent);
 }
 
 void fork_parent_ended(struct sandbox *parent, const char *reason)

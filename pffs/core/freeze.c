@@ -311,11 +311,9 @@ static void thawed(void *ctx, json_t *reply, const struct error *err)
 {
 	struct freeze *freeze = ctx;
 	struct sandbox *sb = freeze->sb;
-	json_int_t vm = 0;
-	int pid = 0;
+	json_int_t vm = json_integer_value(json_object_get(reply, "vm"));
+	int pid = (int)json_integer_value(json_object_get(reply, "pid"));
 
-	if (reply)
-		json_unpack(reply, "{s:I, s?i}", "vm", &vm, "pid", &pid);
 	if (is_gone(freeze)) {
 		if (vm)
 			sandbox_discard_vm(sb->core, (uint32_t)vm);

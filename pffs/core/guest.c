@@ -16,6 +16,7 @@
 #include <string.h>
 #include <sys/random.h>
 
+#define CODE_PIECE    16384u
 #define KILL_GRACE_MS 30000 /* how long a guest may take to end a killed run */
 
 static void send_signal(struct sandbox *sb, enum agent_signal signal)
@@ -160,7 +161,7 @@ static void send_code(struct sandbox *sb, struct run *run)
 	    .code_length = (uint32_t)run->code.size,
 	};
 	size_t from = sb->channel.out.len;
-	uint8_t piece[16384];
+	uint8_t piece[CODE_PIECE];
 	uint64_t at = 0;
 	ssize_t n;
 
@@ -182,6 +183,26 @@ static void tell_of_start(struct sandbox *sb, const struct run *run)
 	sandbox_event(sb, "run_started",
 		      json_pack("{s:i, s:s}", "run", (int)run->number, "language",
 				run_language(run)));
+}
+
+/* All of what starts a run is queued, or nothing. */
+static bool has_room(struct sandbox *sb, const struct run *run)
+{
+	size_t frames = run->code.size / CODE_PIECE + 3;
+
+	return buf_reserve(&sb->channel.out,
+			   run->code.size +
+			       frames * (AGENT_HEADER + sizeof(struct agent_run)));
+}
+
+static void refuse_run(struct sandbox *sb, struct run *run)
+{
+	struct error err;
+
+	error_say(&err, ENOMEM, "run %u was not started: no memory to send its code",
+		  run->number);
+	sandbox_fail(sb, &err);
+	sandbox_end_run(sb, run, EXIT_KILLED);
 }
 
 static void start_run(struct sandbox *sb, struct run *run)
@@ -210,14 +231,22 @@ static struct run *first_queued(const struct sandbox *sb)
 	return first;
 }
 
+static bool may_start(const struct sandbox *sb)
+{
+	return sb->state == SANDBOX_READY && !sb->current && !sb->making &&
+	       !fork_in_flight(sb) && !freeze_holds(sb);
+}
+
 void guest_next(struct sandbox *sb)
 {
 	struct run *run = first_queued(sb);
 
-	if (run && sb->state == SANDBOX_READY && !sb->current && !sb->making &&
-	    !fork_in_flight(sb) && !freeze_holds(sb))
-		start_run(sb, run);
-	else if (run && !sb->current)
+	for (; run && may_start(sb); run = first_queued(sb))
+		if (has_room(sb, run))
+			start_run(sb, run);
+		else
+			refuse_run(sb, run);
+	if (run && !sb->current)
 		freeze_use(sb);
 }
 
@@ -267,7 +296,10 @@ static void send_wake(struct sandbox *sb, const struct sandbox *who, bool frozen
 	snprintf(wake.hostname, sizeof(wake.hostname), "%s", who->name);
 	snprintf(wake.id, sizeof(wake.id), "%s", who->id);
 	sb->epoch = wake.epoch;
-	agent_put_wake(&sb->channel.out, &wake);
+	if (agent_put_wake(&sb->channel.out, &wake) < 0) {
+		sandbox_die(sb, "no memory to wake the guest");
+		return;
+	}
 	journal_said(sb, from);
 	files_epoch_changed(sb); /* what is asked again comes behind it */
 	vmm_flush(&sb->channel);

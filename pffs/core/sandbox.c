@@ -266,9 +266,7 @@ void sandbox_submit_run(struct run *run)
 
 void sandbox_discard_vm(struct core *core, uint32_t vm)
 {
-	vmm_request(&core->vmm,
-		    json_pack("{s:s, s:I}", "op", "destroy", "vm", (json_int_t)vm), NULL,
-		    NULL);
+	vmm_destroy(&core->vmm, vm);
 }
 
 void sandbox_event_ended(struct sandbox *sb, const struct run *run)
@@ -360,9 +358,12 @@ static void limit_passed(struct loop_timer *timer)
 {
 	struct sandbox *sb = container_of(timer, struct sandbox, limit);
 
-	sandbox_die(sb, sb->state == SANDBOX_STARTING
-			    ? "the guest did not become ready in time"
-			    : "the guest did not end a run that was killed");
+	if (sb->birth)
+		fork_overdue(sb);
+	else
+		sandbox_die(sb, sb->state == SANDBOX_STARTING
+				    ? "the guest did not become ready in time"
+				    : "the guest did not end a run that was killed");
 }
 
 void sandbox_adopt_vm(struct sandbox *sb, uint32_t vm, int pid, uint64_t limit_ms)

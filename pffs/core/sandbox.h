@@ -87,6 +87,7 @@ struct sandbox {
 	unsigned fork_number;	/* the newest that a fork got for a name */
 	struct link forks;	/* struct fork: those that vmctl has not made yet */
 	struct fork *birth;	/* the fork that makes it, until it has woken */
+	bool fork_woke;		/* one of it has, ever */
 	struct twin *base;	/* its fork point, see twin.h; or NULL */
 	bool base_lost;		/* it had one, and a former pffs has ended since */
 	struct twin *twin;	/* that this is the machine of; or NULL */
