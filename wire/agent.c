@@ -5,8 +5,8 @@
 
 static bool is_type(uint8_t type)
 {
-	return (type >= AGENT_WAKE && type <= AGENT_TERMINAL_CLOSE) ||
-	       (type >= AGENT_READY && type <= AGENT_HELD);
+	return (type >= AGENT_WAKE && type <= AGENT_LIMITS) ||
+	       (type >= AGENT_READY && type <= AGENT_OUT_OF_MEMORY);
 }
 
 int agent_next(const struct buf *in, struct agent_frame *frame, struct error *err)
@@ -185,6 +185,30 @@ int agent_get_stdin_taken(const struct agent_frame *frame, uint32_t *bytes,
 	if (*bytes > AGENT_STDIN_WINDOW)
 		c.overflow = true;
 	return finish(&c, "stdin-taken", err);
+}
+
+int agent_put_limits(struct buf *out, uint16_t epoch, const struct agent_limits *limits)
+{
+	uint8_t payload[16];
+	struct cursor c = cursor_into(payload, sizeof(payload));
+
+	cursor_put_u32(&c, limits->memory_mib);
+	cursor_put_u32(&c, limits->vcpus);
+	cursor_put_u32(&c, limits->pids);
+	cursor_put_u32(&c, limits->disk_mib);
+	return agent_put(out, epoch, 0, AGENT_LIMITS, payload, sizeof(payload));
+}
+
+int agent_get_limits(const struct agent_frame *frame, struct agent_limits *limits,
+		     struct error *err)
+{
+	struct cursor c = payload_of(frame);
+
+	limits->memory_mib = cursor_get_u32(&c);
+	limits->vcpus = cursor_get_u32(&c);
+	limits->pids = cursor_get_u32(&c);
+	limits->disk_mib = cursor_get_u32(&c);
+	return finish(&c, "limits", err);
 }
 
 int agent_put_hold(struct buf *out, uint16_t epoch, uint32_t msecs)

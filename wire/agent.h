@@ -24,6 +24,10 @@
  * AGENT_HOLD stops what runs while files are changed that belong together; AGENT_HELD says
  * that it has. Who asks again before the time is over has more, without an answer.
  *
+ * AGENT_LIMITS says what the programs of the guest may take, all of them together, from
+ * now on; forks keep it. AGENT_OUT_OF_MEMORY comes before the exit of a run during which
+ * the kernel killed a process because there was no memory.
+ *
  * AGENT_CHANGES frames follow a run's exit, with its stream, and end by one entry that
  * says so; then its stream id is free for good. AGENT_FIGURE frames come before it.
  *
@@ -73,6 +77,7 @@ enum agent_type {
 	AGENT_TERMINAL = 11,	/* open one: struct agent_terminal */
 	AGENT_TERMINAL_SIZE = 12,
 	AGENT_TERMINAL_CLOSE = 13, /* SIGHUP, and soon SIGKILL to all that was started */
+	AGENT_LIMITS = 14,	   /* what programs may take */
 	/* guest to host */
 	AGENT_READY = 64,
 	AGENT_STARTED = 65,
@@ -89,6 +94,7 @@ enum agent_type {
 	AGENT_FIGURE = 75,  /* its number, u32, and bytes of a PNG; none: that was all
 			       of it; before AGENT_EXIT */
 	AGENT_HELD = 76,    /* u8, 1: they have stopped; 0: one did not, and all go on */
+	AGENT_OUT_OF_MEMORY = 77, /* the kernel killed for memory during a run */
 };
 
 /* In AGENT_CHANGES: this byte, and the path as a byte string; or this byte alone. */
@@ -132,6 +138,14 @@ struct agent_run {
 	uint8_t language;     /* enum agent_language */
 	uint8_t stdin_open;   /* 0: the program sees end of file at once */
 	uint32_t code_length; /* bytes, at most AGENT_CODE_MAX */
+};
+
+/* What all programs take together; 0: as much as there is. */
+struct agent_limits {
+	uint32_t memory_mib;
+	uint32_t vcpus; /* they run on the first ones */
+	uint32_t pids;	/* processes and threads */
+	uint32_t disk_mib;
 };
 
 struct agent_exit {
@@ -194,6 +208,9 @@ int agent_get_exit(const struct agent_frame *frame, struct agent_exit *status,
 int agent_put_stdin_taken(struct buf *out, uint16_t epoch, uint32_t stream, uint32_t bytes);
 int agent_get_stdin_taken(const struct agent_frame *frame, uint32_t *bytes,
 			  struct error *err);
+int agent_put_limits(struct buf *out, uint16_t epoch, const struct agent_limits *limits);
+int agent_get_limits(const struct agent_frame *frame, struct agent_limits *limits,
+		     struct error *err);
 int agent_put_hold(struct buf *out, uint16_t epoch, uint32_t msecs);
 int agent_get_hold(const struct agent_frame *frame, uint32_t *msecs, struct error *err);
 int agent_get_held(const struct agent_frame *frame, uint8_t *stopped, struct error *err);

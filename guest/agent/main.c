@@ -9,6 +9,7 @@
 #include "guest/agent/agent.h"
 #include "guest/agent/boot.h"
 #include "guest/agent/hold.h"
+#include "guest/agent/limits.h"
 #include "guest/agent/log.h"
 #include "guest/agent/reap.h"
 #include "guest/agent/run.h"
@@ -55,6 +56,8 @@ static void on_frame(struct port *port, const struct agent_frame *frame)
 		files_frame(&agent.files, frame);
 	} else if (frame->type == AGENT_HOLD) {
 		hold_frame(port, frame);
+	} else if (frame->type == AGENT_LIMITS) {
+		limits_frame(frame);
 	} else if (frame->stream >= AGENT_TERMINALS) {
 		terminals_frame(&agent, frame);
 	} else if (frame->type != AGENT_WAKE) {

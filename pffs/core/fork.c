@@ -1,5 +1,6 @@
 #include "pffs/core/fork.h"
 
+#include "pffs/core/caps.h"
 #include "pffs/core/files.h"
 #include "pffs/core/freeze.h"
 #include "pffs/core/guest.h"
@@ -210,6 +211,7 @@ static int add_child(struct fork *fork, const struct fork_order *order, struct e
 		return err->code;
 	child->image = parent->image;
 	child->making = !order->early;
+	resources_inherit(child, parent);
 	child->birth = fork;
 	fork->children[fork->count++] = sandbox_ref(child);
 	fork->waiting++;
@@ -218,7 +220,16 @@ static int add_child(struct fork *fork, const struct fork_order *order, struct e
 	return 0;
 }
 
-static int check_order(const struct sandbox *parent, const struct fork_order *order,
+static int admit(struct sandbox *parent, const struct fork_order *order, struct error *err)
+{
+	if (order->folder == FOLDER_HIDDEN)
+		return 0;
+	return caps_admit(parent->core, (unsigned)order->count,
+			  order->count * resources_get(parent, RESOURCE_MEMORY_MIB), parent,
+			  err);
+}
+
+static int check_order(struct sandbox *parent, const struct fork_order *order,
 		       struct error *err)
 {
 	if (parent->state == SANDBOX_DEAD)
@@ -228,7 +239,7 @@ static int check_order(const struct sandbox *parent, const struct fork_order *or
 				 parent->name);
 	if (order->count < 1 || order->count > FORK_MAX)
 		return error_say(err, EINVAL, "one fork makes 1 to %d children", FORK_MAX);
-	return 0;
+	return admit(parent, order, err);
 }
 
 int fork_begin(struct sandbox *parent, const struct fork_order *order, fork_done_fn *done,
@@ -319,6 +330,9 @@ static void adopt(const struct fork *fork, struct sandbox *child, uint32_t vm, i
 		child->exec_timeout_ms = parent->exec_timeout_ms;
 		limits_inherit(child, parent);
 	}
+	if (!fork->early)
+		resources_inherit(child, parent);
+	resources_forked(child, parent);
 	child->epoch = parent->epoch;
 	child->heard = parent->heard;
 	sandbox_adopt_vm(child, vm, pid, WAKE_MS(fork->count));
@@ -450,7 +464,7 @@ static void ask_next(struct sandbox *parent)
 
 	if (fork && !fork->asked)
 		freeze_use(parent);
-	if (!fork || fork->asked || freeze_holds(parent) ||
+	if (!fork || fork->asked || freeze_holds(parent) || parent->saving ||
 	    (parent->state != SANDBOX_READY && parent->state != SANDBOX_FROZEN))
 		return;
 	if (parent->channel.out.len) {

@@ -276,6 +276,7 @@ void guest_resume(struct sandbox *sb)
 {
 	if (sb->current)
 		pump_stdin(sb->current->feed);
+	resources_apply(sb);
 	terminals_resume(sb);
 	guest_next(sb);
 	files_next(sb);
@@ -472,6 +473,9 @@ static int handle_run_frame(struct sandbox *sb, const struct agent_frame *frame,
 		return handle_figure(sb, frame, err);
 	case AGENT_EXIT:
 		return handle_exit(sb, frame, err);
+	case AGENT_OUT_OF_MEMORY:
+		resources_out_of_memory(sb);
+		return 0;
 	case AGENT_STDIN_TAKEN:
 		return handle_stdin_taken(sb, frame, err);
 	default:

@@ -12,7 +12,7 @@
 #include <string.h>
 #include <xxhash.h>
 
-#define VERSION	 1
+#define VERSION	 2
 #define HEAD	 "pffs sandbox "
 #define HEAD_LEN 32
 #define JSON_MAX (64u << 20)
@@ -176,6 +176,15 @@ static const char *place_of(const struct sandbox *sb)
 	return sb->folder == FOLDER_ROOT ? "" : "templates";
 }
 
+static json_t *put_numbers(const uint32_t numbers[RESOURCE_COUNT])
+{
+	json_t *record = json_object();
+
+	for (int i = 0; i < RESOURCE_COUNT; i++)
+		json_object_set_new(record, resources_name(i), json_integer(numbers[i]));
+	return record;
+}
+
 json_t *record_facts(const struct sandbox *sb)
 {
 	json_t *record = json_pack(
@@ -198,6 +207,9 @@ json_t *record_facts(const struct sandbox *sb)
 	json_object_set_new(record, "max_lifetime_ms",
 			    json_integer((json_int_t)sb->limits.life_ms));
 	json_object_set_new(record, "persistent", json_boolean(sb->limits.persistent));
+	json_object_set_new(record, "machine", put_numbers(sb->resources.size));
+	json_object_set_new(record, "limits", put_numbers(sb->resources.limit));
+	json_object_set_new(record, "limits_told", put_numbers(sb->resources.told));
 	json_object_set_new(record, "last_terminal",
 			    json_integer((json_int_t)sb->last_terminal));
 	json_object_set_new(record, "state", json_integer(sb->state));
@@ -512,6 +524,13 @@ static void get_runs(struct bytes *b, const json_t *runs, struct sandbox *sb)
 	json_array_foreach(runs, i, each) if (!b->error) get_run(b, each, sb);
 }
 
+/* Without a record they stay as they are. */
+static void get_numbers(const json_t *record, uint32_t numbers[RESOURCE_COUNT])
+{
+	for (int i = 0; i < RESOURCE_COUNT && record; i++)
+		numbers[i] = (uint32_t)number(record, resources_name(i));
+}
+
 static void get_terminal(struct bytes *b, const json_t *record, struct sandbox *sb)
 {
 	struct terminal *t =
@@ -561,6 +580,9 @@ static void take_facts(struct sandbox *sb, const json_t *record)
 	sb->created = sb->changed = time_of(record, "created");
 	limits_restore(sb, number(record, "idle_timeout_ms"),
 		       number(record, "max_lifetime_ms"), flag(record, "persistent"));
+	get_numbers(json_object_get(record, "machine"), sb->resources.size);
+	get_numbers(json_object_get(record, "limits"), sb->resources.limit);
+	get_numbers(json_object_get(record, "limits_told"), sb->resources.told);
 }
 
 static void get_sandbox(struct bytes *b, const json_t *record, struct sandbox *sb)

@@ -389,6 +389,7 @@ void sandbox_take_machine(struct sandbox *sb, struct sandbox *from)
 	sb->in = from->in;
 	from->in = (struct buf){0};
 	vmm_hand_over(&from->channel, &sb->channel);
+	resources_moved(sb, from);
 	loop_timer_cancel(&from->limit);
 	from->vm = 0;
 	files_epoch_changed(sb);
@@ -448,6 +449,7 @@ struct sandbox *sandbox_new(struct core *core, folder_t folder, const char *name
 	list_init(&sb->terminals);
 	loop_timer_init(&sb->limit, limit_passed);
 	limits_init(sb);
+	resources_init(sb);
 	list_add_before(&core->sandboxes, &sb->link);
 	core->sandbox_count += folder != FOLDER_HIDDEN;
 	return sb;

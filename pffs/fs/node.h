@@ -51,6 +51,11 @@ enum kind {
 	KIND_IDLE_TIMEOUT,
 	KIND_MAX_LIFETIME,
 	KIND_PERSISTENT,
+	KIND_MEMORY_MIB, /* and the next ones: in the order of enum resource */
+	KIND_VCPUS,
+	KIND_DISK_MIB,
+	KIND_PIDS,
+	KIND_CPU_PERCENT,
 	KIND_FORKS,
 	KIND_FORKS_N,
 	KIND_MERGE,

@@ -21,6 +21,7 @@ static void check_payload(const struct agent_frame *f, struct buf *again)
 	struct agent_wake wake;
 	struct agent_run run;
 	struct agent_exit status;
+	struct agent_limits limits;
 	struct agent_terminal terminal;
 	struct error err;
 	uint32_t bytes;
@@ -47,6 +48,9 @@ static void check_payload(const struct agent_frame *f, struct buf *again)
 	else if (f->type == AGENT_HOLD && !f->stream &&
 		 agent_get_hold(f, &bytes, &err) == 0)
 		agent_put_hold(again, f->epoch, bytes);
+	else if (f->type == AGENT_LIMITS && !f->stream &&
+		 agent_get_limits(f, &limits, &err) == 0)
+		agent_put_limits(again, f->epoch, &limits);
 	else
 		agent_put(again, f->epoch, f->stream, f->type, f->payload, f->len);
 }

@@ -64,6 +64,7 @@ echo freeze > mnt/cold/ctl
 wait_for 90 state_is mnt/cold frozen
 echo 600 > mnt/demo/config/exec_timeout
 echo /root > mnt/demo/config/diff_paths
+echo 100 > mnt/demo/config/pids
 chmod 750 mnt/demo
 count_to 100 > mnt/demo/exec
 echo 'print("next", x)' > mnt/demo/exec
@@ -88,6 +89,8 @@ is "$(cat mnt/demo/runs/2/exit)" 0 "and has ended"
 is "$(cat mnt/demo/runs/3/stdout)" "next 41" "then the run that waited for it"
 echo 'print(x + 1)' > mnt/demo/exec
 is "$(cat mnt/demo/stdout)" 42 "the REPL is as it was"
+echo 'cat /sys/fs/cgroup/programs/pids.max' > mnt/demo/bash
+is "$(cat mnt/demo/config/pids mnt/demo/stdout)" $'100\n100' "and so are its limits"
 is "$(ls mnt/demo/pty)" "" "the terminal has gone"
 echo 'for i in {1..50}; do pgrep -f "^sleep 4321" || break; sleep 0.2; done > /dev/null; pgrep -fc "^sleep 4321"' > mnt/demo/bash
 is "$(cat mnt/demo/stdout)" 0 "with what ran there"

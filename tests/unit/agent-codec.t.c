@@ -80,13 +80,14 @@ static void hostile_headers_are_no_frames(void)
 		known += agent_next(&b, &f, NULL) == 1;
 		buf_fini(&b);
 	}
-	is_int(known, 26, "of 256 types, the 26 there are, are known");
+	is_int(known, 28, "of 256 types, the 28 there are, are known");
 }
 
 /* Every decoder behind one signature, and a payload it takes. */
 union decoded {
 	struct agent_wake wake;
 	struct agent_run run;
+	struct agent_limits limits;
 	struct agent_exit exit;
 	struct agent_size size;
 	struct agent_terminal terminal;
@@ -122,6 +123,11 @@ static int get_taken(const struct agent_frame *f, union decoded *d, struct error
 static int get_hold(const struct agent_frame *f, union decoded *d, struct error *err)
 {
 	return agent_get_hold(f, &d->msecs, err);
+}
+
+static int get_limits(const struct agent_frame *f, union decoded *d, struct error *err)
+{
+	return agent_get_limits(f, &d->limits, err);
 }
 
 static int get_held(const struct agent_frame *f, union decoded *d, struct error *err)
@@ -249,6 +255,18 @@ static void exit_signal_and_taken_come_back(void)
 	is_int(d.taken, AGENT_STDIN_WINDOW, "stdin-taken: the whole window");
 }
 
+static void limits_come_back(void)
+{
+	const struct agent_limits limits = {
+	    .memory_mib = 1, .vcpus = 2, .pids = 3, .disk_mib = 4};
+	struct buf b = {0};
+	union decoded d;
+
+	is_int(agent_put_limits(&b, 1, &limits), 0, "limits: written");
+	exactly_its_size(&b, get_limits, &d, "limits");
+	ok(memcmp(&d.limits, &limits, sizeof(limits)) == 0, "limits: all of them");
+}
+
 static void hold_comes_back(void)
 {
 	struct buf b = {0};
@@ -349,6 +367,7 @@ int main(void)
 	names_of_full_length_fit();
 	run_comes_back();
 	exit_signal_and_taken_come_back();
+	limits_come_back();
 	hold_comes_back();
 	terminal_comes_back();
 	values_out_of_range_are_refused();

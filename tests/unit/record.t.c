@@ -60,6 +60,8 @@ static struct sandbox *make(void)
 	sb->epoch = 3;
 	sb->heard = 2;
 	sb->mode = 0750;
+	sb->resources.limit[RESOURCE_PIDS] = 40;
+	sb->resources.told[RESOURCE_PIDS] = 30;
 	sb->diff_paths = strdup("/root\n");
 	buf_append(&sb->in, "half a fr", 9);
 	return sb;
@@ -105,6 +107,10 @@ static void check_whole(void)
 	is_int(sb->mode, 0750, "its mode");
 	is_int((int)sb->uid * 10 + (int)sb->gid, 78, "its owner");
 	is_str(sb->diff_paths, "/root\n", "its configuration");
+	is_int((int)sb->resources.limit[RESOURCE_PIDS], 40, "its limits");
+	is_int((int)sb->resources.told[RESOURCE_PIDS], 30, "and those its guest knows");
+	is_int((int)sb->resources.size[RESOURCE_MEMORY_MIB], 128,
+	       "the size of its machine");
 	is_stream(&first->streams[RUN_STDOUT], "out\n", "what its runs put out");
 	is_stream(&first->streams[RUN_STDERR], "err\n", "on either stream");
 	is_stream(&first->code, "#!/bin/sh\n1", "their code");
