@@ -2,6 +2,7 @@
 
 #include "util/cleanup.h"
 #include "util/io.h"
+#include "vmctl/cgroup.h"
 #include "vmctl/client.h"
 #include "vmctl/vmproc.h"
 
@@ -83,6 +84,7 @@ int broker_init(struct broker *broker, const struct broker_config *config,
 	    .started_ns = io_monotonic_ns(),
 	    .listener = LOOP_SOURCE_NONE,
 	    .listen_fd = -1,
+	    .limits_cpu = cgroup_usable(),
 	};
 	if (!broker->config.deadline_ms)
 		broker->config.deadline_ms = BROKER_DEADLINE_MS;

@@ -54,6 +54,7 @@ struct broker {
 	struct loop_source listener, signals;
 	int listen_fd, signal_fd;
 	bool stopping;
+	bool limits_cpu; /* cgroup.h */
 };
 
 /**

@@ -1,5 +1,6 @@
 #include "vmctl/client.h"
 
+#include "util/cleanup.h"
 #include "vmctl/broker.h"
 #include "vmctl/channel.h"
 #include "vmctl/ops.h"
@@ -8,6 +9,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #define CLIENT_PIECE (64u << 10) /* bytes read from a client at a time */
@@ -244,18 +246,13 @@ int client_add(struct broker *broker, int fd, bool port, struct error *err)
 
 int client_send(struct client *client, json_t *message)
 {
-	size_t len = json_dumpb(message, NULL, 0, JSON_COMPACT);
-	char *text;
-	int r = 0;
+	cleanup_free char *text = json_dumps(message, JSON_COMPACT);
+	size_t len = text ? strlen(text) : 0;
+	int r;
 
 	if (len > LINK_PAYLOAD_MAX)
 		return -EMSGSIZE;
-	text = malloc(len + 1);
-	if (!text || json_dumpb(message, text, len, JSON_COMPACT) != len)
-		r = -ENOMEM;
-	if (r == 0)
-		r = link_put(&client->out, 0, LINK_CONTROL, text, len);
-	free(text);
+	r = link_put(&client->out, 0, LINK_CONTROL, text, len);
 	if (r < 0)
 		client_break(client);
 	client_watch(client);

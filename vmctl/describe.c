@@ -39,11 +39,12 @@ json_t *describe_broker(const struct broker *broker)
 
 	list_for_each (vm, &broker->vms, struct vmproc, link)
 		count += vm->seen;
-	return json_pack(
-	    "{s:s, s:s, s:i, s:I, s:I, s:i, s:o}", "engine", broker->config.engine,
-	    "version", PACKAGE_VERSION, "vms", count, "uptime_s", (json_int_t)up,
-	    "memory_available", (json_int_t)procfs_available(), "descriptors",
-	    procfs_descriptors(), "templates", images_templates(broker->config.images));
+	return json_pack("{s:s, s:s, s:i, s:I, s:I, s:i, s:b, s:o}", "engine",
+			 broker->config.engine, "version", PACKAGE_VERSION, "vms", count,
+			 "uptime_s", (json_int_t)up, "memory_available",
+			 (json_int_t)procfs_available(), "descriptors",
+			 procfs_descriptors(), "limits_cpu", broker->limits_cpu,
+			 "templates", images_templates(broker->config.images));
 }
 
 json_t *describe_use(const struct vmproc *vm, const json_t *message)

@@ -301,7 +301,14 @@ int fork_answer(struct request *request, json_t *message)
 void fork_started(struct vmproc *child)
 {
 	struct fork *fork = child->making;
+	const struct vmproc *parent = fork->request->vm;
+	struct error err;
 
+	/* It is in its parent's cgroup, which is the parent's alone. */
+	if (parent->grouped && vmproc_limit(child, parent->cpu_percent, &err) < 0) {
+		fail(fork, &err);
+		return;
+	}
 	fork->started++;
 	request_wait(fork->request);
 	step(fork);

@@ -47,6 +47,7 @@ static int mount_all(struct error *err)
 	} mounts[] = {
 	    {"proc", "/proc", MS_NOSUID | MS_NODEV | MS_NOEXEC},
 	    {"sysfs", "/sys", MS_NOSUID | MS_NODEV | MS_NOEXEC},
+	    {"cgroup2", "/sys/fs/cgroup", MS_NOSUID | MS_NODEV | MS_NOEXEC},
 	    {"devtmpfs", "/dev", MS_NOSUID | MS_NOEXEC},
 	    {"tmpfs", "/run", MS_NOSUID | MS_NODEV},
 	    {"tmpfs", "/tmp", MS_NOSUID | MS_NODEV},

@@ -2,6 +2,7 @@
  * vmctl: the virtual machine monitor of pffs and its broker.
  */
 #include "config.h"
+#include "util/json_memory.h"
 #include "vmctl/ctl.h"
 #include "vmctl/host.h"
 #include "vmctl/probe.h"
@@ -38,6 +39,7 @@ static const struct {
 
 int main(int argc, char **argv)
 {
+	json_memory_init("vmctl");
 	if (argc < 2)
 		return usage_exit(usage, false);
 	if (strcmp(argv[1], "--version") == 0) {

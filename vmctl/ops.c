@@ -396,6 +396,22 @@ static int op_kill(struct call *call)
 	return 0;
 }
 
+static int op_limit(struct call *call)
+{
+	struct vmproc *vm = get_vm(call);
+	json_int_t percent;
+
+	if (!vm ||
+	    get_number(call, "cpu_percent", 0, (json_int_t)100 * VCPUS_MAX, &percent) < 0)
+		return call->err.code;
+	if (vm->dead)
+		return error_say(&call->err, ESRCH, "VM %u is dead", vm->channel.id);
+	if (vmproc_limit(vm, (int)percent, &call->err) < 0)
+		return call->err.code;
+	reply(call->client, call->seq, json_object());
+	return 0;
+}
+
 static const struct {
 	const char *name;
 	int (*fn)(struct call *call);
@@ -405,6 +421,7 @@ static const struct {
     {"kill", op_kill},	   {"fork", op_fork},	    {"park", op_park},
     {"resume", op_resume}, {"freeze", op_freeze},   {"save", op_save},
     {"thaw", op_thaw},	   {"drop", op_drop},	    {"images", op_images},
+    {"limit", op_limit},
 };
 
 static int dispatch(struct call *call)

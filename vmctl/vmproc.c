@@ -3,6 +3,7 @@
 #include "util/cleanup.h"
 #include "util/io.h"
 #include "vmctl/broker.h"
+#include "vmctl/cgroup.h"
 #include "vmctl/client.h"
 #include "vmctl/fork.h"
 #include "vmctl/freeze.h"
@@ -45,6 +46,8 @@ static void vmproc_free(struct vmproc *vm)
 		close(vm->pidfd);
 	list_del(&vm->link);
 	list_del(&vm->bucket);
+	if (vm->grouped)
+		cgroup_remove(vm->channel.id);
 	free(vm->log);
 	free(vm);
 	freeze_tidy(broker, base);
@@ -309,6 +312,15 @@ void vmproc_frozen(struct vmproc *vm)
 	vmproc_destroy(vm);
 }
 
+int vmproc_limit(struct vmproc *vm, int cpu_percent, struct error *err)
+{
+	if (!vm->broker->limits_cpu)
+		return error_say(err, ENOTSUP, "this machine has no cgroup v2 for VMs");
+	vm->grouped = true; /* also when only a part of what follows is done */
+	vm->cpu_percent = cpu_percent;
+	return cgroup_limit(vm->channel.id, vm->pid, (unsigned)cpu_percent, err);
+}
+
 static void add_fds(struct msghdr *msg, char *ancillary, const int *fds, unsigned count)
 {
 	size_t size = count * sizeof(*fds);
@@ -338,9 +350,11 @@ int vmproc_ask(struct vmproc *vm, json_t *message, const int *fds, unsigned coun
 	iov.iov_len = strlen(text);
 	if (count)
 		add_fds(&msg, ancillary, fds, count);
-	if (sendmsg(vm->control_fd, &msg, MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
-		return error_set(err, errno, "cannot ask the VM's process");
-	return 0;
+	if (sendmsg(vm->control_fd, &msg, MSG_DONTWAIT | MSG_NOSIGNAL) >= 0)
+		return 0;
+	if (errno == EPIPE || errno == ECONNRESET)
+		return error_say(err, EIO, "the VM's process has ended");
+	return error_set(err, errno, "cannot ask the VM's process");
 }
 
 static json_t *pack_boot(const struct vmproc_spec *spec)

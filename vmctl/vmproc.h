@@ -73,6 +73,8 @@ struct vmproc {
 	struct request *thawing; /* what waits for it to be made of a file, or NULL */
 	struct link sibling;	 /* while @making: among those that it makes */
 	int memory_mib, vcpus;
+	int cpu_percent; /* 0: no limit */
+	bool grouped;	 /* it has a cgroup of its own */
 	int errnum;	 /* what the process said with its reason, or 0 */
 	int status;	 /* while @gone: what is known of its status */
 	bool seen;	 /* clients know it */
@@ -114,6 +116,12 @@ int vmproc_ask(struct vmproc *vm, json_t *message, const int *fds, unsigned coun
 
 /** vmproc_signal() - signal the process. Return: 0 or -errno. */
 int vmproc_signal(struct vmproc *vm, int signal);
+
+/**
+ * vmproc_limit() - let the process use so much of one CPU's time; 0: no limit.
+ * Return: 0 or -errno with @err.
+ */
+int vmproc_limit(struct vmproc *vm, int cpu_percent, struct error *err);
 
 /** vmproc_destroy() - end the process and free the VM when it has been reaped. */
 void vmproc_destroy(struct vmproc *vm);

@@ -5,8 +5,8 @@
 
 static bool is_type(uint8_t type)
 {
-	return (type >= AGENT_WAKE && type <= AGENT_HOLD) ||
-	       (type >= AGENT_READY && type <= AGENT_HELD);
+	return (type >= AGENT_WAKE && type <= AGENT_LIMITS) ||
+	       (type >= AGENT_READY && type <= AGENT_OUT_OF_MEMORY);
 }
 
 int agent_next(const struct buf *in, struct agent_frame *frame, struct error *err)
@@ -187,6 +187,30 @@ int agent_get_stdin_taken(const struct agent_frame *frame, uint32_t *bytes,
 	return finish(&c, "stdin-taken", err);
 }
 
+int agent_put_limits(struct buf *out, uint16_t epoch, const struct agent_limits *limits)
+{
+	uint8_t payload[16];
+	struct cursor c = cursor_into(payload, sizeof(payload));
+
+	cursor_put_u32(&c, limits->memory_mib);
+	cursor_put_u32(&c, limits->vcpus);
+	cursor_put_u32(&c, limits->pids);
+	cursor_put_u32(&c, limits->disk_mib);
+	return agent_put(out, epoch, 0, AGENT_LIMITS, payload, sizeof(payload));
+}
+
+int agent_get_limits(const struct agent_frame *frame, struct agent_limits *limits,
+		     struct error *err)
+{
+	struct cursor c = payload_of(frame);
+
+	limits->memory_mib = cursor_get_u32(&c);
+	limits->vcpus = cursor_get_u32(&c);
+	limits->pids = cursor_get_u32(&c);
+	limits->disk_mib = cursor_get_u32(&c);
+	return finish(&c, "limits", err);
+}
+
 int agent_put_hold(struct buf *out, uint16_t epoch, uint32_t msecs)
 {
 	uint8_t payload[4];
@@ -212,4 +236,59 @@ int agent_get_held(const struct agent_frame *frame, uint8_t *stopped, struct err
 	if (*stopped > 1)
 		c.overflow = true;
 	return finish(&c, "held", err);
+}
+
+static void put_size(struct cursor *c, const struct agent_size *size)
+{
+	cursor_put_u16(c, size->rows);
+	cursor_put_u16(c, size->cols);
+}
+
+static void get_size(struct cursor *c, struct agent_size *size)
+{
+	size->rows = cursor_get_u16(c);
+	size->cols = cursor_get_u16(c);
+}
+
+int agent_put_size(struct buf *out, uint16_t epoch, uint32_t stream,
+		   const struct agent_size *size)
+{
+	uint8_t payload[4];
+	struct cursor c = cursor_into(payload, sizeof(payload));
+
+	put_size(&c, size);
+	return agent_put(out, epoch, stream, AGENT_TERMINAL_SIZE, payload, sizeof(payload));
+}
+
+int agent_get_size(const struct agent_frame *frame, struct agent_size *size,
+		   struct error *err)
+{
+	struct cursor c = payload_of(frame);
+
+	get_size(&c, size);
+	return finish(&c, "terminal-size", err);
+}
+
+int agent_put_terminal(struct buf *out, uint16_t epoch, uint32_t stream,
+		       const struct agent_size *size, const char *command)
+{
+	uint8_t payload[4 + 4 + AGENT_COMMAND_MAX];
+	struct cursor c = cursor_into(payload, sizeof(payload));
+
+	put_size(&c, size);
+	cursor_put_bytes(&c, command, strlen(command));
+	if (c.overflow)
+		return -EMSGSIZE;
+	return agent_put(out, epoch, stream, AGENT_TERMINAL, payload,
+			 sizeof(payload) - cursor_left(&c));
+}
+
+int agent_get_terminal(const struct agent_frame *frame, struct agent_terminal *terminal,
+		       struct error *err)
+{
+	struct cursor c = payload_of(frame);
+
+	get_size(&c, &terminal->size);
+	cursor_get_string(&c, terminal->command, sizeof(terminal->command));
+	return finish(&c, "terminal", err);
 }

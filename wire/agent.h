@@ -24,8 +24,18 @@
  * AGENT_HOLD stops what runs while files are changed that belong together; AGENT_HELD says
  * that it has. Who asks again before the time is over has more, without an answer.
  *
+ * AGENT_LIMITS says what the programs of the guest may take, all of them together, from
+ * now on; forks keep it. AGENT_OUT_OF_MEMORY comes before the exit of a run during which
+ * the kernel killed a process because there was no memory.
+ *
  * AGENT_CHANGES frames follow a run's exit, with its stream, and end by one entry that
  * says so; then its stream id is free for good. AGENT_FIGURE frames come before it.
+ *
+ * A terminal is a stream, too: those from AGENT_TERMINALS on. AGENT_TERMINAL opens one,
+ * with a program in it. AGENT_STDIN is what is typed, with the window as of a run;
+ * AGENT_STDOUT what is shown; AGENT_EXIT, once, the end of the program. The terminal stays,
+ * with what that left behind, until AGENT_TERMINAL_CLOSE ends both; then its stream id is
+ * free. On stream AGENT_TERMINALS itself that closes all.
  *
  * AGENT_FILES and its kin carry requests about files: wire/files.h has their payloads.
  *
@@ -49,6 +59,8 @@
 #define AGENT_FIGURE_MAX   (16u << 20)	/* bytes of one figure */
 #define AGENT_NAME_MAX	   64
 #define AGENT_ID_MAX	   40
+#define AGENT_TERMINALS	   0x80000000u /* streams of terminals, and none of runs */
+#define AGENT_COMMAND_MAX  4096	       /* bytes of a terminal's command */
 
 enum agent_type {
 	/* host to guest */
@@ -62,6 +74,10 @@ enum agent_type {
 	AGENT_FILES = 8,	/* a request about files */
 	AGENT_FILES_CANCEL = 9, /* answer it, if it still waits */
 	AGENT_HOLD = 10,	/* stop all processes for so many ms, u32; 0: go on */
+	AGENT_TERMINAL = 11,	/* open one: struct agent_terminal */
+	AGENT_TERMINAL_SIZE = 12,
+	AGENT_TERMINAL_CLOSE = 13, /* SIGHUP, and soon SIGKILL to all that was started */
+	AGENT_LIMITS = 14,	   /* what programs may take */
 	/* guest to host */
 	AGENT_READY = 64,
 	AGENT_STARTED = 65,
@@ -78,6 +94,7 @@ enum agent_type {
 	AGENT_FIGURE = 75,  /* its number, u32, and bytes of a PNG; none: that was all
 			       of it; before AGENT_EXIT */
 	AGENT_HELD = 76,    /* u8, 1: they have stopped; 0: one did not, and all go on */
+	AGENT_OUT_OF_MEMORY = 77, /* the kernel killed for memory during a run */
 };
 
 /* In AGENT_CHANGES: this byte, and the path as a byte string; or this byte alone. */
@@ -123,9 +140,26 @@ struct agent_run {
 	uint32_t code_length; /* bytes, at most AGENT_CODE_MAX */
 };
 
+/* What all programs take together; 0: as much as there is. */
+struct agent_limits {
+	uint32_t memory_mib;
+	uint32_t vcpus; /* they run on the first ones */
+	uint32_t pids;	/* processes and threads */
+	uint32_t disk_mib;
+};
+
 struct agent_exit {
 	uint8_t signaled; /* 1: value is a signal number, 0: an exit code */
 	uint8_t value;
+};
+
+struct agent_size {
+	uint16_t rows, cols;
+};
+
+struct agent_terminal {
+	struct agent_size size;
+	char command[AGENT_COMMAND_MAX + 1]; /* for bash; empty: a login shell */
 };
 
 /**
@@ -174,6 +208,17 @@ int agent_get_exit(const struct agent_frame *frame, struct agent_exit *status,
 int agent_put_stdin_taken(struct buf *out, uint16_t epoch, uint32_t stream, uint32_t bytes);
 int agent_get_stdin_taken(const struct agent_frame *frame, uint32_t *bytes,
 			  struct error *err);
+int agent_put_limits(struct buf *out, uint16_t epoch, const struct agent_limits *limits);
+int agent_get_limits(const struct agent_frame *frame, struct agent_limits *limits,
+		     struct error *err);
 int agent_put_hold(struct buf *out, uint16_t epoch, uint32_t msecs);
 int agent_get_hold(const struct agent_frame *frame, uint32_t *msecs, struct error *err);
 int agent_get_held(const struct agent_frame *frame, uint8_t *stopped, struct error *err);
+int agent_put_size(struct buf *out, uint16_t epoch, uint32_t stream,
+		   const struct agent_size *size);
+int agent_get_size(const struct agent_frame *frame, struct agent_size *size,
+		   struct error *err);
+int agent_put_terminal(struct buf *out, uint16_t epoch, uint32_t stream,
+		       const struct agent_size *size, const char *command);
+int agent_get_terminal(const struct agent_frame *frame, struct agent_terminal *terminal,
+		       struct error *err);

@@ -1,5 +1,6 @@
 /*
- * The stdin of a run: the bytes that the host feeds, on their way into a pipe.
+ * The stdin of a run, or what is typed into a terminal: the bytes that the host feeds, on
+ * their way into a pipe, or the like.
  */
 #pragma once
 

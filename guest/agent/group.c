@@ -5,6 +5,7 @@
 #include "util/io.h"
 
 #include <ctype.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <poll.h>
@@ -12,7 +13,8 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#define CGROUPS	      "/sys/fs/cgroup"
+#define CGROUP_ROOT   "/sys/fs/cgroup"
+#define CGROUPS	      CGROUP_ROOT "/programs"
 #define PROC_STAT_MAX 4096
 #define PROC_FILE_MAX (1u << 20)   /* cgroup.procs of more processes than pid_max */
 #define FREEZE_NS     10000000000u /* that processes get to stop */
@@ -21,12 +23,49 @@
 #define FIELD_START   22
 
 static bool have_cgroups;
-static bool held; /* all groups are frozen, also those that are made now */
+static int memory_events = -1; /* of all groups together */
+static bool held;	       /* all groups are frozen, also those that are made now */
 static struct link abandoned = {&abandoned, &abandoned};
+
+static bool write_file(const char *path, const char *value)
+{
+	cleanup_close int fd = open(path, O_WRONLY | O_CLOEXEC);
+
+	return fd >= 0 && io_write_all(fd, value, strlen(value)) == 0;
+}
 
 void groups_init(void)
 {
+	static const char *const controllers[] = {"+cpuset", "+memory", "+pids"};
+
+	for (size_t i = 0; i < sizeof(controllers) / sizeof(controllers[0]); i++)
+		if (!write_file(CGROUP_ROOT "/cgroup.subtree_control", controllers[i]))
+			log_say("cannot use the cgroup controller %s", controllers[i] + 1);
+	mkdir(CGROUPS, 0755);
 	have_cgroups = access(CGROUPS "/cgroup.procs", W_OK) == 0;
+	memory_events = open(CGROUPS "/memory.events", O_RDONLY | O_CLOEXEC);
+}
+
+void groups_limit(const char *file, const char *value)
+{
+	char path[sizeof(CGROUPS) + NAME_MAX];
+
+	snprintf(path, sizeof(path), CGROUPS "/%s", file);
+	if (have_cgroups && !write_file(path, value))
+		log_say("cannot write %s to %s: %s", value, path, strerror(errno));
+}
+
+unsigned long groups_memory_kills(void)
+{
+	static const char key[] = "oom_kill ";
+	char text[256];
+	ssize_t n =
+	    memory_events < 0 ? -1 : pread(memory_events, text, sizeof(text) - 1, 0);
+	const char *at;
+
+	text[n > 0 ? n : 0] = '\0';
+	at = strstr(text, key);
+	return at ? strtoul(at + strlen(key), NULL, 10) : 0;
 }
 
 static bool group_write(const struct group *group, const char *file, const char *value)

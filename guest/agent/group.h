@@ -2,7 +2,9 @@
  * Groups of processes: what one run, or one REPL, started.
  *
  * A group is a cgroup where the system has a writable cgroup v2 hierarchy, and
- * the processes of one session elsewhere (in tests outside a VM).
+ * the processes of one session elsewhere (in tests outside a VM). All of these cgroups are
+ * in one, which has the limits of what they take together. The agent and the file server
+ * are not in it: a guest that is out of memory still answers.
  */
 #pragma once
 
@@ -32,6 +34,13 @@ struct procs {
 
 /** groups_init() - use cgroups from now on, if the system has them. */
 void groups_init(void);
+
+/** groups_limit() - write @value to @file of the cgroup that all groups are in. */
+void groups_limit(const char *file, const char *value);
+
+/** groups_memory_kills() - how many processes of groups the kernel killed so far because
+ * there was no memory. */
+unsigned long groups_memory_kills(void);
 
 /**
  * group_new() - a group without processes, whose name starts with @name.

@@ -9,10 +9,12 @@
 #include "guest/agent/agent.h"
 #include "guest/agent/boot.h"
 #include "guest/agent/hold.h"
+#include "guest/agent/limits.h"
 #include "guest/agent/log.h"
 #include "guest/agent/reap.h"
 #include "guest/agent/run.h"
 #include "guest/agent/spawn.h"
+#include "guest/agent/terminal.h"
 #include "guest/agent/wake.h"
 #include "util/cleanup.h"
 #include "util/io.h"
@@ -54,6 +56,10 @@ static void on_frame(struct port *port, const struct agent_frame *frame)
 		files_frame(&agent.files, frame);
 	} else if (frame->type == AGENT_HOLD) {
 		hold_frame(port, frame);
+	} else if (frame->type == AGENT_LIMITS) {
+		limits_frame(frame);
+	} else if (frame->stream >= AGENT_TERMINALS) {
+		terminals_frame(&agent, frame);
 	} else if (frame->type != AGENT_WAKE) {
 		runs_frame(&agent, frame);
 	} else if (agent_get_wake(frame, &wake, &err) < 0) {
@@ -68,6 +74,7 @@ static void on_room(struct port *port)
 {
 	(void)port;
 	runs_resume(&agent);
+	terminals_resume(&agent);
 	files_resume(&agent.files);
 }
 
@@ -149,6 +156,7 @@ static int serve(int port_fd, struct error *err)
 	setrlimit(RLIMIT_NOFILE, &files);
 	fcntl(port_fd, F_SETFD, FD_CLOEXEC);
 	list_init(&agent.runs);
+	list_init(&agent.terminals);
 	agent.port.on_frame = on_frame;
 	agent.port.on_room = on_room;
 	agent.port.before_output = before_output;

@@ -6,6 +6,10 @@
  * program. A pipe that nobody watches must be off the epoll set: a hang-up cannot
  * be masked.
  *
+ * A terminal's program writes each line by itself, and each frame is an exit of the VM. So
+ * the first is sent at once, and what comes shortly after it together. A terminal gives a
+ * few KiB at a time, so it is read until there is no more.
+ *
  * A pipe is a queue, so at the program's end what it wrote itself is within the
  * bytes that the pipe holds then. Exactly so many are sent before the run's exit;
  * a background process that goes on writing cannot put the exit off.
@@ -16,7 +20,8 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
-#define CHUNK (64u << 10) /* bytes moved at a time: what a pipe holds */
+#define CHUNK	   (64u << 10) /* bytes moved at a time: what a pipe holds */
+#define PACE_MSECS 4
 
 /* The agent has one thread, so one buffer serves every stream. */
 static uint8_t chunk[CHUNK];
@@ -34,8 +39,21 @@ void output_init(struct output *output, struct port *port, uint32_t stream,
 	};
 }
 
+static void pause_ends(struct loop_timer *timer)
+{
+	output_resume(container_of(timer, struct output, pause));
+}
+
+void output_pace(struct output *output)
+{
+	output->paced = true;
+	loop_timer_init(&output->pause, pause_ends);
+}
+
 void output_close(struct output *output)
 {
+	if (output->paced)
+		loop_timer_cancel(&output->pause);
 	loop_del(output->port->loop, &output->source);
 	if (output->fd >= 0)
 		close(output->fd);
@@ -43,14 +61,27 @@ void output_close(struct output *output)
 	output->left = 0;
 }
 
-static ssize_t read_pipe(struct output *output, size_t max)
+static ssize_t read_some(const struct output *output, uint8_t *to, size_t max)
 {
 	ssize_t n;
 
 	do
-		n = read(output->fd, chunk, max < sizeof(chunk) ? max : sizeof(chunk));
+		n = read(output->fd, to, max);
 	while (n < 0 && errno == EINTR);
 	return n < 0 ? -errno : n;
+}
+
+static ssize_t read_pipe(const struct output *output, size_t max)
+{
+	size_t room = max < sizeof(chunk) ? max : sizeof(chunk);
+	ssize_t n = read_some(output, chunk, room), more = n;
+	size_t len = n < 0 ? 0 : (size_t)n;
+
+	while (output->paced && more > 0 && len < room) {
+		more = read_some(output, chunk + len, room - len);
+		len += more < 0 ? 0 : (size_t)more;
+	}
+	return n < 0 ? n : (ssize_t)len;
 }
 
 /* Move one chunk. Return: false when there is nothing more to do for now. */
@@ -64,7 +95,7 @@ static bool pump(struct output *output)
 		return false;
 	}
 	n = read_pipe(output, max);
-	if (n == -EAGAIN)
+	if (n == -EAGAIN && output->state != OUTPUT_DRAINED)
 		return false;
 	if (n <= 0) {
 		output_close(output);
@@ -90,7 +121,10 @@ static void output_event(struct loop_source *source, uint32_t revents)
 	struct output *output = container_of(source, struct output, source);
 
 	(void)revents;
-	pump(output);
+	if (pump(output) && output->paced) {
+		loop_del(output->port->loop, &output->source);
+		loop_timer_set(output->port->loop, &output->pause, PACE_MSECS);
+	}
 	after_pump(output);
 }
 
@@ -117,6 +151,14 @@ void output_finish(struct output *output)
 	output_resume(output);
 }
 
+void output_drain(struct output *output)
+{
+	output->state = OUTPUT_DRAINED;
+	while (output->fd >= 0 && pump(output))
+		;
+	after_pump(output);
+}
+
 bool output_is_sent(const struct output *output)
 {
 	return output->fd < 0 || output->state == OUTPUT_DISCARDED;
@@ -128,7 +170,9 @@ void output_resume(struct output *output)
 		return;
 	if (output->state != OUTPUT_DISCARDED && !port_has_room(output->port))
 		return;
-	if (loop_add(output->port->loop, &output->source, output->fd, EPOLLIN,
-		     output_event) < 0)
+	if (output->state == OUTPUT_DRAINED)
+		output_drain(output);
+	else if (loop_add(output->port->loop, &output->source, output->fd, EPOLLIN,
+			  output_event) < 0)
 		output_close(output);
 }

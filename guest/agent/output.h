@@ -1,5 +1,6 @@
 /*
- * One output stream of a run: the pipe from its stdout or stderr to the port.
+ * One output stream: the pipe from a run's stdout or stderr to the port, or what a terminal
+ * shows.
  */
 #pragma once
 
@@ -14,9 +15,11 @@ struct output {
 	int fd; /* -1: the stream has ended, or never began */
 	uint32_t stream;
 	enum agent_type type; /* AGENT_STDOUT or AGENT_STDERR */
-	enum { OUTPUT_LIVE, OUTPUT_LAST, OUTPUT_DISCARDED } state;
+	enum { OUTPUT_LIVE, OUTPUT_LAST, OUTPUT_DISCARDED, OUTPUT_DRAINED } state;
 	size_t left; /* OUTPUT_LAST: bytes of the run still to be sent */
 	void (*on_change)(struct output *output);
+	bool paced; /* a terminal's: see output_pace() */
+	struct loop_timer pause;
 };
 
 /**
@@ -26,6 +29,12 @@ struct output {
 void output_init(struct output *output, struct port *port, uint32_t stream,
 		 enum agent_type type, void (*on_change)(struct output *output));
 
+/**
+ * output_pace() - what comes in many small writes goes on in few frames: after one, the
+ * next waits for a few milliseconds. Before output_open().
+ */
+void output_pace(struct output *output);
+
 /** output_open() - relay what comes from @fd, which is taken over. Return: 0 or -errno. */
 int output_open(struct output *output, int fd);
 
@@ -34,6 +43,9 @@ int output_open(struct output *output, int fd);
  * What comes later, from processes that it left behind, is read and dropped.
  */
 void output_finish(struct output *output);
+
+/** output_drain() - nobody writes any more: send what there is, then end. */
+void output_drain(struct output *output);
 
 /** output_is_sent() - true when nothing of the run itself is left to send. */
 bool output_is_sent(const struct output *output);

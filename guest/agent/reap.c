@@ -3,6 +3,7 @@
 #include "guest/agent/agent.h"
 #include "guest/agent/group.h"
 #include "guest/agent/run.h"
+#include "guest/agent/terminal.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -24,7 +25,8 @@ static void reap(struct loop_source *source, uint32_t revents)
 		;
 	while ((pid = waitpid(-1, &status, WNOHANG)) > 0)
 		if (!repl_reaped(&agent->repl, pid, status) &&
-		    !files_reaped(&agent->files, pid))
+		    !files_reaped(&agent->files, pid) &&
+		    !terminals_reaped(agent, pid, status))
 			runs_reaped(agent, pid, status);
 	files_look(&agent->files);
 	groups_sweep();

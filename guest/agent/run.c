@@ -13,6 +13,7 @@
 #include "guest/agent/agent.h"
 #include "guest/agent/log.h"
 #include "guest/agent/reclaim.h"
+#include "guest/agent/terminal.h"
 #include "util/io.h"
 
 #include <errno.h>
@@ -88,7 +89,15 @@ static bool is_quiet(const struct agent *agent)
 	list_for_each (run, &agent->runs, struct run, link)
 		if (run->state < RUN_ENDED || !group_is_empty(run->group))
 			return false;
-	return groups_are_gone() && repl_is_alone(&agent->repl);
+	return groups_are_gone() && terminals_are_quiet(agent) &&
+	       repl_is_alone(&agent->repl);
+}
+
+/* It may have been a process of another run's that is still there; they share it all. */
+static void tell_of_memory(struct run *run)
+{
+	if (groups_memory_kills() != run->memory_kills)
+		port_send(&run->agent->port, run->stream, AGENT_OUT_OF_MEMORY, NULL, 0);
 }
 
 /* Take the steps that became possible; frees a run of which nothing is left. */
@@ -96,6 +105,7 @@ static void settle(struct run *run)
 {
 	if (run->state == RUN_ENDED && output_is_sent(&run->out) &&
 	    output_is_sent(&run->err) && figures_are_sent(&run->figures)) {
+		tell_of_memory(run);
 		port_send_exit(&run->agent->port, run->stream, &run->status);
 		run->state = RUN_LEFT;
 		changes_after(&run->agent->files, run, is_quiet(run->agent));
@@ -260,6 +270,7 @@ static void begin_run(struct agent *agent, const struct agent_frame *frame)
 	run->agent = agent;
 	run->stream = frame->stream;
 	run->request = request;
+	run->memory_kills = groups_memory_kills();
 	run->code_left = request.code_length;
 	for (int i = 0; i < SPAWN_FDS; i++)
 		run->ends[i] = -1;

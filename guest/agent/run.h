@@ -41,6 +41,7 @@ struct run {
 	bool started;	  /* AGENT_STARTED is sent */
 	bool interrupted; /* an interrupt waits for the start */
 	bool killed;
+	unsigned long memory_kills; /* of the whole guest, when it began */
 	bool retried; /* it was given to a REPL that died before starting it */
 	pid_t pid;    /* not Python: its process, which leads its session */
 	struct group *group;

@@ -10,6 +10,7 @@
 #include <sched.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -129,6 +130,16 @@ static int explain(const char *file, int errnum)
 	return errnum == ENOENT ? EXIT_NOT_FOUND : EXIT_NOT_RUNNABLE;
 }
 
+static void take_terminal(char *term)
+{
+	size_t name = strcspn(term, "=") + 1;
+
+	ioctl(STDIN_FILENO, TIOCSCTTY, 0);
+	for (char **at = environment; *at; at++)
+		if (strncmp(*at, term, name) == 0)
+			*at = term;
+}
+
 /* The file was just written. While another new process, on its way to its own
  * execve, still holds a copy of the descriptor, ours gets ETXTBSY. */
 static void execute(const struct spawn *spawn)
@@ -154,6 +165,8 @@ static void __attribute__((noreturn)) child(const struct spawn *spawn)
 	setrlimit(RLIMIT_NOFILE, &files);
 	if (install_fds(spawn) < 0)
 		_exit(EXIT_AGENT_FAILED);
+	if (spawn->term)
+		take_terminal(spawn->term);
 	if (chdir("/root") < 0 && chdir("/") < 0)
 		_exit(EXIT_AGENT_FAILED);
 	execute(spawn);

@@ -12,6 +12,7 @@ struct spawn {
 	const int *fds;	     /* become descriptors 0, 1, 2, ... of the program */
 	int fd_count;	     /* at most SPAWN_FDS; all others are closed */
 	struct group *group; /* the program is put into it; may be NULL */
+	char *term; /* "TERM=...": descriptor 0 becomes its session's terminal; or NULL */
 };
 
 #define SPAWN_FDS 4

@@ -6,5 +6,6 @@
 
 int cmd_mount(int argc, char **argv);
 int cmd_umount(int argc, char **argv);
+int cmd_shell(int argc, char **argv);
 int cmd_template(int argc, char **argv);
 int cmd_doctor(int argc, char **argv);

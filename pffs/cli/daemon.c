@@ -322,6 +322,7 @@ static int serve(struct daemon *d)
 	    .memory_mib = d->options->memory_mib,
 	    .vcpus = d->options->vcpus,
 	    .disk_mib = d->options->disk_mib,
+	    .caps = d->options->caps,
 	    .ready_limit_ms = READY_LIMIT_MS,
 	};
 	int r;

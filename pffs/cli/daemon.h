@@ -3,6 +3,7 @@
  */
 #pragma once
 
+#include "pffs/core/caps.h"
 #include "util/error.h"
 
 #include <stdbool.h>
@@ -14,6 +15,7 @@ struct daemon_options {
 	const char *state;  /* directory of what is frozen; NULL: nothing can be */
 	const char *engine; /* for a vmctl of our own: kvm, emulated or auto */
 	unsigned memory_mib, vcpus, disk_mib;
+	struct caps caps;
 	bool allow_other;
 };
 

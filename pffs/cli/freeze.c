@@ -9,24 +9,6 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#define ERROR_MAX 4096
-
-/* Say why an operation failed: @errnum, unless the mount has a sentence for it. */
-static int explain(const char *dir, int errnum, const char *what, struct error *err)
-{
-	cleanup_free char *path = NULL, *text = NULL;
-	size_t len;
-
-	if (asprintf(&path, "%s/error", dir) < 0)
-		path = NULL;
-	else
-		text = io_read_file(path, ERROR_MAX, &len, NULL);
-	if (!text || !*text)
-		return error_set(err, errnum, "%s", what);
-	text[strcspn(text, "\n")] = '\0';
-	return error_say(err, errnum, "%s: %s", what, text);
-}
-
 /* From now on no signal but SIGKILL leaves the fork behind. */
 static void hold_signals(void)
 {
@@ -52,10 +34,10 @@ int freeze(const char *sandbox, const char *name, struct error *err)
 		return error_set(err, ENOMEM, "cannot freeze %s", sandbox);
 	hold_signals();
 	if (mkdir(fork, 0700) < 0)
-		return explain(path, errno, "cannot fork the sandbox", err);
+		return mounts_explain(path, errno, "cannot fork the sandbox", err);
 	if (rename(fork, template) == 0)
 		return 0;
-	r = explain(mount, errno, "cannot make a template of the sandbox", err);
+	r = mounts_explain(mount, errno, "cannot make a template of the sandbox", err);
 	rmdir(fork);
 	return r;
 }

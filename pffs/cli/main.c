@@ -1,6 +1,7 @@
 #include "config.h"
 
 #include "pffs/cli/commands.h"
+#include "util/json_memory.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -12,6 +13,7 @@ static const struct {
 } commands[] = {
     {"mount", cmd_mount, "mount DIR     serve sandboxes as directories under DIR"},
     {"umount", cmd_umount, "umount DIR    end the mount and its sandboxes"},
+    {"shell", cmd_shell, "shell NAME    be in a sandbox, at a terminal"},
     {"template", cmd_template, "template ...  list, add, freeze and remove templates"},
     {"doctor", cmd_doctor, "doctor        check this machine and say what to do"},
 };
@@ -28,6 +30,7 @@ int main(int argc, char **argv)
 {
 	const char *name = argc > 1 ? argv[1] : "";
 
+	json_memory_init("pffs");
 	if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0) {
 		usage(stdout);
 		return 0;

@@ -43,6 +43,10 @@ static const char help[] =
     "  --memory-mib N      memory of each sandbox, 128 or more (512)\n"
     "  --vcpus N           virtual CPUs of each sandbox, 1 to 8 (1)\n"
     "  --disk-mib N        disk of each sandbox, 64 to 65536 (4096)\n"
+    "  --max-sandboxes N   how many sandboxes may have a machine at a time\n"
+    "  --max-memory-mib N  how much memory these may have together\n"
+    "  --at-cap POLICY     what a sandbox too many does: refuse, or freeze the one that\n"
+    "                      has been idle for the longest time (refuse)\n"
     "  --allow-other       let other users in, by the modes of the directories\n"
     "  --foreground        stay in the foreground, log to standard error\n";
 
@@ -61,6 +65,12 @@ static int parse_unsigned(const char *text, unsigned min, unsigned max, unsigned
 		return -EINVAL;
 	*value = (unsigned)n;
 	return 0;
+}
+
+static int parse_policy(const char *text, bool *freeze)
+{
+	*freeze = strcmp(text, "freeze") == 0;
+	return *freeze || strcmp(text, "refuse") == 0 ? 0 : -EINVAL;
 }
 
 static int take_option(struct mount_options *o, int option)
@@ -84,6 +94,12 @@ static int take_option(struct mount_options *o, int option)
 		return parse_unsigned(optarg, 1, 8, &o->daemon.vcpus);
 	case 'd':
 		return parse_unsigned(optarg, 64, 64u << 10, &o->daemon.disk_mib);
+	case 'x':
+		return parse_unsigned(optarg, 1, 1u << 20, &o->daemon.caps.sandboxes);
+	case 'y':
+		return parse_unsigned(optarg, 1, 1u << 30, &o->daemon.caps.memory_mib);
+	case 'z':
+		return parse_policy(optarg, &o->daemon.caps.freeze);
 	case 'n':
 		o->only = optarg;
 		return 0;
@@ -109,6 +125,9 @@ static int parse(int argc, char **argv, struct mount_options *o)
 	    {"memory-mib", required_argument, NULL, 'm'},
 	    {"vcpus", required_argument, NULL, 'c'},
 	    {"disk-mib", required_argument, NULL, 'd'},
+	    {"max-sandboxes", required_argument, NULL, 'x'},
+	    {"max-memory-mib", required_argument, NULL, 'y'},
+	    {"at-cap", required_argument, NULL, 'z'},
 	    {"only", required_argument, NULL, 'n'},
 	    {"allow-other", no_argument, NULL, 'o'},
 	    {"foreground", no_argument, NULL, 'f'},

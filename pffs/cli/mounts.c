@@ -1,6 +1,7 @@
 #include "pffs/cli/mounts.h"
 
 #include "util/cleanup.h"
+#include "util/io.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -12,6 +13,7 @@
 
 #define MOUNTS	   "/proc/self/mounts"
 #define MOUNT_TYPE "fuse.pffs"
+#define ERROR_MAX  4096
 #define WHOLE	   "pffs" /* what is mounted, but for a mount of a single sandbox */
 
 static bool is_below(const char *path, const char *dir)
@@ -76,10 +78,9 @@ static bool is_sandbox(const char *path)
 	return stat(forks, &st) == 0 && S_ISDIR(st.st_mode);
 }
 
-int mounts_resolve(const char *sandbox, char **path, char **mount, struct error *err)
+int mounts_find(const char *sandbox, char **path, struct error *err)
 {
 	cleanup_free char *given = NULL;
-	unsigned count;
 	struct stat st;
 
 	if (!strchr(sandbox, '/') && stat(sandbox, &st) < 0)
@@ -91,11 +92,38 @@ int mounts_resolve(const char *sandbox, char **path, char **mount, struct error 
 	*path = realpath(given, NULL);
 	if (!*path)
 		return error_set(err, errno, "there is no sandbox %s", given);
-	*mount = find_mount(*path, &count);
-	if (!*mount || !is_sandbox(*path))
+	if (!is_sandbox(*path))
 		return error_say(err, EINVAL, "%s is not the directory of a sandbox",
 				 given);
 	return 0;
+}
+
+int mounts_resolve(const char *sandbox, char **path, char **mount, struct error *err)
+{
+	unsigned count;
+	int r = mounts_find(sandbox, path, err);
+
+	if (r < 0)
+		return r;
+	*mount = find_mount(*path, &count);
+	return *mount ? 0
+		      : error_say(err, EINVAL, "%s is not in a mount of all sandboxes",
+				  sandbox);
+}
+
+int mounts_explain(const char *dir, int errnum, const char *what, struct error *err)
+{
+	cleanup_free char *path = NULL, *text = NULL;
+	size_t len;
+
+	if (asprintf(&path, "%s/error", dir) < 0)
+		path = NULL;
+	else
+		text = io_read_file(path, ERROR_MAX, &len, NULL);
+	if (!text || !*text)
+		return error_set(err, errnum, "%s", what);
+	text[strcspn(text, "\n")] = '\0';
+	return error_say(err, errnum, "%s: %s", what, text);
 }
 
 bool mounts_at(const char *dir)

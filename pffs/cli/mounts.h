@@ -8,14 +8,27 @@
 #include <stdbool.h>
 
 /**
- * mounts_resolve() - find a sandbox.
+ * mounts_find() - find a sandbox.
  * @sandbox: path of its directory; or its name alone, when there is one mount.
  * @path:    set to the directory's path, to free().
+ *
+ * Return: 0 or -errno with @err filled; it is to be freed in any case.
+ */
+int mounts_find(const char *sandbox, char **path, struct error *err);
+
+/**
+ * mounts_resolve() - likewise, in a mount of all sandboxes.
  * @mount:   set to the path of the mount that it is in, to free().
  *
  * Return: 0 or -errno with @err filled; both are to be freed in any case.
  */
 int mounts_resolve(const char *sandbox, char **path, char **mount, struct error *err);
+
+/**
+ * mounts_explain() - say why an operation in @dir, a sandbox or a mount, failed: @errnum,
+ * unless its `error` has a sentence for it. Return: -@errnum, with @err filled.
+ */
+int mounts_explain(const char *dir, int errnum, const char *what, struct error *err);
 
 /** mounts_at() - is a pffs, or a sandbox of one, mounted at @dir, a resolved path? */
 bool mounts_at(const char *dir);

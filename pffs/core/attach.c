@@ -71,6 +71,7 @@ static void take_up(struct sandbox *sb, json_t *reply)
 	journal_attach(sb);
 	loop_timer_set(sb->core->loop, &sb->limit, WAKE_MS);
 	vmm_flush(&sb->channel);
+	resources_adrift(sb);
 	guest_wake(sb);
 }
 

@@ -92,9 +92,12 @@ static void greeted(void *ctx, json_t *reply, const struct error *err)
 	struct greeting *greeting = ctx;
 	struct core *core = greeting->core;
 	const char *engine = "kvm";
+	int limits_cpu = 0;
 
 	if (reply)
-		json_unpack(reply, "{s?s}", "engine", &engine);
+		json_unpack(reply, "{s?s, s?b}", "engine", &engine, "limits_cpu",
+			    &limits_cpu);
+	core->limits_cpu = limits_cpu;
 	snprintf(core->engine, sizeof(core->engine), "%s", engine);
 	if (reply && core->group[0])
 		attach_begin(core, taken_up, greeting);

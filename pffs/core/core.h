@@ -4,6 +4,7 @@
  */
 #pragma once
 
+#include "pffs/core/caps.h"
 #include "pffs/core/events.h"
 #include "pffs/core/templates.h"
 #include "pffs/core/vmm.h"
@@ -12,11 +13,12 @@
 #include <stdint.h>
 
 struct core_options {
-	const char *images;	 /* the images directory */
-	unsigned memory_mib;	 /* of each sandbox */
-	unsigned vcpus;		 /* of each sandbox */
-	unsigned disk_mib;	 /* of each sandbox */
-	const char *state;	 /* directory of frozen sandboxes, or NULL */
+	const char *images;  /* the images directory */
+	unsigned memory_mib; /* of each sandbox */
+	unsigned vcpus;	     /* of each sandbox */
+	unsigned disk_mib;   /* of each sandbox */
+	const char *state;   /* directory of frozen sandboxes, or NULL */
+	struct caps caps;
 	uint64_t ready_limit_ms; /* how long a guest may take until it answers */
 };
 
@@ -53,6 +55,7 @@ struct core {
 	struct link listings;  /* of directories in guests, the newest used last */
 	size_t listed;	       /* bytes in these */
 	uint32_t listing_number;
+	bool limits_cpu;    /* vmctl can */
 	char engine[16];    /* "kvm" or "emulated"; empty until vmctl has said so */
 	struct error error; /* the newest one that belongs to no sandbox */
 	/* Called when the link to vmctl broke; all sandboxes are dead by then. */

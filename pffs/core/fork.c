@@ -1,9 +1,12 @@
 #include "pffs/core/fork.h"
 
+#include "pffs/core/caps.h"
 #include "pffs/core/files.h"
 #include "pffs/core/freeze.h"
 #include "pffs/core/guest.h"
 #include "pffs/core/journal.h"
+#include "pffs/core/template.h"
+#include "pffs/core/terminal.h"
 #include "pffs/core/twin.h"
 
 #include <errno.h>
@@ -208,6 +211,7 @@ static int add_child(struct fork *fork, const struct fork_order *order, struct e
 		return err->code;
 	child->image = parent->image;
 	child->making = !order->early;
+	resources_inherit(child, parent);
 	child->birth = fork;
 	fork->children[fork->count++] = sandbox_ref(child);
 	fork->waiting++;
@@ -216,7 +220,16 @@ static int add_child(struct fork *fork, const struct fork_order *order, struct e
 	return 0;
 }
 
-static int check_order(const struct sandbox *parent, const struct fork_order *order,
+static int admit(struct sandbox *parent, const struct fork_order *order, struct error *err)
+{
+	if (order->folder == FOLDER_HIDDEN)
+		return 0;
+	return caps_admit(parent->core, (unsigned)order->count,
+			  order->count * resources_get(parent, RESOURCE_MEMORY_MIB), parent,
+			  err);
+}
+
+static int check_order(struct sandbox *parent, const struct fork_order *order,
 		       struct error *err)
 {
 	if (parent->state == SANDBOX_DEAD)
@@ -226,7 +239,7 @@ static int check_order(const struct sandbox *parent, const struct fork_order *or
 				 parent->name);
 	if (order->count < 1 || order->count > FORK_MAX)
 		return error_say(err, EINVAL, "one fork makes 1 to %d children", FORK_MAX);
-	return 0;
+	return admit(parent, order, err);
 }
 
 int fork_begin(struct sandbox *parent, const struct fork_order *order, fork_done_fn *done,
@@ -317,12 +330,15 @@ static void adopt(const struct fork *fork, struct sandbox *child, uint32_t vm, i
 		child->exec_timeout_ms = parent->exec_timeout_ms;
 		limits_inherit(child, parent);
 	}
+	if (!fork->early)
+		resources_inherit(child, parent);
+	resources_forked(child, parent);
 	child->epoch = parent->epoch;
 	child->heard = parent->heard;
 	sandbox_adopt_vm(child, vm, pid, WAKE_MS(fork->count));
 	if (fork->twin)
 		twin_hold(fork->twin, child);
-	if (copy_runs(parent, child) < 0) {
+	if (copy_runs(parent, child) < 0 || terminals_fork(child, parent) < 0) {
 		sandbox_die(child, "no memory for the runs of the fork");
 		return;
 	}
@@ -448,7 +464,7 @@ static void ask_next(struct sandbox *parent)
 
 	if (fork && !fork->asked)
 		freeze_use(parent);
-	if (!fork || fork->asked || freeze_holds(parent) ||
+	if (!fork || fork->asked || freeze_holds(parent) || parent->saving ||
 	    (parent->state != SANDBOX_READY && parent->state != SANDBOX_FROZEN))
 		return;
 	if (parent->channel.out.len) {
@@ -474,6 +490,7 @@ void fork_settled(struct sandbox *child)
 	if (!fork)
 		return;
 	let_child_go(fork, child);
+	fork->parent->fork_woke |= child->state == SANDBOX_READY;
 	if (child->state != SANDBOX_READY && !fork->early) {
 		fail_by(fork, child);
 		return;
@@ -482,6 +499,16 @@ void fork_settled(struct sandbox *child)
 		guest_go_on(child);
 	if (!fork->waiting)
 		succeed(fork);
+}
+
+void fork_overdue(struct sandbox *child)
+{
+	struct sandbox *parent = sandbox_ref(child->birth->parent);
+
+	sandbox_die(child, "the guest did not become ready in time");
+	if (!parent->fork_woke)
+		template_failed(parent, "none of its forks became ready in time");
+	sandbox_unref(parent);
 }
 
 void fork_parent_ended(struct sandbox *parent, const char *reason)

@@ -67,5 +67,9 @@ void fork_next(struct sandbox *parent);
 /** fork_settled() - @child has woken, died or gone: tell who waits for it. */
 void fork_settled(struct sandbox *child);
 
+/** fork_overdue() - @child, which is being made, did not wake in time: it dies, and a
+ * template's machine none of whose forks ever woke ends, so that it boots anew. */
+void fork_overdue(struct sandbox *child);
+
 /** fork_parent_ended() - the forks that wait cannot be made any more. */
 void fork_parent_ended(struct sandbox *parent, const char *reason);

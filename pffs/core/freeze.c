@@ -1,5 +1,6 @@
 #include "pffs/core/freeze.h"
 
+#include "pffs/core/caps.h"
 #include "pffs/core/files.h"
 #include "pffs/core/fork.h"
 #include "pffs/core/guest.h"
@@ -21,6 +22,8 @@ enum phase {
 	SAVING,	   /* vmctl writes the template's memory */
 	FREEZING,  /* and this machine */
 	RECORDING, /* a process of ours writes the rest */
+	ADMITTING, /* it is told at once, but not to who wants it right now, that it stays
+		    */
 	THAWING,   /* vmctl makes a machine of the file */
 	WAKING,	   /* and its agent has yet to say AWAKE */
 };
@@ -29,8 +32,9 @@ enum phase {
 struct freeze {
 	struct sandbox *sb; /* reference */
 	enum phase phase;
-	bool wanted;   /* somebody needs the machine again */
-	char verb[16]; /* to be carried out when it has woken, or empty */
+	struct sandbox *saved; /* reference, while SAVING: the template's machine */
+	bool wanted;	       /* somebody needs the machine again */
+	char verb[16];	       /* to be carried out when it has woken, or empty */
 	struct loop_timer patience;
 	struct record_writer writer;
 };
@@ -182,9 +186,13 @@ static void write_machine(struct freeze *freeze, const char *base)
 static void saved(void *ctx, json_t *reply, const struct error *err)
 {
 	struct freeze *freeze = ctx;
-	const struct sandbox *machine;
+	struct sandbox *machine = freeze->saved;
 
 	(void)err;
+	freeze->saved = NULL;
+	machine->saving--;
+	fork_next(machine);
+	sandbox_unref(machine);
 	if (is_gone(freeze)) {
 		release(freeze);
 		return;
@@ -195,7 +203,7 @@ static void saved(void *ctx, json_t *reply, const struct error *err)
 
 static void ask_vmctl(struct freeze *freeze)
 {
-	const struct sandbox *machine = template_of(freeze->sb);
+	struct sandbox *machine = template_of(freeze->sb);
 
 	loop_timer_cancel(&freeze->patience);
 	if (!machine) {
@@ -203,6 +211,8 @@ static void ask_vmctl(struct freeze *freeze)
 		return;
 	}
 	freeze->phase = SAVING;
+	freeze->saved = sandbox_ref(machine);
+	machine->saving++;
 	ask(freeze,
 	    json_pack("{s:s, s:I, s:s}", "op", "save", "vm", (json_int_t)machine->vm,
 		      "image", machine->id),
@@ -301,11 +311,9 @@ static void thawed(void *ctx, json_t *reply, const struct error *err)
 {
 	struct freeze *freeze = ctx;
 	struct sandbox *sb = freeze->sb;
-	json_int_t vm = 0;
-	int pid = 0;
+	json_int_t vm = json_integer_value(json_object_get(reply, "vm"));
+	int pid = (int)json_integer_value(json_object_get(reply, "pid"));
 
-	if (reply)
-		json_unpack(reply, "{s:I, s?i}", "vm", &vm, "pid", &pid);
 	if (is_gone(freeze)) {
 		if (vm)
 			sandbox_discard_vm(sb->core, (uint32_t)vm);
@@ -317,6 +325,7 @@ static void thawed(void *ctx, json_t *reply, const struct error *err)
 		return;
 	}
 	freeze->phase = WAKING;
+	sb->resources.quota = 0; /* of a new VM */
 	sandbox_adopt_vm(sb, (uint32_t)vm, pid, WAKE_MS);
 	journal_begin(sb);
 	guest_wake(sb);
@@ -336,16 +345,46 @@ static void thaw(struct freeze *freeze)
 	    thawed);
 }
 
+static int admit(struct sandbox *sb, struct error *err)
+{
+	return caps_admit(sb->core, 1, resources_get(sb, RESOURCE_MEMORY_MIB), sb, err);
+}
+
+static void admission(struct loop_timer *timer)
+{
+	struct freeze *freeze = container_of(timer, struct freeze, patience);
+	struct error err;
+
+	if (admit(freeze->sb, &err) == 0)
+		thaw(freeze);
+	else
+		stay(freeze, &err);
+}
+
+/* Who wants it looks at what it has for it while it asks: nothing may go under its hands.
+ */
+static void wait_for_admission(struct freeze *freeze)
+{
+	loop_timer_init(&freeze->patience, admission);
+	loop_timer_set(freeze->sb->core->loop, &freeze->patience, 0);
+}
+
 void freeze_use(struct sandbox *sb)
 {
+	struct error ignored;
+
 	if (sb->state != SANDBOX_STORED || sb->gone)
 		return;
 	if (sb->freeze) {
 		sb->freeze->wanted = true;
 		return;
 	}
-	if (freeze_new(sb, THAWING))
+	if (!freeze_new(sb, ADMITTING))
+		return;
+	if (admit(sb, &ignored) == 0)
 		thaw(sb->freeze);
+	else
+		wait_for_admission(sb->freeze);
 }
 
 void freeze_use_for(struct sandbox *sb, const char *verb)
@@ -401,7 +440,7 @@ void freeze_forget(struct sandbox *sb)
 
 	sb->freeze = NULL;
 	if (freeze && (freeze->phase == WAITING || freeze->phase == RECORDING ||
-		       freeze->phase == WAKING))
+		       freeze->phase == ADMITTING || freeze->phase == WAKING))
 		release(freeze); /* no reply is owed */
 	if (stored && !sb->core->ending)
 		record_drop(sb->core, sb->id);

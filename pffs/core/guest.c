@@ -8,6 +8,7 @@
 #include "pffs/core/journal.h"
 #include "pffs/core/merge.h"
 #include "pffs/core/template.h"
+#include "pffs/core/terminal.h"
 #include "pffs/core/twin.h"
 #include "util/io.h"
 
@@ -15,6 +16,7 @@
 #include <string.h>
 #include <sys/random.h>
 
+#define CODE_PIECE    16384u
 #define KILL_GRACE_MS 30000 /* how long a guest may take to end a killed run */
 
 static void send_signal(struct sandbox *sb, enum agent_signal signal)
@@ -159,7 +161,7 @@ static void send_code(struct sandbox *sb, struct run *run)
 	    .code_length = (uint32_t)run->code.size,
 	};
 	size_t from = sb->channel.out.len;
-	uint8_t piece[16384];
+	uint8_t piece[CODE_PIECE];
 	uint64_t at = 0;
 	ssize_t n;
 
@@ -181,6 +183,26 @@ static void tell_of_start(struct sandbox *sb, const struct run *run)
 	sandbox_event(sb, "run_started",
 		      json_pack("{s:i, s:s}", "run", (int)run->number, "language",
 				run_language(run)));
+}
+
+/* All of what starts a run is queued, or nothing. */
+static bool has_room(struct sandbox *sb, const struct run *run)
+{
+	size_t frames = run->code.size / CODE_PIECE + 3;
+
+	return buf_reserve(&sb->channel.out,
+			   run->code.size +
+			       frames * (AGENT_HEADER + sizeof(struct agent_run)));
+}
+
+static void refuse_run(struct sandbox *sb, struct run *run)
+{
+	struct error err;
+
+	error_say(&err, ENOMEM, "run %u was not started: no memory to send its code",
+		  run->number);
+	sandbox_fail(sb, &err);
+	sandbox_end_run(sb, run, EXIT_KILLED);
 }
 
 static void start_run(struct sandbox *sb, struct run *run)
@@ -209,14 +231,22 @@ static struct run *first_queued(const struct sandbox *sb)
 	return first;
 }
 
+static bool may_start(const struct sandbox *sb)
+{
+	return sb->state == SANDBOX_READY && !sb->current && !sb->making &&
+	       !fork_in_flight(sb) && !freeze_holds(sb);
+}
+
 void guest_next(struct sandbox *sb)
 {
 	struct run *run = first_queued(sb);
 
-	if (run && sb->state == SANDBOX_READY && !sb->current && !sb->making &&
-	    !fork_in_flight(sb) && !freeze_holds(sb))
-		start_run(sb, run);
-	else if (run && !sb->current)
+	for (; run && may_start(sb); run = first_queued(sb))
+		if (has_room(sb, run))
+			start_run(sb, run);
+		else
+			refuse_run(sb, run);
+	if (run && !sb->current)
 		freeze_use(sb);
 }
 
@@ -246,6 +276,8 @@ void guest_resume(struct sandbox *sb)
 {
 	if (sb->current)
 		pump_stdin(sb->current->feed);
+	resources_apply(sb);
+	terminals_resume(sb);
 	guest_next(sb);
 	files_next(sb);
 }
@@ -264,7 +296,10 @@ static void send_wake(struct sandbox *sb, const struct sandbox *who, bool frozen
 	snprintf(wake.hostname, sizeof(wake.hostname), "%s", who->name);
 	snprintf(wake.id, sizeof(wake.id), "%s", who->id);
 	sb->epoch = wake.epoch;
-	agent_put_wake(&sb->channel.out, &wake);
+	if (agent_put_wake(&sb->channel.out, &wake) < 0) {
+		sandbox_die(sb, "no memory to wake the guest");
+		return;
+	}
 	journal_said(sb, from);
 	files_epoch_changed(sb); /* what is asked again comes behind it */
 	vmm_flush(&sb->channel);
@@ -438,6 +473,9 @@ static int handle_run_frame(struct sandbox *sb, const struct agent_frame *frame,
 		return handle_figure(sb, frame, err);
 	case AGENT_EXIT:
 		return handle_exit(sb, frame, err);
+	case AGENT_OUT_OF_MEMORY:
+		resources_out_of_memory(sb);
+		return 0;
 	case AGENT_STDIN_TAKEN:
 		return handle_stdin_taken(sb, frame, err);
 	default:
@@ -454,6 +492,8 @@ static int handle_frame(struct sandbox *sb, const struct agent_frame *frame,
 	if (frame->type == AGENT_FILES_REPLY || frame->type == AGENT_FILES_CHANGED)
 		return frame->epoch == sb->epoch ? files_frame(sb, frame, err) : 0;
 	files_heard(sb);
+	if (frame->stream >= AGENT_TERMINALS)
+		return is_of_this_epoch(sb, frame) ? terminals_frame(sb, frame, err) : 0;
 	if (frame->stream)
 		return handle_run_frame(sb, frame, err);
 	if (frame->type == AGENT_HELD)

@@ -5,6 +5,7 @@
 #include "pffs/core/guest.h"
 #include "pffs/core/journal.h"
 #include "pffs/core/record_format.h"
+#include "pffs/core/terminal.h"
 #include "util/cleanup.h"
 #include "util/io.h"
 
@@ -348,6 +349,8 @@ struct sandbox *journal_restore(struct core *core, const json_t *record, const c
 	sb->position = number(record, "position");
 	for_each_entry(path, number(record, "entries"), replay, sb);
 	settle(sb, record);
+	sb->last_terminal = (uint32_t)number(record, "last_terminal");
+	terminals_forget(sb);
 	sb->making = false;
 	return sb;
 }

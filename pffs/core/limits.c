@@ -8,7 +8,7 @@
 /* So that a limit of next to nothing does not keep pffs busy with who is in use. */
 #define LOOK_AGAIN_MS 100u
 
-static bool in_use(const struct sandbox *sb)
+bool limits_in_use(const struct sandbox *sb)
 {
 	return (sb->state != SANDBOX_READY && sb->state != SANDBOX_DEAD) || sb->freeze ||
 	       sb->limits.open || sandbox_is_busy(sb) || files_busy(sb);
@@ -43,7 +43,7 @@ static void idle_fired(struct loop_timer *timer)
 	struct sandbox *sb = container_of(limits, struct sandbox, limits);
 	uint64_t left;
 
-	if (in_use(sb)) {
+	if (limits_in_use(sb)) {
 		limits_used(sb);
 		loop_timer_set(sb->core->loop, timer,
 			       limits->idle_ms > LOOK_AGAIN_MS ? limits->idle_ms
@@ -181,8 +181,8 @@ void limits_fork_gone(struct core *core, uint64_t folder)
 
 uint64_t limits_idle_left(const struct sandbox *sb)
 {
-	return in_use(sb) ? sb->limits.idle_ms
-			  : left_ms(sb->limits.used_ns, sb->limits.idle_ms);
+	return limits_in_use(sb) ? sb->limits.idle_ms
+				 : left_ms(sb->limits.used_ns, sb->limits.idle_ms);
 }
 
 uint64_t limits_life_left(const struct sandbox *sb)

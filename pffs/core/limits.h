@@ -49,6 +49,9 @@ void limits_begin(struct sandbox *sb);
 void limits_restore(struct sandbox *sb, uint64_t idle_ms, uint64_t life_ms,
 		    bool persistent);
 
+/** limits_in_use() - something goes on in @sb, or somebody uses it: it is not idle. */
+bool limits_in_use(const struct sandbox *sb);
+
 /** limits_end() - it goes, or nobody sees it any more: they hold no longer. */
 void limits_end(struct sandbox *sb);
 

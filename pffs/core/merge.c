@@ -3,6 +3,7 @@
 #include "pffs/core/files.h"
 #include "pffs/core/guest.h"
 #include "pffs/core/journal.h"
+#include "pffs/core/terminal.h"
 
 #include <errno.h>
 #include <stdarg.h>
@@ -157,6 +158,7 @@ static void change_hands(struct merge *merge)
 
 	sandbox_take_machine(sb, winner);
 	move_runs(sb, winner);
+	terminals_move(sb, winner);
 	move_forks(sb, winner);
 	sandbox_event(
 	    sb, "merged",

@@ -1,6 +1,7 @@
 #include "pffs/core/record_format.h"
 
 #include "pffs/core/journal.h"
+#include "pffs/core/terminal.h"
 #include "util/cleanup.h"
 #include "util/io.h"
 
@@ -11,7 +12,7 @@
 #include <string.h>
 #include <xxhash.h>
 
-#define VERSION	 1
+#define VERSION	 2
 #define HEAD	 "pffs sandbox "
 #define HEAD_LEN 32
 #define JSON_MAX (64u << 20)
@@ -139,6 +140,32 @@ static json_t *put_runs(struct bytes *b, const struct sandbox *sb)
 	return runs;
 }
 
+static json_t *put_terminal(struct bytes *b, const struct terminal *t)
+{
+	json_t *record = json_pack(
+	    "{s:s, s:I, s:I, s:i, s:i, s:b, s:b, s:b, s:b, s:b, s:i, s:I, s:I}", "name",
+	    t->name, "number", (json_int_t)t->number, "guest_id", (json_int_t)t->guest_id,
+	    "rows", (int)t->size.rows, "cols", (int)t->size.cols, "wanted", t->wanted,
+	    "started", t->started, "sized", t->sized, "removed", t->removed, "ended",
+	    t->ended, "exit", t->exit_code, "window", (json_int_t)t->window, "kept",
+	    (json_int_t)t->kept);
+
+	json_object_set_new(record, "command", put_text(b, t->command));
+	json_object_set_new(record, "screen", put_stream(b, &t->screen, t->kept));
+	json_object_set_new(record, "keys", put_stream(b, &t->keys, t->sent));
+	return record;
+}
+
+static json_t *put_terminals(struct bytes *b, const struct sandbox *sb)
+{
+	json_t *terminals = json_array();
+	const struct terminal *t;
+
+	list_for_each (t, &sb->terminals, struct terminal, link)
+		json_array_append_new(terminals, put_terminal(b, t));
+	return terminals;
+}
+
 /* Where its name belongs: "" the root, "sbx_..." the forks/ of a sandbox, "templates". */
 static const char *place_of(const struct sandbox *sb)
 {
@@ -147,6 +174,15 @@ static const char *place_of(const struct sandbox *sb)
 	if (parent)
 		return parent->id;
 	return sb->folder == FOLDER_ROOT ? "" : "templates";
+}
+
+static json_t *put_numbers(const uint32_t numbers[RESOURCE_COUNT])
+{
+	json_t *record = json_object();
+
+	for (int i = 0; i < RESOURCE_COUNT; i++)
+		json_object_set_new(record, resources_name(i), json_integer(numbers[i]));
+	return record;
 }
 
 json_t *record_facts(const struct sandbox *sb)
@@ -171,6 +207,11 @@ json_t *record_facts(const struct sandbox *sb)
 	json_object_set_new(record, "max_lifetime_ms",
 			    json_integer((json_int_t)sb->limits.life_ms));
 	json_object_set_new(record, "persistent", json_boolean(sb->limits.persistent));
+	json_object_set_new(record, "machine", put_numbers(sb->resources.size));
+	json_object_set_new(record, "limits", put_numbers(sb->resources.limit));
+	json_object_set_new(record, "limits_told", put_numbers(sb->resources.told));
+	json_object_set_new(record, "last_terminal",
+			    json_integer((json_int_t)sb->last_terminal));
 	json_object_set_new(record, "state", json_integer(sb->state));
 	json_object_set_new(record, "reason", json_string(sb->reason));
 	json_object_set_new(record, "vm", json_integer((json_int_t)sb->vm));
@@ -186,6 +227,7 @@ static json_t *put_sandbox(struct bytes *b, const struct sandbox *sb)
 	json_object_set_new(record, "diff_paths", put_text(b, sb->diff_paths));
 	json_object_set_new(record, "merge_report", put_text(b, sb->merge_report));
 	json_object_set_new(record, "runs", put_runs(b, sb));
+	json_object_set_new(record, "terminals", put_terminals(b, sb));
 	json_object_set_new(record, "data_len", json_integer((json_int_t)b->at));
 	json_object_set_new(record, "data_sum",
 			    json_integer((json_int_t)XXH3_64bits_digest(b->hash)));
@@ -482,6 +524,48 @@ static void get_runs(struct bytes *b, const json_t *runs, struct sandbox *sb)
 	json_array_foreach(runs, i, each) if (!b->error) get_run(b, each, sb);
 }
 
+/* Without a record they stay as they are. */
+static void get_numbers(const json_t *record, uint32_t numbers[RESOURCE_COUNT])
+{
+	for (int i = 0; i < RESOURCE_COUNT && record; i++)
+		numbers[i] = (uint32_t)number(record, resources_name(i));
+}
+
+static void get_terminal(struct bytes *b, const json_t *record, struct sandbox *sb)
+{
+	struct terminal *t =
+	    terminal_add(sb, text_of(record, "name"), (uint32_t)number(record, "number"));
+
+	if (!t) {
+		b->error = -ENOMEM;
+		return;
+	}
+	t->guest_id = (uint32_t)number(record, "guest_id");
+	t->size.rows = (uint16_t)number(record, "rows");
+	t->size.cols = (uint16_t)number(record, "cols");
+	t->wanted = flag(record, "wanted");
+	t->started = flag(record, "started");
+	t->sized = flag(record, "sized");
+	t->removed = flag(record, "removed");
+	t->ended = flag(record, "ended");
+	t->exit_code = (int)number(record, "exit");
+	t->window = (uint32_t)number(record, "window");
+	t->kept = t->screen.size = number(record, "kept");
+	t->command = get_text(b, number(record, "command"));
+	get(b, number(record, "screen"), NULL, &t->screen);
+	get(b, number(record, "keys"), NULL, &t->keys);
+}
+
+static void get_terminals(struct bytes *b, const json_t *record, struct sandbox *sb)
+{
+	const json_t *each;
+	size_t i;
+
+	json_array_foreach(json_object_get(record, "terminals"), i, each) if (!b->error)
+	    get_terminal(b, each, sb);
+	sb->last_terminal = (uint32_t)number(record, "last_terminal");
+}
+
 static void take_facts(struct sandbox *sb, const json_t *record)
 {
 	snprintf(sb->parent_id, sizeof(sb->parent_id), "%s", text_of(record, "parent"));
@@ -496,6 +580,9 @@ static void take_facts(struct sandbox *sb, const json_t *record)
 	sb->created = sb->changed = time_of(record, "created");
 	limits_restore(sb, number(record, "idle_timeout_ms"),
 		       number(record, "max_lifetime_ms"), flag(record, "persistent"));
+	get_numbers(json_object_get(record, "machine"), sb->resources.size);
+	get_numbers(json_object_get(record, "limits"), sb->resources.limit);
+	get_numbers(json_object_get(record, "limits_told"), sb->resources.told);
 }
 
 static void get_sandbox(struct bytes *b, const json_t *record, struct sandbox *sb)
@@ -507,6 +594,7 @@ static void get_sandbox(struct bytes *b, const json_t *record, struct sandbox *s
 	sb->diff_paths = get_text(b, number(record, "diff_paths"));
 	sb->merge_report = get_text(b, number(record, "merge_report"));
 	get_runs(b, json_object_get(record, "runs"), sb);
+	get_terminals(b, record, sb);
 	sb->last_number = (uint32_t)number(record, "last");
 	if (number(record, "current"))
 		sb->current = sandbox_run(sb, (uint32_t)number(record, "current"));

@@ -66,8 +66,9 @@ struct run {
 	struct feed *feed;
 	int exit_code; /* valid once ended */
 	bool timed_out, killed;
-	bool changes_due;  /* the guest has yet to say what it changed */
-	bool changes_lost; /* and never will */
+	bool out_of_memory; /* its stderr says so */
+	bool changes_due;   /* the guest has yet to say what it changed */
+	bool changes_lost;  /* and never will */
 	struct timespec created, started, ended; /* CLOCK_REALTIME; 0 before */
 	uint64_t started_ns;			 /* CLOCK_MONOTONIC */
 	uint64_t gone_ms;			 /* of its time, when it was frozen */

@@ -7,6 +7,7 @@
 #include "pffs/core/hold.h"
 #include "pffs/core/journal.h"
 #include "pffs/core/merge.h"
+#include "pffs/core/terminal.h"
 #include "pffs/core/twin.h"
 #include "pffs/core/usage.h"
 
@@ -265,9 +266,7 @@ void sandbox_submit_run(struct run *run)
 
 void sandbox_discard_vm(struct core *core, uint32_t vm)
 {
-	vmm_request(&core->vmm,
-		    json_pack("{s:s, s:I}", "op", "destroy", "vm", (json_int_t)vm), NULL,
-		    NULL);
+	vmm_destroy(&core->vmm, vm);
 }
 
 void sandbox_event_ended(struct sandbox *sb, const struct run *run)
@@ -330,6 +329,7 @@ void sandbox_die(struct sandbox *sb, const char *reason)
 	sandbox_fail(sb, &err);
 	sandbox_give_up_vm(sb);
 	end_runs(sb);
+	terminals_end(sb);
 	journal_facts(sb);
 	files_end(sb);
 	fork_parent_ended(sb, reason);
@@ -358,9 +358,12 @@ static void limit_passed(struct loop_timer *timer)
 {
 	struct sandbox *sb = container_of(timer, struct sandbox, limit);
 
-	sandbox_die(sb, sb->state == SANDBOX_STARTING
-			    ? "the guest did not become ready in time"
-			    : "the guest did not end a run that was killed");
+	if (sb->birth)
+		fork_overdue(sb);
+	else
+		sandbox_die(sb, sb->state == SANDBOX_STARTING
+				    ? "the guest did not become ready in time"
+				    : "the guest did not end a run that was killed");
 }
 
 void sandbox_adopt_vm(struct sandbox *sb, uint32_t vm, int pid, uint64_t limit_ms)
@@ -386,6 +389,7 @@ void sandbox_take_machine(struct sandbox *sb, struct sandbox *from)
 	sb->in = from->in;
 	from->in = (struct buf){0};
 	vmm_hand_over(&from->channel, &sb->channel);
+	resources_moved(sb, from);
 	loop_timer_cancel(&from->limit);
 	from->vm = 0;
 	files_epoch_changed(sb);
@@ -442,8 +446,10 @@ struct sandbox *sandbox_new(struct core *core, folder_t folder, const char *name
 	sb->channel.drained = channel_drained;
 	list_init(&sb->runs);
 	list_init(&sb->forks);
+	list_init(&sb->terminals);
 	loop_timer_init(&sb->limit, limit_passed);
 	limits_init(sb);
+	resources_init(sb);
 	list_add_before(&core->sandboxes, &sb->link);
 	core->sandbox_count += folder != FOLDER_HIDDEN;
 	return sb;
@@ -480,6 +486,7 @@ void sandbox_destroy(struct sandbox *sb)
 	fork_parent_ended(sb, sb->reason);
 	list_for_each (run, &sb->runs, struct run, link)
 		let_go(sb, run);
+	terminals_drop(sb);
 	files_end(sb);
 	list_del(&sb->link);
 	sb->core->sandbox_count -= sb->folder != FOLDER_HIDDEN;

@@ -13,6 +13,7 @@
 
 #include "pffs/core/core.h"
 #include "pffs/core/limits.h"
+#include "pffs/core/resources.h"
 #include "pffs/core/run.h"
 
 #include <sys/types.h>
@@ -86,10 +87,12 @@ struct sandbox {
 	unsigned fork_number;	/* the newest that a fork got for a name */
 	struct link forks;	/* struct fork: those that vmctl has not made yet */
 	struct fork *birth;	/* the fork that makes it, until it has woken */
+	bool fork_woke;		/* one of it has, ever */
 	struct twin *base;	/* its fork point, see twin.h; or NULL */
 	bool base_lost;		/* it had one, and a former pffs has ended since */
 	struct twin *twin;	/* that this is the machine of; or NULL */
 	struct freeze *freeze;	/* while it is being frozen, or resumed; or NULL */
+	unsigned saving;	/* of a template: how often vmctl writes it; no fork then */
 	uint64_t stored_bytes;	/* of the file that its machine is in, or was */
 	struct merge *merge;	/* that it takes part in; see merge.h */
 	struct merge_files *merge_files; /* likewise */
@@ -102,8 +105,12 @@ struct sandbox {
 	uint32_t last_number;
 	struct run *current;	  /* the one in the guest */
 	struct feed *next_feed;	  /* stdin of the run that comes next */
+	struct link terminals;	  /* terminal.h; in order of number */
+	uint32_t last_terminal;	  /* the newest number of one */
+	bool terminals_lost;	  /* the guest has some that nobody knows any more */
 	uint64_t exec_timeout_ms; /* 0: none */
 	struct limits limits;
+	struct resources resources;
 	char *diff_paths; /* lines; NULL or empty: all */
 
 	struct files *files;	   /* files.h; NULL until it is needed */

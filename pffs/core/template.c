@@ -37,11 +37,9 @@ void template_booted(struct sandbox *machine)
 static void created(void *ctx, json_t *reply, const struct error *err)
 {
 	struct sandbox *machine = ctx;
-	json_int_t vm = 0;
-	int pid = 0;
+	json_int_t vm = json_integer_value(json_object_get(reply, "vm"));
+	int pid = (int)json_integer_value(json_object_get(reply, "pid"));
 
-	if (reply)
-		json_unpack(reply, "{s:I, s?i}", "vm", &vm, "pid", &pid);
 	if (vm && machine->state == SANDBOX_DEAD)
 		sandbox_discard_vm(machine->core, (uint32_t)vm);
 	else if (vm)
@@ -159,6 +157,19 @@ int template_find(struct core *core, const char *name)
 	if (index >= 0)
 		drop_unless_there(core, (size_t)index);
 	return index >= 0 && templates_has(&core->templates, (size_t)index) ? index : -1;
+}
+
+/* Nobody sees the machine, so the event says of which template it is. */
+void template_failed(struct sandbox *sb, const char *reason)
+{
+	const struct template *template = &sb->core->templates.list[sb->template];
+
+	if (template->machine != sb || template->made || sb->state != SANDBOX_FROZEN)
+		return;
+	events_add(&sb->core->events, sb->serial, ++sb->event_count,
+		   json_pack("{s:s, s:s, s:s}", "event", "template_failed", "template",
+			     template->name, "reason", reason));
+	sandbox_die(sb, reason);
 }
 
 struct freezing {

@@ -5,8 +5,9 @@
  * nobody sees it. It boots when it is first needed, and as soon as its agent answers
  * it is parked, before anything told it who it is: SANDBOX_FROZEN, from which forks
  * are made until vmctl ends. One that has died boots again when it is next needed,
- * and so does one whose image was replaced. A sandbox, too, can be made a template:
- * it is parked as it is, and hidden. There is no image to boot that one from again.
+ * and so does one whose image was replaced, or none of whose forks ever answered. A
+ * sandbox, too, can be made a template: it is parked as it is, and hidden. There is no
+ * image to boot that one from again.
  */
 #pragma once
 
@@ -27,6 +28,13 @@ struct sandbox *template_machine(struct core *core, size_t index, struct error *
  */
 int template_fork(struct core *core, size_t index, struct fork_order *order,
 		  fork_done_fn *done, void *ctx, struct error *err);
+
+/**
+ * template_failed() - no fork of @sb has ever woken: if it is the machine of a template it
+ * ends, and boots anew when it is next needed. One that was made of a sandbox is all
+ * that there is, and stays.
+ */
+void template_failed(struct sandbox *sb, const char *reason);
 
 /** template_booted() - the agent of a template's machine answers: park it. */
 void template_booted(struct sandbox *machine);

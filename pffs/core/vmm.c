@@ -11,6 +11,8 @@
 #include <sys/time.h>
 
 #define CREDIT_BATCH (LINK_WINDOW / 4)
+#define ERRNO_MAX    4095
+#define AGAIN_MS     50 /* until what there was no memory for is tried again */
 
 struct request {
 	struct link link;
@@ -19,6 +21,8 @@ struct request {
 	void *ctx;
 };
 
+static void try_again(struct loop_timer *timer);
+
 void vmm_init(struct vmm *vmm, struct loop *loop,
 	      void (*broken)(struct vmm *vmm, const char *reason))
 {
@@ -26,6 +30,7 @@ void vmm_init(struct vmm *vmm, struct loop *loop,
 	    .loop = loop, .source = LOOP_SOURCE_NONE, .next_seq = 1, .broken = broken};
 	list_init(&vmm->requests);
 	list_init(&vmm->channels);
+	loop_timer_init(&vmm->again, try_again);
 }
 
 bool vmm_connected(const struct vmm *vmm)
@@ -50,6 +55,8 @@ static void close_link(struct vmm *vmm, const char *why)
 	if (fd < 0)
 		return;
 	loop_del(vmm->loop, &vmm->source);
+	loop_timer_cancel(&vmm->again);
+	vmm->doomed_count = 0;
 	close(fd);
 	buf_fini(&vmm->in);
 	buf_fini(&vmm->out);
@@ -100,32 +107,74 @@ static void flush_out(struct vmm *vmm)
 	loop_mod(vmm->loop, &vmm->source, EPOLLIN | (vmm->out.len ? EPOLLOUT : 0u));
 }
 
-static void send_control(struct vmm *vmm, json_t *message)
+/* Return: 0 or -ENOMEM. */
+static int send_control(struct vmm *vmm, json_t *message, json_int_t seq)
 {
-	cleanup_free char *text = json_dumps(message, JSON_COMPACT);
+	cleanup_free char *text = NULL;
+	int r = -ENOMEM;
 
-	if (text && link_put(&vmm->out, 0, LINK_CONTROL, text, strlen(text)) == 0)
-		flush_out(vmm);
+	if (message && json_object_set_new(message, "seq", json_integer(seq)) == 0)
+		text = json_dumps(message, JSON_COMPACT);
+	json_decref(message);
+	if (text)
+		r = link_put(&vmm->out, 0, LINK_CONTROL, text, strlen(text));
+	return r;
+}
+
+/* What is on the list is answered once, whatever happens. */
+static int send_request(struct vmm *vmm, json_t *message, vmm_reply_fn *fn, void *ctx)
+{
+	struct request *request;
+	int r;
+
+	request = vmm_connected(vmm) ? calloc(1, sizeof(*request)) : NULL;
+	if (!request) {
+		json_decref(message);
+		return vmm_connected(vmm) ? -ENOMEM : -EIO;
+	}
+	*request = (struct request){.seq = vmm->next_seq++, .fn = fn, .ctx = ctx};
+	r = send_control(vmm, message, request->seq);
+	if (r < 0) {
+		free(request);
+		return r;
+	}
+	list_add_before(&vmm->requests, &request->link);
+	flush_out(vmm);
+	return 0;
 }
 
 void vmm_request(struct vmm *vmm, json_t *message, vmm_reply_fn *fn, void *ctx)
 {
-	struct request *request = calloc(1, sizeof(*request));
+	int r = send_request(vmm, message, fn, ctx);
 	struct error err;
 
-	if (!request || !vmm_connected(vmm)) {
-		error_say(&err, request ? EIO : ENOMEM, "vmctl cannot be reached");
-		if (fn)
-			fn(ctx, NULL, &err);
-		free(request);
-		json_decref(message);
+	if (r == 0 || !fn)
 		return;
-	}
-	*request = (struct request){.seq = vmm->next_seq++, .fn = fn, .ctx = ctx};
-	list_add_before(&vmm->requests, &request->link);
-	json_object_set_new(message, "seq", json_integer(request->seq));
-	send_control(vmm, message);
-	json_decref(message);
+	error_say(&err, -r,
+		  r == -ENOMEM ? "no memory to ask vmctl" : "vmctl cannot be reached");
+	fn(ctx, NULL, &err);
+}
+
+static int send_destroy(struct vmm *vmm, uint32_t id)
+{
+	return send_request(vmm,
+			    json_pack("{s:s, s:I}", "op", "destroy", "vm", (json_int_t)id),
+			    NULL, NULL);
+}
+
+static void again_soon(struct vmm *vmm)
+{
+	if (!vmm->again.deadline_ns)
+		loop_timer_set(vmm->loop, &vmm->again, AGAIN_MS);
+}
+
+/* Nobody would ever ask for that again. */
+void vmm_destroy(struct vmm *vmm, uint32_t id)
+{
+	if (send_destroy(vmm, id) != -ENOMEM || vmm->doomed_count == VMM_DOOMED_MAX)
+		return;
+	vmm->doomed[vmm->doomed_count++] = id;
+	again_soon(vmm);
 }
 
 void vmm_resume(struct vmm *vmm, struct channel *channel, uint32_t id, uint64_t sent,
@@ -201,13 +250,12 @@ static struct channel *find_channel(struct vmm *vmm, uint32_t id)
 
 static void handle_event(struct vmm *vmm, json_t *message)
 {
-	const char *event = "", *reason = "";
-	json_int_t vm = 0;
+	const char *event = json_string_value(json_object_get(message, "event"));
+	const char *reason = json_string_value(json_object_get(message, "reason"));
+	json_int_t vm = json_integer_value(json_object_get(message, "vm"));
 	struct channel *channel;
 
-	if (json_unpack(message, "{s:s, s:I, s:s}", "event", &event, "vm", &vm, "reason",
-			&reason) < 0 ||
-	    strcmp(event, "dead") != 0)
+	if (!event || !reason || strcmp(event, "dead") != 0)
 		return;
 	channel = find_channel(vmm, (uint32_t)vm);
 	if (!channel)
@@ -218,17 +266,17 @@ static void handle_event(struct vmm *vmm, json_t *message)
 
 static void handle_reply(struct vmm *vmm, json_int_t seq, json_t *message)
 {
-	const char *text = NULL;
-	int code = EIO;
+	const char *text = json_string_value(json_object_get(message, "error"));
+	json_int_t code = json_integer_value(json_object_get(message, "errno"));
 	struct request *request;
 	struct error err;
 
 	list_for_each (request, &vmm->requests, struct request, link) {
 		if (request->seq != seq)
 			continue;
-		json_unpack(message, "{s?s, s?i}", "error", &text, "errno", &code);
 		if (text)
-			error_say(&err, code > 0 ? code : EIO, "%s", text);
+			error_say(&err, code > 0 && code <= ERRNO_MAX ? (int)code : EIO,
+				  "%s", text);
 		finish_request(request, text ? NULL : message, text ? &err : NULL);
 		return;
 	}
@@ -237,10 +285,10 @@ static void handle_reply(struct vmm *vmm, json_int_t seq, json_t *message)
 static void handle_control(struct vmm *vmm, const struct link_frame *frame)
 {
 	json_t *message = json_loadb((const char *)frame->payload, frame->len, 0, NULL);
-	json_int_t seq;
+	const json_t *seq = json_object_get(message, "seq");
 
-	if (json_unpack(message, "{s:I}", "seq", &seq) == 0)
-		handle_reply(vmm, seq, message);
+	if (json_is_integer(seq))
+		handle_reply(vmm, json_integer_value(seq), message);
 	else if (json_is_object(message))
 		handle_event(vmm, message);
 	json_decref(message);
@@ -320,6 +368,18 @@ static void handle_input(struct vmm *vmm)
 		flush_out(vmm);
 }
 
+static void try_again(struct loop_timer *timer)
+{
+	struct vmm *vmm = container_of(timer, struct vmm, again);
+
+	while (vmm->doomed_count &&
+	       send_destroy(vmm, vmm->doomed[vmm->doomed_count - 1]) == 0)
+		vmm->doomed_count--;
+	if (vmm->doomed_count)
+		again_soon(vmm);
+	flush_out(vmm); /* which listens again, too */
+}
+
 static void vmm_ready(struct loop_source *source, uint32_t revents)
 {
 	struct vmm *vmm = container_of(source, struct vmm, source);
@@ -332,7 +392,10 @@ static void vmm_ready(struct loop_source *source, uint32_t revents)
 	n = buf_fill(&vmm->in, source->fd, LINK_HEADER + LINK_PAYLOAD_MAX);
 	if (n == -EAGAIN)
 		return;
-	if (n <= 0)
+	if (n == -ENOMEM) {
+		loop_mod(vmm->loop, source, 0);
+		again_soon(vmm);
+	} else if (n <= 0)
 		break_link(vmm, n == 0 ? "vmctl ended" : strerror((int)-n));
 	else
 		handle_input(vmm);

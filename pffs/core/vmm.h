@@ -32,10 +32,15 @@ struct channel {
 	void (*drained)(struct channel *channel); /* all that was queued has gone */
 };
 
+#define VMM_DOOMED_MAX 64
+
 struct vmm {
 	struct loop *loop;
 	struct loop_source source; /* fd is the link's; -1 while there is none */
 	struct buf in, out;
+	struct loop_timer again;	 /* what there was no memory for is tried again */
+	uint32_t doomed[VMM_DOOMED_MAX]; /* VMs that are still to be destroyed */
+	unsigned doomed_count;
 	bool greeted; /* the peer's LINK_HELLO has come */
 	json_int_t next_seq;
 	struct link requests; /* struct request, defined in vmm.c */
@@ -66,6 +71,10 @@ typedef void vmm_reply_fn(void *ctx, json_t *reply, const struct error *err);
  *      the peer sent or the break of the link. NULL when nobody wants to know.
  */
 void vmm_request(struct vmm *vmm, json_t *message, vmm_reply_fn *fn, void *ctx);
+
+/** vmm_destroy() - end VM @id, which nobody has any more. Should there be no memory to ask
+ * for that, it is asked later. */
+void vmm_destroy(struct vmm *vmm, uint32_t id);
 
 /** vmm_attach() - begin to use the channel of VM @id. */
 void vmm_attach(struct vmm *vmm, struct channel *channel, uint32_t id);

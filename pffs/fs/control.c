@@ -58,11 +58,17 @@ static void render_readme(const struct node *node, FILE *out)
 	    "  echo 600 > demo/config/idle_timeout     it goes when nobody has used it for "
 	    "so long\n"
 	    "  echo on > demo/config/persistent        then it is frozen instead\n"
+	    "  echo 256 > demo/config/memory_mib       what it may take: also vcpus, "
+	    "disk_mib,\n"
+	    "                                          pids, cpu_percent\n"
 	    "Input: { echo 'print(input())' > demo/exec; echo hello; } > demo/stdin\n"
 	    "Write code and read its output on one descriptor: open demo/exec read-write, "
 	    "write,\n"
 	    "then read to the end of file. Several programs can do that at once.\n"
 	    "\n"
+	    "A terminal: pffs shell demo; or mkdir demo/pty/t, write keys to "
+	    "demo/pty/t/data "
+	    "and\nread what it shows there; size, command, exit; rmdir ends it.\n"
 	    "Its files are in demo/fs: cp data.csv demo/fs/root/; cp demo/fs/root/out.csv "
 	    ".\n"
 	    "Each run is kept: "
@@ -92,6 +98,7 @@ const struct file_ops readme_ops = {TEXT_OPS, .render = render_readme};
 static void render_host(const struct node *node, FILE *out)
 {
 	const struct core *core = node->fs->core;
+	const struct caps *caps = &core->options.caps;
 
 	fprintf(out,
 		"engine %s\n"
@@ -101,9 +108,13 @@ static void render_host(const struct node *node, FILE *out)
 		"memory %llu\n"
 		"uptime %llu\n",
 		core->engine[0] ? core->engine : "none", PACKAGE_VERSION, getpid(),
-		core->sandbox_count,
-		(unsigned long long)core->sandbox_count * core->options.memory_mib << 20,
+		core->sandbox_count, (unsigned long long)caps_memory_mib(core) << 20,
 		(unsigned long long)((io_monotonic_ns() - core->started_ns) / 1000000000u));
+	if (caps->sandboxes)
+		fprintf(out, "sandboxes_max %u\n", caps->sandboxes);
+	if (caps->memory_mib)
+		fprintf(out, "memory_max %llu\n",
+			(unsigned long long)caps->memory_mib << 20);
 	fprintf(out, "control %s\n", node->fs->control);
 }
 

@@ -25,7 +25,7 @@ void fs_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 	}
 	fi->fh = (uintptr_t)h;
 	fi->direct_io = 1;
-	fi->nonseekable = h->ops->stream;
+	fi->nonseekable = h->stream;
 	if (fuse_reply_open(req, fi) == -ENOENT)
 		handle_close(h); /* the open was interrupted: no release will come */
 }

@@ -90,12 +90,15 @@ void fs_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t offset, off_t 
 		fuse_reply_err(req, EOPNOTSUPP);
 }
 
-/* Only SEEK_DATA and SEEK_HOLE come here; a control file has no holes. */
+/* Only SEEK_DATA and SEEK_HOLE come here. A control file has no holes, but what is not kept
+ * any more. */
 void fs_lseek(fuse_req_t req, fuse_ino_t ino, off_t offset, int whence,
 	      struct fuse_file_info *fi)
 {
+	const struct file_ops *ops;
 	struct node node;
 	struct stat st;
+	off_t start;
 
 	if (ino_is_guest(ino)) {
 		guest_lseek(req, offset, whence, fi);
@@ -104,8 +107,12 @@ void fs_lseek(fuse_req_t req, fuse_ino_t ino, off_t offset, int whence,
 	if (!fs_node(req, ino, &node))
 		return;
 	node_stat(&node, &st);
+	ops = kind_info(node.kind)->ops;
+	start = ops && ops->start ? (off_t)ops->start(&node) : 0;
 	if (offset < 0 || offset >= st.st_size)
 		fuse_reply_err(req, ENXIO);
+	else if (offset < start)
+		fuse_reply_lseek(req, whence == SEEK_DATA ? start : offset);
 	else
 		fuse_reply_lseek(req, whence == SEEK_DATA ? offset : st.st_size);
 }

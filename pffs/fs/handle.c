@@ -1,5 +1,6 @@
 #include "pffs/fs/handle.h"
 
+#include "pffs/core/terminal.h"
 #include "pffs/fs/fs.h"
 
 #include <errno.h>
@@ -75,6 +76,7 @@ int handle_open(const struct node *node, const struct fuse_ctx *who, int flags,
 	    .ino = node_ino(node),
 	    .node = *node,
 	    .ops = kind_info(node->kind)->ops,
+	    .stream = kind_info(node->kind)->ops->stream,
 	    .flags = flags,
 	    .uid = who->uid,
 	    .gid = who->gid,
@@ -88,6 +90,8 @@ int handle_open(const struct node *node, const struct fuse_ctx *who, int flags,
 		limits_open(h->node.sb);
 	if (h->node.run)
 		run_ref(h->node.run);
+	if (h->node.terminal)
+		terminal_ref(h->node.terminal);
 	if (h->node.target)
 		sandbox_ref(h->node.target);
 	if (h->ops->open)
@@ -127,6 +131,7 @@ void handle_close(struct handle *h)
 		limits_close(h->node.sb);
 	sandbox_unref(h->node.sb);
 	sandbox_unref(h->node.target);
+	terminal_unref(h->node.terminal);
 	run_unref(h->node.run);
 	run_unref(h->run);
 	free(h->text);
@@ -180,7 +185,7 @@ static void park(struct handle *h, fuse_req_t req, size_t len, uint64_t offset)
 
 void handle_read(struct handle *h, fuse_req_t req, size_t len, uint64_t offset, int flags)
 {
-	bool in_turn = !h->ops->stream || list_empty(&h->parked);
+	bool in_turn = !h->stream || list_empty(&h->parked);
 
 	if (in_turn && try_read(h, req, len, offset))
 		return;
@@ -213,7 +218,7 @@ static void answer_parked(struct handle *h)
 		if (try_read(h, parked->req, parked->len, parked->offset)) {
 			list_del(&parked->link);
 			free(parked);
-		} else if (h->ops->stream) {
+		} else if (h->stream) {
 			return;
 		}
 	}

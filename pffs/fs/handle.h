@@ -15,10 +15,11 @@ struct handle {
 	struct link link; /* on fs->open */
 	struct fs *fs;
 	fuse_ino_t ino;	  /* which it was opened by */
-	struct node node; /* node.sb and node.run are references */
+	struct node node; /* sb, run, terminal and target are references */
 	const struct file_ops *ops;
-	int flags; /* of open(2) */
-	uid_t uid; /* who opened it */
+	bool stream; /* not seekable */
+	int flags;   /* of open(2) */
+	uid_t uid;   /* who opened it */
 	gid_t gid;
 	struct link parked; /* reads that wait */
 	struct watch watch;
@@ -28,7 +29,7 @@ struct handle {
 	/* What the kinds of files need; each uses its own. */
 	struct run *run;   /* reference: the run that is shown or written */
 	struct feed *feed; /* a writer of stdin */
-	uint64_t cursor;   /* in the output of a transaction */
+	uint64_t cursor;   /* in the output of a transaction, or of a terminal */
 	struct events_reader events;
 	char *text; /* what a read copies from */
 	size_t text_len;
@@ -39,7 +40,7 @@ struct handle {
 };
 
 struct file_ops {
-	bool stream; /* not seekable */
+	bool stream; /* not seekable; open may decide otherwise */
 	/* Bind the handle. Return: 0 or -errno with @err filled. */
 	int (*open)(struct handle *h, struct error *err);
 	/* Return: bytes, 0 at the end, -EAGAIN for not yet, or -errno. */
@@ -54,6 +55,8 @@ struct file_ops {
 	unsigned (*poll)(const struct handle *h);
 	/* The size that stat(2) shows; NULL means 0. */
 	uint64_t (*size)(const struct node *node);
+	/* What is below it is not kept; NULL means 0. */
+	uint64_t (*start)(const struct node *node);
 	/* For text_ops: print the contents, and take a new value. */
 	void (*render)(const struct node *node, FILE *out);
 	int (*store)(const struct node *node, char *value, struct error *err);
@@ -88,13 +91,15 @@ void handle_text(struct handle *h, char *text, size_t len);
 ssize_t handle_read_text(const struct handle *h, uint64_t offset, char *to, size_t len);
 
 /* The kinds of files, in control.c, events.c, limits.c, many.c, merge.c, metrics.c,
- * output.c, stats.c and transaction.c. */
+ * output.c, stats.c, terminal.c and transaction.c. */
 extern const struct file_ops readme_ops, template_info_ops, template_packages_ops,
     fallback_ops, host_ops, root_error_ops, error_ops, status_ops, ctl_ops, limit_ops,
-    persistent_ops, run_language_ops, run_status_ops;
+    persistent_ops, resource_ops, run_language_ops, run_status_ops;
 extern const struct file_ops stdout_ops, stderr_ops, output_ops, exit_ops, code_ops,
     run_changes_ops, figure_ops;
 extern const struct file_ops exec_ops, bash_ops, stdin_ops;
 extern const struct file_ops all_events_ops, events_ops, new_ops;
 extern const struct file_ops diff_ops, diff_paths_ops;
+extern const struct file_ops terminal_data_ops, terminal_size_ops, terminal_command_ops,
+    terminal_exit_ops;
 extern const struct file_ops many_ops, merge_ops, metrics_ops, stats_ops;

@@ -1,6 +1,7 @@
 /*
  * config/exec_timeout, idle_timeout, max_lifetime: limits of time, in seconds; and
- * persistent: what happens to a sandbox that was idle for too long.
+ * persistent: what happens to a sandbox that was idle for too long. And memory_mib, vcpus,
+ * disk_mib, pids and cpu_percent: what it may take.
  */
 #include "pffs/core/guest.h"
 #include "pffs/fs/fs.h"
@@ -78,3 +79,28 @@ static int store_persistent(const struct node *node, char *value, struct error *
 
 const struct file_ops persistent_ops = {TEXT_OPS, .render = render_persistent,
 					.store = store_persistent};
+
+static enum resource resource_of(const struct node *node)
+{
+	return (enum resource)(node->kind - KIND_MEMORY_MIB);
+}
+
+static void render_resource(const struct node *node, FILE *out)
+{
+	fprintf(out, "%u\n", resources_get(node->sb, resource_of(node)));
+}
+
+static int store_resource(const struct node *node, char *value, struct error *err)
+{
+	enum resource which = resource_of(node);
+	size_t digits = strspn(value, "0123456789");
+
+	if (!digits || digits > 9 || value[digits])
+		return error_say(err, EINVAL,
+				 "%s is a whole number, 0 for no limit, not \"%.40s\"",
+				 resources_name(which), value);
+	return resources_set(node->sb, which, (uint32_t)strtoul(value, NULL, 10), err);
+}
+
+const struct file_ops resource_ops = {TEXT_OPS, .render = render_resource,
+				      .store = store_resource};

@@ -2,6 +2,7 @@
 
 #include "pffs/core/files_node.h"
 #include "pffs/core/template.h"
+#include "pffs/core/terminal.h"
 #include "pffs/fs/fs.h"
 #include "pffs/fs/handle.h"
 #include "pffs/fs/targets.h"
@@ -49,6 +50,11 @@ static const struct kind_info kinds[KIND_COUNT] = {
     [KIND_IDLE_TIMEOUT] = {"idle_timeout", KIND_CONFIG, FILE_MODE(0600), &limit_ops},
     [KIND_MAX_LIFETIME] = {"max_lifetime", KIND_CONFIG, FILE_MODE(0600), &limit_ops},
     [KIND_PERSISTENT] = {"persistent", KIND_CONFIG, FILE_MODE(0600), &persistent_ops},
+    [KIND_MEMORY_MIB] = {"memory_mib", KIND_CONFIG, FILE_MODE(0600), &resource_ops},
+    [KIND_VCPUS] = {"vcpus", KIND_CONFIG, FILE_MODE(0600), &resource_ops},
+    [KIND_DISK_MIB] = {"disk_mib", KIND_CONFIG, FILE_MODE(0600), &resource_ops},
+    [KIND_PIDS] = {"pids", KIND_CONFIG, FILE_MODE(0600), &resource_ops},
+    [KIND_CPU_PERCENT] = {"cpu_percent", KIND_CONFIG, FILE_MODE(0600), &resource_ops},
     [KIND_FORKS] = {"forks", KIND_SANDBOX, DIR_MODE(0700), NULL},
     [KIND_FORKS_N] = {".n", KIND_FORKS, FILE_MODE(0600), &many_ops},
     [KIND_MERGE] = {"merge", KIND_SANDBOX, FILE_MODE(0600), &merge_ops},
@@ -69,6 +75,13 @@ static const struct kind_info kinds[KIND_COUNT] = {
     [KIND_DIFF_JSON] = {NULL, KIND_DIFF, FILE_MODE(0400), &diff_ops},
     [KIND_DIFF_PATCH] = {NULL, KIND_DIFF, FILE_MODE(0400), &diff_ops},
     [KIND_DIFF_PATHS] = {"diff_paths", KIND_CONFIG, FILE_MODE(0600), &diff_paths_ops},
+    [KIND_PTY] = {"pty", KIND_SANDBOX, DIR_MODE(0700), NULL},
+    [KIND_TERMINAL] = {NULL, KIND_PTY, DIR_MODE(0500), NULL},
+    [KIND_TERMINAL_DATA] = {"data", KIND_TERMINAL, FILE_MODE(0600), &terminal_data_ops},
+    [KIND_TERMINAL_SIZE] = {"size", KIND_TERMINAL, FILE_MODE(0600), &terminal_size_ops},
+    [KIND_TERMINAL_COMMAND] = {"command", KIND_TERMINAL, FILE_MODE(0600),
+			       &terminal_command_ops},
+    [KIND_TERMINAL_EXIT] = {"exit", KIND_TERMINAL, FILE_MODE(0400), &terminal_exit_ops},
     [KIND_RUN] = {NULL, KIND_RUNS, DIR_MODE(0500), NULL},
     [KIND_RUN_CODE] = {"code", KIND_RUN, FILE_MODE(0400), &code_ops},
     [KIND_RUN_LANGUAGE] = {"language", KIND_RUN, FILE_MODE(0400), &run_language_ops},
@@ -104,6 +117,11 @@ static bool of_target(enum kind kind)
 	return kind >= KIND_DIFF_LIST && kind <= KIND_DIFF_PATCH;
 }
 
+static bool of_terminal(enum kind kind)
+{
+	return kind >= KIND_TERMINAL && kind <= KIND_TERMINAL_EXIT;
+}
+
 static bool of_run(enum kind kind)
 {
 	return kind >= KIND_RUN;
@@ -113,6 +131,7 @@ fuse_ino_t node_ino(const struct node *node)
 {
 	uint64_t serial = node->sb ? node->sb->serial : 0;
 	uint64_t part = of_run(node->kind)	  ? node->run->number & NODE_PART_MAX
+			: of_terminal(node->kind) ? node->terminal->number
 			: of_target(node->kind)	  ? node->target->serial & NODE_PART_MAX
 			: of_template(node->kind) ? node->template + 1
 			: node->kind == KIND_FILE ? node->file->number
@@ -195,6 +214,10 @@ int node_at(struct fs *fs, fuse_ino_t ino, struct node *node)
 	if (of_target(kind) && node->sb) {
 		node->target = sandbox_by_serial(fs->core, part);
 		return node->target && node_may_see(fs, node->target) ? 0 : -ENOENT;
+	}
+	if (of_terminal(kind) && node->sb) {
+		node->terminal = terminal_at(node->sb, part);
+		return node->terminal ? 0 : -ENOENT;
 	}
 	if (of_run(kind) && node->sb)
 		node->run = sandbox_run(node->sb, part);
@@ -288,6 +311,11 @@ static int named_child(const struct node *dir, const char *name, struct node *ch
 		return figure_child(dir, name, child);
 	if (dir->kind == KIND_DIFF)
 		return target_child(dir, name, child);
+	if (dir->kind == KIND_PTY) {
+		child->kind = KIND_TERMINAL;
+		child->terminal = terminal_find(dir->sb, name);
+		return child->terminal ? 0 : -ENOENT;
+	}
 	if (dir->kind == KIND_RUNS && parse_number(name, &number) == 0) {
 		child->kind = KIND_RUN;
 		child->run = sandbox_run(dir->sb, number);
@@ -347,6 +375,11 @@ static void list_named(const struct node *dir,
 		}
 	} else if (dir->kind == KIND_DIFF) {
 		target_list(dir, emit, ctx);
+	} else if (dir->kind == KIND_PTY) {
+		child.kind = KIND_TERMINAL;
+		list_for_each (child.terminal, &dir->sb->terminals, struct terminal, link)
+			if (!child.terminal->removed)
+				emit(ctx, child.terminal->name, &child);
 	} else if (dir->kind == KIND_RUNS) {
 		child.kind = KIND_RUN;
 		list_for_each (child.run, &dir->sb->runs, struct run, link) {

@@ -3,9 +3,9 @@
  * what a number of an inode means.
  *
  * Theory of operation: a node is a kind of entry and what it belongs to: nothing,
- * a template, a sandbox, or a run of a sandbox. Its inode number is exactly that:
- * the sandbox's serial (32 bits), the run's number or the template's index + 1
- * (24 bits), the kind (8 bits). So no table of inodes is kept, lookup counts
+ * a template, a sandbox, or a run or a terminal of a sandbox. Its inode number is exactly
+ * that: the sandbox's serial (32 bits), the run's or terminal's number or the template's
+ * index + 1 (24 bits), the kind (8 bits). So no table of inodes is kept, lookup counts
  * mean nothing, and a number is never used for two things, because serials and
  * run numbers are not. The root is number 1: KIND_ROOT, or, in a mount of a single
  * sandbox, that one.
@@ -51,6 +51,11 @@ enum kind {
 	KIND_IDLE_TIMEOUT,
 	KIND_MAX_LIFETIME,
 	KIND_PERSISTENT,
+	KIND_MEMORY_MIB, /* and the next ones: in the order of enum resource */
+	KIND_VCPUS,
+	KIND_DISK_MIB,
+	KIND_PIDS,
+	KIND_CPU_PERCENT,
 	KIND_FORKS,
 	KIND_FORKS_N,
 	KIND_MERGE,
@@ -71,6 +76,12 @@ enum kind {
 	KIND_DIFF_PATHS,
 	KIND_FILES, /* the root of the guest's files */
 	KIND_FILE,  /* and all below it */
+	KIND_PTY,
+	KIND_TERMINAL,
+	KIND_TERMINAL_DATA,
+	KIND_TERMINAL_SIZE,
+	KIND_TERMINAL_COMMAND,
+	KIND_TERMINAL_EXIT,
 	KIND_RUN,
 	KIND_RUN_CODE,
 	KIND_RUN_LANGUAGE,
@@ -92,12 +103,13 @@ struct files_node;
 struct node {
 	struct fs *fs;
 	enum kind kind;
-	struct sandbox *sb;	 /* NULL where the kind belongs to none */
-	struct run *run;	 /* likewise */
-	unsigned figure;	 /* likewise: its number, from 0 on */
-	size_t template;	 /* likewise */
-	struct sandbox *target;	 /* likewise: of a file in diff/ that names a sandbox */
-	struct files_node *file; /* likewise: of KIND_FILES and KIND_FILE */
+	struct sandbox *sb;	   /* NULL where the kind belongs to none */
+	struct run *run;	   /* likewise */
+	struct terminal *terminal; /* likewise */
+	unsigned figure;	   /* likewise: its number, from 0 on */
+	size_t template;	   /* likewise */
+	struct sandbox *target;	   /* likewise: of a file in diff/ that names a sandbox */
+	struct files_node *file;   /* likewise: of KIND_FILES and KIND_FILE */
 };
 
 struct kind_info {

@@ -5,6 +5,7 @@
 #include "pffs/fs/guest.h"
 #include "pffs/fs/later.h"
 #include "pffs/fs/operations.h"
+#include "pffs/fs/terminal.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -96,6 +97,10 @@ void fs_mkdir(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode)
 		guest_mkdir(req, &dir, name, mode);
 		return;
 	}
+	if (dir.kind == KIND_PTY) {
+		terminal_mkdir(req, &dir, name);
+		return;
+	}
 	if (!node_folder(&dir, &order.folder)) {
 		fs_refuse_change(req, parent);
 		return;
@@ -150,6 +155,8 @@ void fs_rmdir(fuse_req_t req, fuse_ino_t parent, const char *name)
 		remove_sandbox(req, &node);
 	else if (node.kind == KIND_TEMPLATE)
 		remove_template(req, &node);
+	else if (node.kind == KIND_TERMINAL)
+		terminal_rmdir(req, &node);
 	else
 		fs_refuse_change(req, parent);
 }

@@ -22,7 +22,7 @@ void fs_refuse(fuse_req_t req, struct fs *fs, struct sandbox *sb, const struct e
 	fuse_reply_err(req, -err->code);
 }
 
-/* Entries come and go with what they show; only sandboxes are made and removed. */
+/* Entries come and go with what they show; few are made and removed. */
 void fs_refuse_change(fuse_req_t req, fuse_ino_t parent)
 {
 	struct node dir;
@@ -31,8 +31,8 @@ void fs_refuse_change(fuse_req_t req, fuse_ino_t parent)
 	if (!fs_node(req, parent, &dir))
 		return;
 	error_say(&err, EPERM,
-		  "only sandboxes and templates are made, renamed and removed: in the "
-		  "mount's root, in a forks/ and in templates");
+		  "only sandboxes, templates and terminals are made, renamed and removed: "
+		  "in the mount's root, in a forks/, in templates and in a pty/");
 	fs_refuse(req, dir.fs, dir.sb, &err);
 }
 

@@ -21,6 +21,8 @@ static void check_payload(const struct agent_frame *f, struct buf *again)
 	struct agent_wake wake;
 	struct agent_run run;
 	struct agent_exit status;
+	struct agent_limits limits;
+	struct agent_terminal terminal;
 	struct error err;
 	uint32_t bytes;
 	uint8_t sig;
@@ -37,9 +39,18 @@ static void check_payload(const struct agent_frame *f, struct buf *again)
 	else if (f->type == AGENT_STDIN_TAKEN &&
 		 agent_get_stdin_taken(f, &bytes, &err) == 0)
 		agent_put_stdin_taken(again, f->epoch, f->stream, bytes);
+	else if (f->type == AGENT_TERMINAL && agent_get_terminal(f, &terminal, &err) == 0)
+		agent_put_terminal(again, f->epoch, f->stream, &terminal.size,
+				   terminal.command);
+	else if (f->type == AGENT_TERMINAL_SIZE &&
+		 agent_get_size(f, &terminal.size, &err) == 0)
+		agent_put_size(again, f->epoch, f->stream, &terminal.size);
 	else if (f->type == AGENT_HOLD && !f->stream &&
 		 agent_get_hold(f, &bytes, &err) == 0)
 		agent_put_hold(again, f->epoch, bytes);
+	else if (f->type == AGENT_LIMITS && !f->stream &&
+		 agent_get_limits(f, &limits, &err) == 0)
+		agent_put_limits(again, f->epoch, &limits);
 	else
 		agent_put(again, f->epoch, f->stream, f->type, f->payload, f->len);
 }

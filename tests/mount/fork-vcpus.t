@@ -73,4 +73,9 @@ is "$(command cat "$scratch/said")" "$(printf '%s True [None, None, None] 0\n' "
 ok "a fork is moved away" mv demo/forks/a a
 sandboxes=(a "${sandboxes[@]}")
 is "$(ask a <<< 'import os; print(os.sched_getaffinity(0))')" "{0, 1}" "and has two processors"
+echo 1 > a/config/vcpus
+is "$(ask a <<< 'import os; print(os.sched_getaffinity(0))')" "{0}" "of which it may be given one"
+is "$(echo nproc > a/bash; cat a/stdout)" 1 "as programs see"
+echo 0 > a/config/vcpus
+is "$(ask a <<< 'import os; print(os.sched_getaffinity(0))')" "{0, 1}" "and then two again"
 done_testing

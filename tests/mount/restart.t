@@ -53,6 +53,9 @@ wait_for 120 state_is mnt/demo ready
 echo 'x = 41; print("kept")' > mnt/demo/exec
 is "$(cat mnt/demo/exit)" 0 "a run"
 within 60 mkdir mnt/demo/forks/f
+mkdir mnt/demo/pty/t
+echo 'echo on; exec sleep 4321' > mnt/demo/pty/t/command
+is "$(within 60 head -c 2 mnt/demo/pty/t/data)" on "and a terminal"
 echo 'x = 99; open("/root/file", "w").write("one")' > mnt/demo/forks/f/exec
 is "$(cat mnt/demo/forks/f/exit)" 0 "and one in a fork"
 echo 'y = 7' > mnt/cold/exec
@@ -61,6 +64,7 @@ echo freeze > mnt/cold/ctl
 wait_for 90 state_is mnt/cold frozen
 echo 600 > mnt/demo/config/exec_timeout
 echo /root > mnt/demo/config/diff_paths
+echo 100 > mnt/demo/config/pids
 chmod 750 mnt/demo
 count_to 100 > mnt/demo/exec
 echo 'print("next", x)' > mnt/demo/exec
@@ -85,6 +89,14 @@ is "$(cat mnt/demo/runs/2/exit)" 0 "and has ended"
 is "$(cat mnt/demo/runs/3/stdout)" "next 41" "then the run that waited for it"
 echo 'print(x + 1)' > mnt/demo/exec
 is "$(cat mnt/demo/stdout)" 42 "the REPL is as it was"
+echo 'cat /sys/fs/cgroup/programs/pids.max' > mnt/demo/bash
+is "$(cat mnt/demo/config/pids mnt/demo/stdout)" $'100\n100' "and so are its limits"
+is "$(ls mnt/demo/pty)" "" "the terminal has gone"
+echo 'for i in {1..50}; do pgrep -f "^sleep 4321" || break; sleep 0.2; done > /dev/null; pgrep -fc "^sleep 4321"' > mnt/demo/bash
+is "$(cat mnt/demo/stdout)" 0 "with what ran there"
+mkdir mnt/demo/pty/t
+echo 'echo again' > mnt/demo/pty/t/command
+is "$(within 60 cat mnt/demo/pty/t/data)" $'again\r' "and a new one works"
 echo 'print(y)' > mnt/cold/exec
 is "$(cat mnt/cold/stdout)" 7 "a frozen one resumes"
 within 60 mkdir mnt/demo/forks/g

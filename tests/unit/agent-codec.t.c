@@ -80,14 +80,17 @@ static void hostile_headers_are_no_frames(void)
 		known += agent_next(&b, &f, NULL) == 1;
 		buf_fini(&b);
 	}
-	is_int(known, 23, "of 256 types, the 23 there are, are known");
+	is_int(known, 28, "of 256 types, the 28 there are, are known");
 }
 
 /* Every decoder behind one signature, and a payload it takes. */
 union decoded {
 	struct agent_wake wake;
 	struct agent_run run;
+	struct agent_limits limits;
 	struct agent_exit exit;
+	struct agent_size size;
+	struct agent_terminal terminal;
 	uint8_t signal, stopped;
 	uint32_t taken, msecs;
 };
@@ -122,9 +125,24 @@ static int get_hold(const struct agent_frame *f, union decoded *d, struct error 
 	return agent_get_hold(f, &d->msecs, err);
 }
 
+static int get_limits(const struct agent_frame *f, union decoded *d, struct error *err)
+{
+	return agent_get_limits(f, &d->limits, err);
+}
+
 static int get_held(const struct agent_frame *f, union decoded *d, struct error *err)
 {
 	return agent_get_held(f, &d->stopped, err);
+}
+
+static int get_size(const struct agent_frame *f, union decoded *d, struct error *err)
+{
+	return agent_get_size(f, &d->size, err);
+}
+
+static int get_terminal(const struct agent_frame *f, union decoded *d, struct error *err)
+{
+	return agent_get_terminal(f, &d->terminal, err);
 }
 
 typedef int (*decoder)(const struct agent_frame *, union decoded *, struct error *);
@@ -237,6 +255,18 @@ static void exit_signal_and_taken_come_back(void)
 	is_int(d.taken, AGENT_STDIN_WINDOW, "stdin-taken: the whole window");
 }
 
+static void limits_come_back(void)
+{
+	const struct agent_limits limits = {
+	    .memory_mib = 1, .vcpus = 2, .pids = 3, .disk_mib = 4};
+	struct buf b = {0};
+	union decoded d;
+
+	is_int(agent_put_limits(&b, 1, &limits), 0, "limits: written");
+	exactly_its_size(&b, get_limits, &d, "limits");
+	ok(memcmp(&d.limits, &limits, sizeof(limits)) == 0, "limits: all of them");
+}
+
 static void hold_comes_back(void)
 {
 	struct buf b = {0};
@@ -248,6 +278,30 @@ static void hold_comes_back(void)
 	agent_put(&b, 1, 0, AGENT_HELD, &(uint8_t){1}, 1);
 	exactly_its_size(&b, get_held, &d, "held");
 	is_int(d.stopped, 1, "held: all have stopped");
+}
+
+static void terminal_comes_back(void)
+{
+	const struct agent_size size = {50, 132};
+	char command[AGENT_COMMAND_MAX + 2];
+	struct buf b = {0};
+	union decoded d;
+
+	is_int(agent_put_size(&b, 1, 9, &size), 0, "size: written");
+	exactly_its_size(&b, get_size, &d, "size");
+	is_int(d.size.rows * 1000 + d.size.cols, 50132, "size: rows and columns");
+	is_int(agent_put_terminal(&b, 1, 9, &size, ""), 0, "terminal: written");
+	exactly_its_size(&b, get_terminal, &d, "terminal");
+	is_int(d.terminal.size.cols, 132, "terminal: its size");
+	is_str(d.terminal.command, "", "terminal: no command");
+	memset(command, 'c', sizeof(command));
+	command[AGENT_COMMAND_MAX + 1] = '\0';
+	is_int(agent_put_terminal(&b, 1, 9, &size, command), -EMSGSIZE,
+	       "terminal: a longer command is refused");
+	command[AGENT_COMMAND_MAX] = '\0';
+	is_int(agent_put_terminal(&b, 1, 9, &size, command), 0,
+	       "terminal: the longest is not");
+	buf_fini(&b);
 }
 
 static void values_out_of_range_are_refused(void)
@@ -313,7 +367,9 @@ int main(void)
 	names_of_full_length_fit();
 	run_comes_back();
 	exit_signal_and_taken_come_back();
+	limits_come_back();
 	hold_comes_back();
+	terminal_comes_back();
 	values_out_of_range_are_refused();
 	hostile_names_are_refused();
 	return done_testing();

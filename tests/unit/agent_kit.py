@@ -16,6 +16,8 @@ if not os.path.exists(AGENT):
 REPL = os.path.join(TOP, "guest", "repl.py")
 
 WAKE, RUN, CODE, STDIN, STDIN_EOF, SIGNAL, RESET, FILES, FILES_CANCEL, HOLD = range(1, 11)
+TERMINAL, TERMINAL_SIZE, TERMINAL_CLOSE = range(11, 14)
+TERMINALS = 0x80000000  # streams of terminals
 READY, STARTED, STDOUT, STDERR, EXIT, STDIN_TAKEN, RESET_DONE, AWAKE = range(64, 72)
 FILES_REPLY, FILES_CHANGED, CHANGES, FIGURE, HELD = range(72, 77)
 PYTHON, BASH, SCRIPT = 1, 2, 3
@@ -135,6 +137,15 @@ class Agent:
             self.send(CODE, run.stream, code[at : at + 65536])
         return run.send(stdin or b"")
 
+    def terminal(self, command="", rows=24, cols=80):
+        self.next += 1
+        stream = TERMINALS | self.next
+        terminal = self.runs[stream] = Run(self, stream)
+        command = command.encode()
+        request = struct.pack("<HHI", rows, cols, len(command)) + command
+        self.send(TERMINAL, stream, request)
+        return terminal
+
     def run(self, language, code, stdin=None):
         return self.begin(language, code, stdin).wait()
 
@@ -187,7 +198,7 @@ class Agent:
             left = deadline - time.monotonic()
             if left <= 0 or not select.select([self.port], [], [], left)[0]:
                 if patience == PATIENCE:
-                    raise TimeoutError("the agent does not answer")
+                    raise TimeoutError("the agent does not answer: %r" % [r.out[-300:] for r in self.runs.values() if r.status is None])
                 return False
             data = self.port.recv(1 << 20)
             if not data:

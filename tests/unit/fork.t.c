@@ -284,6 +284,69 @@ static void the_machine_of_a_template_boots_again(void)
 	ok(!sandbox_find(&core, FOLDER_ROOT, "two"), "and one that was removed stays so");
 }
 
+/* The newest event. */
+static char *last_event(void)
+{
+	struct events_reader reader;
+
+	events_begin(&core.events, &reader, 0, 0, core.events.next - 1);
+	return events_next(&core.events, &reader);
+}
+
+/* Make a sandbox of the template's machine, which is not there. */
+static struct sandbox *boot_for(const char *name, unsigned machine, unsigned vm)
+{
+	const char *const names[] = {name};
+	struct fork_order order = {.folder = FOLDER_ROOT, .names = names, .count = 1};
+
+	is_int(template_fork(&core, 0, &order, remember, NULL, NULL), 0,
+	       "a sandbox is made");
+	is_str(asked_for(), "create", "for which the template's machine boots");
+	reply_vm(machine);
+	say(machine, 0, AGENT_READY, NULL, 0);
+	listen_to_core();
+	answer_vms(0, 0);
+	listen_to_core();
+	answer_vms(vm, 1);
+	return sandbox_find(&core, FOLDER_ROOT, name);
+}
+
+/* What its timer would do in half a minute. */
+static void time_is_over(struct sandbox *sb)
+{
+	loop_timer_cancel(&sb->limit);
+	sb->limit.fn(&sb->limit);
+}
+
+static void a_template_none_of_whose_forks_answers_boots_again(void)
+{
+	static const char *const names[] = {"mute"};
+	struct fork_order order = {.folder = FOLDER_ROOT, .names = names, .count = 1};
+	struct sandbox *sb = boot_for("silent", 15, 16);
+	struct error err;
+	char *event;
+
+	time_is_over(sb);
+	is_str(sandbox_state_name(sb), "dead", "a fork that does not wake is dead");
+	event = last_event();
+	ok(event && strstr(event, "\"template_failed\"") &&
+	       strstr(event, "\"template\":\"default\""),
+	   "the first one takes the template's machine along, which an event tells");
+	free(event);
+
+	sb = boot_for("loud", 17, 18);
+	awake(18, 1);
+	is_str(sandbox_state_name(sb), "ready", "the next sandbox has another machine");
+	is_int(template_fork(&core, 0, &order, remember, NULL, NULL), 0, "one more");
+	is_str(asked_for(), "fork", "is made of the same");
+	answer_vms(19, 1);
+	told.count = 0;
+	time_is_over(container_of(core.sandboxes.prev, struct sandbox, link));
+	is_int(told.code, -EIO, "if that does not wake, it is none: EIO");
+	is_int(template_machine(&core, 0, &err)->state, SANDBOX_FROZEN,
+	       "and the machine, of which one woke, stays");
+}
+
 /* A sandbox of the template whose machine has booted again. */
 static struct sandbox *make_last(void)
 {
@@ -316,6 +379,8 @@ int main(void)
 	a_fork_that_nobody_waits_for_is_undone(parent);
 	a_parent_that_ends_takes_what_waits(parent);
 	the_machine_of_a_template_boots_again();
+	a_template_none_of_whose_forks_answers_boots_again();
+	send_control("{\"event\":\"dead\",\"vm\":17,\"reason\":\"killed\"}");
 	the_link_may_break_while_forks_wake(make_last());
 	end_world();
 	return done_testing();

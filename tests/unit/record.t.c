@@ -3,6 +3,7 @@
  */
 #include "pffs/core/freeze.h"
 #include "pffs/core/record_format.h"
+#include "pffs/core/terminal.h"
 #include "tests/unit/world.h"
 
 #define ROUNDS 200
@@ -31,8 +32,15 @@ static struct sandbox *make(void)
 {
 	struct error err;
 	struct sandbox *sb = sandbox_new(&core, FOLDER_ROOT, "demo", 0, 7, 8, &err);
+	struct terminal *t = terminal_new(sb, "t", &err);
 	struct run *run;
 
+	t->wanted = t->started = true;
+	t->kept = t->screen.size = 100;
+	t->window = 1000;
+	t->size.cols = 99;
+	stream_append(&t->screen, "shown", 5);
+	stream_append(&t->keys, "typed", 5);
 	run = sandbox_begin_run(sb, AGENT_PYTHON, &err);
 	run_write(run, "#!/bin/sh\n1", 11);
 	run_complete(run);
@@ -52,6 +60,8 @@ static struct sandbox *make(void)
 	sb->epoch = 3;
 	sb->heard = 2;
 	sb->mode = 0750;
+	sb->resources.limit[RESOURCE_PIDS] = 40;
+	sb->resources.told[RESOURCE_PIDS] = 30;
 	sb->diff_paths = strdup("/root\n");
 	buf_append(&sb->in, "half a fr", 9);
 	return sb;
@@ -72,7 +82,10 @@ static bool is_right(const struct sandbox *sb)
 {
 	const struct run *first = sandbox_run(sb, 1), *second = sandbox_run(sb, 2);
 
-	return sb->stored_bytes == 12345 && sb->epoch == 3 && sb->in.len == 9 && first &&
+	const struct terminal *t = terminal_find(sb, "t");
+
+	return t && t->screen.size == 105 && t->kept == 100 && t->keys.size == 5 &&
+	       sb->stored_bytes == 12345 && sb->epoch == 3 && sb->in.len == 9 && first &&
 	       second && first->exit_code == 3 && first->streams[RUN_OUTPUT].size == 8 &&
 	       sb->current == second && second->feed->bytes.size == 5;
 }
@@ -81,6 +94,8 @@ static void check_whole(void)
 {
 	struct sandbox *sb = restore(json, data);
 	const struct run *first, *second;
+	const struct terminal *t;
+	char shown[8] = "";
 
 	ok(sb && is_right(sb), "a sandbox comes back");
 	if (!sb)
@@ -92,6 +107,10 @@ static void check_whole(void)
 	is_int(sb->mode, 0750, "its mode");
 	is_int((int)sb->uid * 10 + (int)sb->gid, 78, "its owner");
 	is_str(sb->diff_paths, "/root\n", "its configuration");
+	is_int((int)sb->resources.limit[RESOURCE_PIDS], 40, "its limits");
+	is_int((int)sb->resources.told[RESOURCE_PIDS], 30, "and those its guest knows");
+	is_int((int)sb->resources.size[RESOURCE_MEMORY_MIB], 128,
+	       "the size of its machine");
 	is_stream(&first->streams[RUN_STDOUT], "out\n", "what its runs put out");
 	is_stream(&first->streams[RUN_STDERR], "err\n", "on either stream");
 	is_stream(&first->code, "#!/bin/sh\n1", "their code");
@@ -100,6 +119,11 @@ static void check_whole(void)
 	is_str(run_state_name(second), "running", "the run that goes on");
 	is_stream(&second->feed->bytes, "waits", "with what waits for it");
 	is_int((int)second->gone_ms, 1500, "and its time");
+	t = terminal_find(sb, "t");
+	stream_read(&t->screen, t->kept, shown, sizeof(shown) - 1);
+	is_str(shown, "shown", "what its terminals showed");
+	is_stream(&t->keys, "typed", "and what was typed");
+	ok(t->started && t->window == 1000 && t->size.cols == 99, "as they were");
 	sandbox_let_go(sb);
 }
 

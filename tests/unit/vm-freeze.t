@@ -1,89 +1,16 @@
 #!/usr/bin/python3
-"""Real VM processes are frozen to files and resumed, on this machine's KVM, with a guest
-of a page of code; and what becomes of a file that is not what it was.
+"""Real VM processes are frozen to files and resumed; a file that was damaged is the
+business of tests/faults/frozen.t.
 """
 import os
-import random
-import shutil
 import subprocess
 import sys
-import time
 
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from broker_kit import VMCTL, Server, gone, main  # noqa: E402
-from tiny_kernel import GREETING, make_images  # noqa: E402
-
-MEMORY_MIB = 128
-ROUNDS = 200
-EBADMSG, EBUSY, EEXIST, EINVAL, EIO, ENOENT, ENOSPC, ENOTSUP, ESTALE = (
-    74, 16, 17, 22, 5, 2, 28, 95, 116)
-
-
-class FreezeServer(Server):
-    """A broker whose VMs are real, with a state directory."""
-
-    def start(self, directory, images):
-        make_images(images, MEMORY_MIB)
-        self.images = images
-        self.state = os.path.join(directory, "state")
-        return self.run()
-
-    def run(self):
-        return subprocess.Popen([VMCTL, "serve", "--engine", "kvm", "--socket", self.path,
-                                 "--images", self.images, "--state", self.state])
-
-    def again(self):
-        """Another broker in the place of one that has ended. Return: a client of it."""
-        self.process = self.run()
-        deadline = time.monotonic() + 20
-        while True:
-            try:
-                return self.client()
-            except ConnectionRefusedError:
-                assert time.monotonic() < deadline
-                time.sleep(0.02)
-
-    def file(self, name):
-        return os.path.join(self.state, name + ".vm")
-
-    def files(self):
-        return sorted(set(os.listdir(self.state)) - {"lock"})
-
-
-def wait(what, *args):
-    deadline = time.monotonic() + 20
-    while not what(*args):
-        assert time.monotonic() < deadline, (what, args)
-        time.sleep(0.02)
-
-
-def boot(client, name="parent", vcpus=1):
-    made = client.create(name, memory_mib=MEMORY_MIB, vcpus=vcpus)
-    assert "error" not in made, made
-    wait(lambda: GREETING in client.request("log", vm=made["vm"])["log"])
-    return made
-
-
-def done(reply):
-    assert "error" not in reply, reply
-    return reply
-
-
-def freeze(client, vm, image, **more):
-    return client.request("freeze", vm=vm["vm"], image=image, **more)
-
-
-def thaw(client, image, name="back"):
-    return client.request("thaw", image=image, name=name)
-
-
-def runs(client, vm):
-    """It answers, and what its guest had said is there."""
-    assert GREETING in done(client.request("log", vm=vm["vm"]))["log"]
-    assert len(done(client.request("fork", vm=vm["vm"], names=["child"]))["vms"]) == 1
-    with open(f"/proc/{vm['pid']}/task/{vm['pid']}/status") as f:
-        return "State:" in f.read()
+from broker_kit import gone  # noqa: E402
+from freeze_kit import (EBADMSG, EBUSY, EEXIST, EINVAL, ENOENT, ENOSPC, ESTALE,  # noqa: E402
+                        MEMORY_MIB, boot, done, freeze, run, runs, thaw, wait)
 
 
 def test_freeze(server):
@@ -201,59 +128,4 @@ def test_full(server):
     done(freeze(client, vm, "box"))
 
 
-def freeze_one(client):
-    done(freeze(client, boot(client), "box"))
-    wait(lambda: client.request("list")["vms"] == [])
-
-
-def spoiled(server, client, spoil):
-    """A copy of the file that is spoiled is refused, with a sentence, or right."""
-    shutil.copy(server.file("box"), server.file("bad"))
-    with open(server.file("bad"), "r+b") as f:
-        what = spoil(f, os.path.getsize(server.file("bad")))
-    reply = thaw(client, "bad")
-    if "error" in reply:
-        assert reply["errno"] in (EBADMSG, ENOTSUP), (what, reply)
-        assert client.request("list")["vms"] == [], what
-        return True
-    assert runs(client, reply), what
-    for vm in client.request("list")["vms"]:
-        done(client.request("destroy", vm=vm["vm"]))
-    return False
-
-
-def test_cut(server):
-    "a file cut at random places is refused"
-    client = server.client()
-    freeze_one(client)
-    random.seed(5)
-    for _ in range(ROUNDS):
-        def cut(f, size):
-            length = random.choice((random.randrange(size), random.randrange(20000)))
-            f.truncate(length)
-            return length
-        assert spoiled(server, client, cut), "resumed from a part"
-
-
-def test_flip(server):
-    "a file with a flipped bit is refused, or the bit means nothing"
-    client = server.client()
-    freeze_one(client)
-    random.seed(6)
-    refused = 0
-    for _ in range(ROUNDS):
-        def flip(f, size):
-            at = random.choice((random.randrange(size), random.randrange(20000)))
-            f.seek(at)
-            byte = f.read(1)[0]
-            f.seek(at)
-            f.write(bytes([byte ^ 1 << random.randrange(8)]))
-            return at
-        refused += spoiled(server, client, flip)
-    assert refused > ROUNDS / 2, refused
-
-
-if os.access("/dev/kvm", os.R_OK | os.W_OK):
-    main(globals(), FreezeServer)
-else:
-    print("1..0 # SKIP no /dev/kvm")
+run(globals())

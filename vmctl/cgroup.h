@@ -1,0 +1,31 @@
+/*
+ * How much of the host's CPUs a VM may use, by cgroup v2.
+ *
+ * Theory of operation: a VM that is limited is in a cgroup of its own, below the root of
+ * the hierarchy, whose name has the broker's process and the VM's number. One that never
+ * was is where the broker is. It takes root, and a hierarchy in which the controller of
+ * CPUs is at hand. Memory is not limited here: a page that forks share is charged to who
+ * wrote it first for as long as one of them has it, so a machine would pay for its forks
+ * (docs/limits.md).
+ */
+#pragma once
+
+#include "util/error.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+/** cgroup_usable() - find out whether VMs can be limited, and prepare for it. */
+bool cgroup_usable(void);
+
+/**
+ * cgroup_limit() - let the process @pid of VM @id use so much of one CPU's time.
+ * @percent: 0 for no limit.
+ *
+ * Return: 0 or -errno with @err filled.
+ */
+int cgroup_limit(uint32_t id, pid_t pid, unsigned percent, struct error *err);
+
+/** cgroup_remove() - VM @id, whose process has ended, has no cgroup any more. */
+void cgroup_remove(uint32_t id);
