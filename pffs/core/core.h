@@ -54,9 +54,10 @@ struct core {
 	uint32_t files_stream; /* of the newest request about files */
 	struct link listings;  /* of directories in guests, the newest used last */
 	size_t listed;	       /* bytes in these */
-	bool limits_cpu;       /* vmctl can */
-	char engine[16];       /* "kvm" or "emulated"; empty until vmctl has said so */
-	struct error error;    /* the newest one that belongs to no sandbox */
+	uint32_t listing_number;
+	bool limits_cpu;    /* vmctl can */
+	char engine[16];    /* "kvm" or "emulated"; empty until vmctl has said so */
+	struct error error; /* the newest one that belongs to no sandbox */
 	/* Called when the link to vmctl broke; all sandboxes are dead by then. */
 	void (*link_lost)(struct core *core, const char *reason);
 };

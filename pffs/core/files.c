@@ -129,6 +129,8 @@ static void finish(struct files_call *call, struct files_reply *reply)
 	uint32_t handle = call->opens ? reply->handle : 0;
 	bool unknown = !done && call->changes; /* nobody learns what it has changed */
 
+	if (call->changes)
+		sb->files->statfs_at = 0;
 	call_free(call);
 	if (unknown)
 		files_cache_clear(sb->files);
@@ -410,6 +412,7 @@ void files_epoch_changed(struct sandbox *sb)
 		return;
 	files->epoch++;
 	files_cache_clear(files);
+	files->statfs_at = 0;
 	send_again(files);
 	/* An answer may make calls; these are of the new epoch, and have no handles yet. */
 	while ((call = find_of_old_epoch(files)))

@@ -30,6 +30,10 @@ struct files_call;
 struct files_node;
 
 /* What a sandbox keeps of its guest's files; made when it is first needed. */
+/* How old the numbers of free blocks and inodes may be that are shown. What the mount
+ * changes itself is in them, and what a program did before it said something. */
+#define FILES_STATFS_MS 1000u
+
 struct files {
 	struct sandbox *sb;
 	struct link waiting; /* calls that were not sent yet, in order */
@@ -51,6 +55,8 @@ struct files {
 
 	size_t unwritten; /* memory that writes take which the guest has not got */
 	size_t ahead;	  /* bytes of open files that nobody has read yet */
+	struct files_statfs statfs; /* the newest one: for FILES_STATFS_MS */
+	uint64_t statfs_at;	    /* CLOCK_MONOTONIC, ms; 0: not known */
 
 	/* files_cache.c */
 	bool links_told;      /* by the guest, with the newest watch: wire/files.h */
@@ -60,6 +66,13 @@ struct files {
 
 /** files_of() - Return: @sb's, or NULL without memory. */
 struct files *files_of(struct sandbox *sb);
+
+/** files_heard() - a program of the guest has said something. */
+static inline void files_heard(struct sandbox *sb)
+{
+	if (sb->files)
+		sb->files->statfs_at = 0;
+}
 
 /**
  * The answer to a call.

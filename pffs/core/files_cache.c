@@ -68,21 +68,28 @@ static void hide_all(struct files_node *dir, const struct files_listing *listing
 		hide(node, true);
 }
 
-void files_cache_drop(struct files_node *dir)
+/* Who calls it holds the directory, or does not use it any more. */
+static void let_go(struct files_node *dir)
 {
 	struct files_listing *listing = dir->listing;
 
-	if (!listing)
-		return;
-	hide_all(dir, listing);
 	list_del(&listing->same);
 	list_del(&listing->used);
 	dir->files->cached -= listing->bytes;
 	dir->files->sb->core->listed -= listing->bytes;
 	dir->listing = NULL;
-	dir->misses = 0;
 	listing->dir = NULL;
 	files_listing_unref(listing);
+	files_node_unref(dir);
+}
+
+void files_cache_drop(struct files_node *dir)
+{
+	if (!dir->listing)
+		return;
+	hide_all(dir, dir->listing);
+	dir->misses = 0;
+	let_go(dir);
 }
 
 /* The node behind @node among those below @top, or NULL. */
@@ -99,8 +106,14 @@ static struct files_node *next_below(const struct files_node *node,
 
 void files_cache_drop_below(struct files_node *dir)
 {
-	for (struct files_node *node = dir; node; node = next_below(node, dir))
+	struct files_node *next;
+
+	files_node_ref(dir);
+	for (struct files_node *node = dir; node; node = next) {
+		next = next_below(node, dir);
 		files_cache_drop(node);
+	}
+	files_node_unref(dir);
 }
 
 /* What was used longest ago goes, but for @spare. */
@@ -133,6 +146,14 @@ static void account(struct files_node *dir, size_t before)
 		make_room(dir->files, listing);
 }
 
+static void number_anew(const struct files *files, struct files_listing *listing)
+{
+	uint32_t *number = &files->sb->core->listing_number;
+
+	*number = *number < INT32_MAX ? *number + 1 : 1;
+	listing->number = *number;
+}
+
 static struct link *new_buckets(void)
 {
 	struct link *buckets = calloc(WATCH_BUCKETS, sizeof(*buckets));
@@ -142,20 +163,29 @@ static struct link *new_buckets(void)
 	return buckets;
 }
 
-/* Make it what is known of the directory; the caller's reference is taken over. */
+/* Make it what is known of the directory; the caller's reference is taken over. What was
+ * shown under the same watch goes on to be true. */
 static void install(struct files_node *dir, struct files_listing *listing, uint32_t watch)
 {
 	struct files *files = dir->files;
+	const struct files_listing *before = dir->listing;
 
 	if (!files->watches)
 		files->watches = new_buckets();
-	files_cache_drop(dir);
 	if (!files->watches) {
 		files_listing_unref(listing);
 		return;
 	}
+	files_node_ref(dir);
+	if (before && before->watch == watch) {
+		listing->shown = before->shown;
+		let_go(dir);
+	} else {
+		files_cache_drop(dir);
+	}
 	listing->dir = dir;
 	listing->watch = watch;
+	number_anew(files, listing);
 	list_add_before(watch_bucket(files, watch), &listing->same);
 	dir->listing = listing;
 	account(dir, 0);
@@ -186,17 +216,13 @@ static bool is_unsure(const struct files_entry *entry)
 static struct files_listing *writable(struct files_node *dir, struct files_listing *listing)
 {
 	struct files_listing *copy;
-	bool shown = listing->shown;
 
 	if (listing->refs == 1)
 		return listing;
 	copy = files_listing_copy(listing);
-	if (!copy)
-		return NULL;
-	listing->shown = false; /* what was shown goes on to be true */
-	install(dir, copy, listing->watch);
-	copy->shown = shown;
-	return dir->listing;
+	if (copy)
+		install(dir, copy, listing->watch);
+	return copy ? dir->listing : NULL;
 }
 
 static int put_name(struct files_node *dir, struct files_listing *listing, const char *name,
@@ -214,6 +240,7 @@ static int put_name(struct files_node *dir, struct files_listing *listing, const
 		return r;
 	listing->unsure += is_unsure(&entry);
 	listing->unsure -= was_unsure;
+	number_anew(dir->files, listing);
 	account(dir, before);
 	return 0;
 }

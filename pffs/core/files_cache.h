@@ -19,6 +19,9 @@
  * Mounts have the kernel keep attributes that are known (files_cache_show()), and are told
  * before anybody else when these end.
  *
+ * A directory is a node as long as something is known of it, so that the kernel may forget
+ * it and ask again: of its names it forgets all when it is told that one may be wrong.
+ *
  * Entries are kept as they came, one behind the other, with an index by name. A listing
  * that somebody reads does not change; a copy does.
  *
@@ -48,9 +51,10 @@ struct files_slot {
 struct files_listing {
 	unsigned refs;
 	struct link used;	/* on core->listings, the newest last */
-	struct files_node *dir; /* whose listing it is; NULL: nobody's */
+	struct files_node *dir; /* whose listing it is, a reference; NULL: nobody's */
 	struct link same;	/* of its bucket in files->watches */
 	uint32_t watch;
+	uint32_t number; /* 31 bits, not 0; another one when something in it changes */
 	bool complete;
 	bool shown; /* the kernel keeps some of the attributes */
 	bool has_self;

@@ -4,6 +4,7 @@
  */
 #include "pffs/core/files_cache.h"
 
+#include "pffs/core/files_node.h"
 #include "pffs/core/files_path.h"
 #include "util/io.h"
 #include "util/siphash.h"
@@ -12,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define FIXED	    (sizeof(struct files_listing) + sizeof(struct files_node))
 #define SLOTS_FIRST 16u
 #define ENTRIES_MAX 65536u /* of one listing */
 #define ENTRY_ROOM  (sizeof(struct files_entry) + 16)
@@ -23,7 +25,7 @@ struct files_listing *files_listing_new(void)
 	if (!listing)
 		return NULL;
 	listing->refs = 1;
-	listing->bytes = sizeof(*listing);
+	listing->bytes = FIXED;
 	list_init(&listing->used);
 	list_init(&listing->same);
 	return listing;
@@ -31,8 +33,8 @@ struct files_listing *files_listing_new(void)
 
 static void count_bytes(struct files_listing *listing)
 {
-	listing->bytes = sizeof(*listing) + listing->entries.room +
-			 listing->slots * sizeof(*listing->index);
+	listing->bytes =
+	    FIXED + listing->entries.room + listing->slots * sizeof(*listing->index);
 }
 
 void files_listing_unref(struct files_listing *listing)

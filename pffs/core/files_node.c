@@ -118,7 +118,6 @@ static void node_free(struct files_node *node)
 {
 	struct files *files = node->files;
 
-	files_cache_drop(node);
 	files->nodes[node->number] = NULL;
 	files->node_count--;
 	free(node->name);
@@ -216,7 +215,6 @@ static void free_unless_known(struct files_node *node)
 
 	while (node && !node->refs && !node->lookups) {
 		parent = node->parent;
-		node->shown = false; /* to nobody any more */
 		if (parent)
 			take_out(node);
 		node_free(node);
@@ -232,10 +230,11 @@ void files_node_unlink(struct files_node *node)
 
 	if (!parent)
 		return;
+	files_node_ref(node);
 	take_out(node);
 	files_cache_drop_below(node);
 	node->parent = NULL;
-	free_unless_known(node);
+	files_node_unref(node);
 	files_node_unref(parent);
 }
 
@@ -312,6 +311,7 @@ void files_node_unref(struct files_node *node)
 void files_node_forget(struct files_node *node, uint64_t count)
 {
 	node->lookups -= count < node->lookups ? count : node->lookups;
+	node->shown &= node->lookups > 0;
 	free_unless_known(node);
 }
 

@@ -3,7 +3,8 @@
  *
  * Theory of operation: a node is a name in a directory, which is a node, and so has a
  * path; the root is number 0. It lives as long as the kernel knows it (@lookups) or
- * somebody here holds it (@refs; each node holds its directory). A number is used again
+ * somebody here holds it (@refs; each node holds its directory, and what is known of a
+ * directory holds that). A number is used again
  * only with another generation.
  *
  * Names come and go in the guest without asking. A name that stands for another file now
@@ -73,15 +74,17 @@ struct files_node {
 	bool shown;	  /* of any file: the kernel keeps its attributes */
 
 	/* The mount's */
-	struct link opens;  /* open files */
-	struct link writes; /* what was written and the guest has not got, in order */
-	struct link settle; /* requests that wait for these */
-	struct link full;   /* writers that wait for there to be less of it */
-	size_t unwritten;   /* memory that @writes take */
-	unsigned flying;    /* calls of these */
-	uint64_t written;   /* number of the newest write */
-	bool removed;	    /* by the only mount, which leads nobody to it any more */
-	bool locked;	    /* there were POSIX locks, which close(2) lets go of */
+	uint32_t entries_of; /* the number of the listing that the kernel keeps; 0: none */
+	uint64_t entries_in; /* the mount of which it does */
+	struct link opens;   /* open files */
+	struct link writes;  /* what was written and the guest has not got, in order */
+	struct link settle;  /* requests that wait for these */
+	struct link full;    /* writers that wait for there to be less of it */
+	size_t unwritten;    /* memory that @writes take */
+	unsigned flying;     /* calls of these */
+	uint64_t written;    /* number of the newest write */
+	bool removed;	     /* by the only mount, which leads nobody to it any more */
+	bool locked;	     /* there were POSIX locks, which close(2) lets go of */
 	struct files_content content;
 };
 

@@ -491,6 +491,7 @@ static int handle_frame(struct sandbox *sb, const struct agent_frame *frame,
 				 "the guest sent a frame that only a host sends");
 	if (frame->type == AGENT_FILES_REPLY || frame->type == AGENT_FILES_CHANGED)
 		return frame->epoch == sb->epoch ? files_frame(sb, frame, err) : 0;
+	files_heard(sb);
 	if (frame->stream >= AGENT_TERMINALS)
 		return is_of_this_epoch(sb, frame) ? terminals_frame(sb, frame, err) : 0;
 	if (frame->stream)

@@ -438,16 +438,28 @@ void guest_stat(const struct sandbox *sb, const struct files_attr *attr, struct 
 	};
 }
 
+/* The only mount. */
+static struct fs *mount_of(const struct core *core)
+{
+	return container_of(core->mounts.next, struct fs, mount.link);
+}
+
 /* What a name stands for is found out when the attributes are asked for. But a file that
  * is open and has lost its name has attributes all the same, and nobody asks for those of
  * a symbolic link before following it: these names are looked up each time. So are those
- * that another mount may move. */
-static double name_seconds(const struct files_node *node)
+ * that another mount may move.
+ * @seconds: for how long its attributes are true, if nobody says otherwise. */
+static double name_seconds(const struct files_node *node, double seconds)
 {
-	bool asked_for = list_empty(&node->opens) && node->type != S_IFLNK &&
-			 !core_mounted_twice(node->files->sb->core);
+	const struct core *core = node->files->sb->core;
 
-	return asked_for ? NAME_SECONDS : 0;
+	if (!list_empty(&node->opens) || node->type == S_IFLNK || core_mounted_twice(core))
+		return 0;
+	mount_of(core)->mount.names = true;
+	if (seconds > 0 && node->parent && node->parent->listing &&
+	    mount_of(core)->stale.epochs)
+		return seconds;
+	return NAME_SECONDS;
 }
 
 double guest_seconds(struct files_node *node)
@@ -465,19 +477,18 @@ struct files_node *guest_entry(struct files_node *dir, const char *name,
 			       struct fuse_entry_param *entry)
 {
 	struct files_node *node = files_node_get(dir, name, attr);
+	double seconds;
 
 	if (!node)
 		return NULL;
 	node->lookups++;
+	seconds = guest_seconds(node);
 	*entry = (struct fuse_entry_param){
 	    .ino = node_ino_of(dir->files->sb, node),
 	    .generation = node->generation,
-	    .entry_timeout = name_seconds(node),
-	    .attr_timeout = guest_seconds(node),
+	    .entry_timeout = name_seconds(node, seconds),
+	    .attr_timeout = seconds,
 	};
-	if (entry->entry_timeout > 0)
-		container_of(dir->files->sb->core->mounts.next, struct core_mount, link)
-		    ->names = true;
 	guest_stat(dir->files->sb, attr, &entry->attr);
 	return node;
 }

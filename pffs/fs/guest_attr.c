@@ -3,6 +3,8 @@
  */
 #include "pffs/fs/guest.h"
 
+#include "util/io.h"
+
 #include <errno.h>
 #include <limits.h>
 #include <stdlib.h>
@@ -222,33 +224,53 @@ void guest_readlink(fuse_req_t req, const struct node *node)
 		ask_go(ask, have_link);
 }
 
+static uint64_t now_ms(void)
+{
+	return io_monotonic_ns() / 1000000u;
+}
+
+static void reply_statfs(fuse_req_t req, const struct files_statfs *of)
+{
+	const struct statvfs st = {
+	    .f_bsize = of->bsize,
+	    .f_frsize = of->bsize,
+	    .f_blocks = of->blocks,
+	    .f_bfree = of->bfree,
+	    .f_bavail = of->bavail,
+	    .f_files = of->files,
+	    .f_ffree = of->ffree,
+	    .f_favail = of->ffree,
+	    .f_namemax = FILES_NAME_MAX,
+	};
+
+	fuse_reply_statfs(req, &st);
+}
+
 static void have_statfs(struct ask *ask, const struct files_reply *reply)
 {
+	struct files *files = ask->node->files;
 	struct files_statfs of = {0};
-	struct statvfs st;
 
 	if (reply->error || files_get_statfs(reply, &of) < 0) {
 		fuse_reply_err(ask->req, reply->error ? reply->error : EIO);
 		return;
 	}
-	st = (struct statvfs){
-	    .f_bsize = of.bsize,
-	    .f_frsize = of.bsize,
-	    .f_blocks = of.blocks,
-	    .f_bfree = of.bfree,
-	    .f_bavail = of.bavail,
-	    .f_files = of.files,
-	    .f_ffree = of.ffree,
-	    .f_favail = of.ffree,
-	    .f_namemax = FILES_NAME_MAX,
-	};
-	fuse_reply_statfs(ask->req, &st);
+	files->statfs = of;
+	files->statfs_at = now_ms();
+	reply_statfs(ask->req, &of);
 }
 
+/* Programs that walk a tree ask in each directory, or at the start of each walk. */
 void guest_statfs(fuse_req_t req, const struct node *node)
 {
-	struct ask *ask = ask_new(req, node, FILES_STATFS);
+	const struct files *files = node->file->files;
+	struct ask *ask;
 
+	if (files->statfs_at && now_ms() - files->statfs_at < FILES_STATFS_MS) {
+		reply_statfs(req, &files->statfs);
+		return;
+	}
+	ask = ask_new(req, node, FILES_STATFS);
 	if (ask)
 		ask_go(ask, have_statfs);
 }

@@ -8,7 +8,10 @@
  * directory that never ends fills nothing.
  *
  * What was read from its start to its end under one watch becomes what is known of the
- * directory.
+ * directory. When all is known the kernel keeps the entries, and next time reads them from
+ * what it has, until it is told of a change (stale.h) or what is known is another listing.
+ * An offset has the listing's number in its upper half, so that entries of an older one
+ * never become part of what the kernel keeps of a newer one.
  */
 #include "pffs/fs/guest.h"
 
@@ -70,6 +73,40 @@ static void let_go(struct guest_dir *dir)
 	buf_fini(&dir->looked);
 }
 
+/* Does the directory have a listing that is complete? For the kernel, as well. */
+static bool may_keep(struct files_node *node)
+{
+	const struct files_listing *listing = node->listing;
+
+	return listing && listing->complete && !listing->unsure && guest_seconds(node) > 0;
+}
+
+static void keep_entries(const struct fs *fs, struct files_node *node,
+			 struct fuse_file_info *fi)
+{
+	if (!may_keep(node))
+		return;
+	fi->cache_readdir = 1;
+	fi->keep_cache =
+	    node->entries_of == node->listing->number && node->entries_in == fs->number;
+	node->entries_of = node->listing->number;
+	node->entries_in = fs->number;
+}
+
+/* What the kernel gets now may be of another listing than what it has. */
+static void check_entries(const struct guest_dir *dir)
+{
+	if (!dir->complete || dir->complete->number != dir->node->entries_of)
+		dir->node->entries_of = 0;
+}
+
+static off_t offset_of(const struct guest_dir *dir, uint64_t number)
+{
+	uint64_t listing = dir->complete ? dir->complete->number : 0;
+
+	return (off_t)(listing << 32 | number);
+}
+
 /* From the start, with what is there now. */
 static void rewind_dir(struct guest_dir *dir)
 {
@@ -112,6 +149,7 @@ void guest_opendir(fuse_req_t req, const struct node *node, struct fuse_file_inf
 	dir->node = files_node_ref(node->file);
 	list_add_before(&node->fs->guest_dirs, &dir->open);
 	fi->fh = (uintptr_t)dir;
+	keep_entries(node->fs, node->file, fi);
 	if (fuse_reply_open(req, fi) == -ENOENT)
 		close_dir(dir);
 }
@@ -140,7 +178,7 @@ static size_t add_dots(fuse_req_t req, const struct guest_dir *dir, char *to, si
 
 	for (; from < DOTS; from++)
 		used += fs_add_entry(req, dir->plus, to + used, size - used, names[from],
-				     &entry, from + 1);
+				     &entry, offset_of(dir, from + 1));
 	return used;
 }
 
@@ -177,7 +215,7 @@ static size_t add_one(fuse_req_t req, struct guest_dir *dir,
 	if (dir->plus)
 		look_up(dir, entry->name, &shown);
 	return fs_add_entry(req, dir->plus, to, size, entry->name, &shown,
-			    dir->number + DOTS + 1);
+			    offset_of(dir, dir->number + DOTS + 1));
 }
 
 /* Return: bytes; *@more: there was no room for all that is here. -EIO: malformed. */
@@ -379,10 +417,11 @@ void guest_readdir(fuse_req_t req, size_t size, off_t offset, struct fuse_file_i
 
 	dir->plus = plus;
 	dir->size = size < FS_IO_MAX ? size : FS_IO_MAX;
-	dir->offset = (uint64_t)offset;
-	if (offset == 0)
+	dir->offset = (uint64_t)offset & UINT32_MAX;
+	if (offset == 0 || !dir->asked.dir)
 		rewind_dir(dir);
 	else if (dir->offset >= DOTS && dir->offset - DOTS < dir->first)
 		go_back(dir, dir->offset - DOTS);
+	check_entries(dir);
 	show(dir, req);
 }

@@ -105,6 +105,28 @@ is "$(cd "$t/tree" && find . -printf '%P %y %m %s %T@\n' | sort | md5sum)" \
 ok "it is removed" rm -r "$t/tree"
 is "$(bash_in demo 'ls -A /root/t/tree 2>&1 | wc -l'; cat demo/stdout)" 1 "for the guest, too"
 
+# How much room there is.
+room() {
+	stat -f -c %a "$t"
+}
+before=$(room)
+guest 'head -c 20000000 /dev/zero > big'
+ok "what the guest fills is not free" test "$(room)" -lt "$before"
+before=$(room)
+rm "$t/big"
+ok "and what is removed here is" test "$(room)" -gt "$before"
+
+# Of what nobody changes all is known, also when something else has changed.
+ls -lR "$t" > "$scratch/listed"
+guest 'mkdir elsewhere; chmod 700 elsewhere'
+ls -lR "$t" > "$scratch/listed"
+sleep 1.5
+vmctl kill "$(value demo/status vm)" 19
+within 20 ls -lR "$t" > "$scratch/again"
+is "$?" 0 "a tree is listed while its machine stands still"
+vmctl kill "$(value demo/status vm)" 18
+ok "as it is" cmp "$scratch/listed" "$scratch/again"
+
 # Another mount of the same sandbox.
 "$build/pffs/pffs" mount --only "$PWD/demo" "$scratch/only" 2> /dev/null
 o=$scratch/only/fs/root/t

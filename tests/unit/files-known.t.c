@@ -251,7 +251,7 @@ static void own_changes(void)
 	is_int(known(root, "name-4"), FILES_UNKNOWN, "and nothing else is known");
 	files_cache_change(root, -1, "name-5", &file, NULL);
 	is_int(known(root, "name-3"), FILES_UNKNOWN, "and without a watch nothing");
-	is_int((intmax_t)core.listed, 0, "and nothing is kept");
+	ok(!root->listing, "and nothing is kept of the directory");
 }
 
 static struct {
@@ -405,7 +405,13 @@ static void bounds(void)
 	is_int(known(nodes[0], "name-0"), FILES_UNKNOWN, "the oldest is not");
 	for (int i = 0; i < 60; i++)
 		files_node_forget(nodes[i], 1);
-	is_int((intmax_t)core.listed, 0, "listings go with their directories");
+	ok(!files_node_find(root, "dir-0"), "a directory goes when the kernel forgets it");
+	ok(files_node_find(root, "dir-59") == nodes[59] && nodes[59]->listing,
+	   "but not while something is known of it");
+	files_cache_drop(nodes[59]);
+	ok(!files_node_find(root, "dir-59"), "then it goes as well");
+	files_cache_clear(sb->files);
+	is_int((intmax_t)core.listed, 0, "and with all of them their listings");
 }
 
 /* Answers that came. */
