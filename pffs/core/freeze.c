@@ -95,13 +95,16 @@ static void fail(struct freeze *freeze, const struct error *err)
 	sandbox_unref(sb);
 }
 
+static void stay(struct freeze *freeze, const struct error *err);
 static void thaw(struct freeze *freeze);
+static int admit(struct sandbox *sb, struct error *err);
 
 /* All is in the state directory. */
 static void recorded(struct record_writer *writer, const struct error *err)
 {
 	struct freeze *freeze = container_of(writer, struct freeze, writer);
 	struct sandbox *sb = freeze->sb;
+	struct error refused;
 
 	if (err) {
 		freeze_failed(sb, err);
@@ -110,8 +113,13 @@ static void recorded(struct record_writer *writer, const struct error *err)
 	}
 	sandbox_event(sb, "frozen",
 		      json_pack("{s:I}", "bytes", (json_int_t)sb->stored_bytes));
-	if (freeze->wanted) {
+	if (freeze->wanted && admit(sb, &refused) == 0) {
 		thaw(freeze);
+		return;
+	}
+	if (freeze->wanted) { /* and others have its room by now */
+		journal_drop(sb);
+		stay(freeze, &refused);
 		return;
 	}
 	release(freeze);
