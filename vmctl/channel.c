@@ -125,6 +125,10 @@ static void channel_read(struct channel *channel)
 	uint8_t piece[CHANNEL_PIECE];
 	ssize_t n;
 
+	if (!buf_reserve(&channel->kept, max)) {
+		client_break(owner);
+		return;
+	}
 	do
 		n = read(channel->fd, piece, max < left ? max : left);
 	while (n < 0 && errno == EINTR);
@@ -134,13 +138,13 @@ static void channel_read(struct channel *channel)
 		channel_drain(channel);
 		return;
 	}
-	if (buf_append(&channel->kept, piece, (size_t)n) < 0 ||
-	    link_put(&owner->out, channel->id, LINK_DATA, piece, (size_t)n) < 0) {
-		client_break(owner);
-		return;
-	}
+	buf_append(&channel->kept, piece, (size_t)n); /* there is room */
 	channel->window -= (uint32_t)n;
 	channel->relayed += (uint64_t)n;
+	if (link_put(&owner->out, channel->id, LINK_DATA, piece, (size_t)n) < 0) {
+		client_break(owner); /* who attaches it next gets them again */
+		return;
+	}
 	list_del(&channel->link);
 	list_add_before(&owner->channels, &channel->link);
 	client_watch(owner);

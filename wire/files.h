@@ -135,7 +135,7 @@ enum files_op {
 #define FILES_O_APPEND	(1u << 10)
 #define FILES_IMAGE	(1u << 11)
 #define FILES_KEEP	(1u << 12)
-#define FILES_DROP_SUID (1u << 13) /* FILES_WRITE: setuid and setgid bits go before */
+#define FILES_DROP_SUID (1u << 13) /* of a write, and O_TRUNC: setuid bits go */
 #define FILES_SET_MODE	(1u << 16)
 #define FILES_SET_UID	(1u << 17)
 #define FILES_SET_GID	(1u << 18)

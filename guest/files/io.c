@@ -111,6 +111,22 @@ static void read_small(struct call *call, int fd)
 	reply->value = 1;
 }
 
+/* As the kernel does it for who may not keep these bits: before the file is another. */
+static int drop_setid(int fd)
+{
+	const mode_t group = S_ISGID | S_IXGRP;
+	mode_t bits = S_ISUID;
+	struct stat st;
+
+	if (fstat(fd, &st) < 0)
+		return -errno;
+	if ((st.st_mode & group) == group)
+		bits |= S_ISGID;
+	if (!(st.st_mode & bits))
+		return 0;
+	return fchmod(fd, st.st_mode & 07777 & ~bits) < 0 ? -errno : 0;
+}
+
 int op_open(struct call *call)
 {
 	uint32_t flags = call->req.flags;
@@ -118,7 +134,9 @@ int op_open(struct call *call)
 
 	if (fd < 0)
 		return fd;
-	r = call_attr(call, fd);
+	r = flags & FILES_DROP_SUID ? drop_setid(fd) : 0;
+	if (r == 0)
+		r = call_attr(call, fd);
 	if (r < 0) {
 		close(fd);
 		return r;
@@ -155,22 +173,6 @@ int op_read(struct call *call)
 		return (int)n;
 	call->reply.data_len = (uint32_t)n;
 	return 0;
-}
-
-/* As the kernel does it for who may not keep these bits: before the file is another. */
-static int drop_setid(int fd)
-{
-	const mode_t group = S_ISGID | S_IXGRP;
-	mode_t bits = S_ISUID;
-	struct stat st;
-
-	if (fstat(fd, &st) < 0)
-		return -errno;
-	if ((st.st_mode & group) == group)
-		bits |= S_ISGID;
-	if (!(st.st_mode & bits))
-		return 0;
-	return fchmod(fd, st.st_mode & 07777 & ~bits) < 0 ? -errno : 0;
 }
 
 int op_write(struct call *call)

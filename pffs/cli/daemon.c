@@ -47,6 +47,7 @@ struct daemon {
 	struct loop_timer relink, start_limit;
 	pid_t vmctl;  /* our own; 0 while there is none */
 	bool adopted; /* it was that of a daemon that was killed */
+	bool noted;   /* the state directory says that it is ours */
 	bool up;      /* mounted */
 	void (*ready)(void *ctx, const char *sentence);
 	void *ctx;
@@ -61,12 +62,20 @@ static void give_up(struct daemon *d, const struct error *err)
 	loop_stop(&d->loop);
 }
 
-static void note_vmctl(const struct daemon *d)
+/* The state directory says whose vmctl it is, to the one daemon that has its lock. */
+static bool has_state(const struct daemon *d)
 {
-	cleanup_fclose FILE *file = d->vmctl_pid ? fopen(d->vmctl_pid, "we") : NULL;
+	return d->vmctl_pid && d->core.state_fd >= 0;
+}
 
-	if (file)
-		fprintf(file, "%d\n", d->vmctl);
+static void note_vmctl(struct daemon *d)
+{
+	cleanup_fclose FILE *file = has_state(d) ? fopen(d->vmctl_pid, "we") : NULL;
+
+	if (!file)
+		return;
+	fprintf(file, "%d\n", d->vmctl);
+	d->noted = true;
 }
 
 /* Is it the vmctl of a daemon that was killed who answers at @fd? */
@@ -74,7 +83,7 @@ static void adopt_vmctl(struct daemon *d, int fd)
 {
 	size_t size;
 	cleanup_free char *noted =
-	    d->vmctl_pid ? io_read_file(d->vmctl_pid, 64, &size, NULL) : NULL;
+	    has_state(d) ? io_read_file(d->vmctl_pid, 64, &size, NULL) : NULL;
 	struct ucred peer;
 	socklen_t len = sizeof(peer);
 
@@ -83,7 +92,7 @@ static void adopt_vmctl(struct daemon *d, int fd)
 	    strtol(noted, NULL, 10) != peer.pid)
 		return;
 	d->vmctl = peer.pid;
-	d->adopted = true;
+	d->adopted = d->noted = true;
 }
 
 static void start_vmctl(struct daemon *d)
@@ -273,7 +282,7 @@ static void end_vmctl(struct daemon *d)
 	waitpid(d->vmctl, NULL, 0);
 	if (pfd.fd >= 0)
 		close(pfd.fd);
-	if (d->vmctl_pid)
+	if (d->noted)
 		unlink(d->vmctl_pid);
 }
 

@@ -186,7 +186,8 @@ static void look_at(struct attach *attach, const json_t *vm)
 	if (!group || strcmp(group, attach->core->group) != 0)
 		return;
 	if (!sb) {
-		sandbox_discard_vm(attach->core, id);
+		if (!attach->core->unread)
+			sandbox_discard_vm(attach->core, id);
 		return;
 	}
 	drop_merged(attach, sb);

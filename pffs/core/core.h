@@ -55,6 +55,7 @@ struct core {
 	struct link listings;  /* of directories in guests, the newest used last */
 	size_t listed;	       /* bytes in these */
 	uint32_t listing_number;
+	bool unread;	    /* a journal could not be restored: machines are spared */
 	bool limits_cpu;    /* vmctl can */
 	char engine[16];    /* "kvm" or "emulated"; empty until vmctl has said so */
 	struct error error; /* the newest one that belongs to no sandbox */

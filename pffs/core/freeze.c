@@ -123,6 +123,8 @@ static void recorded(struct record_writer *writer, const struct error *err)
 		return;
 	}
 	release(freeze);
+	if (sb->journal_fd >= 0 && sb->journal_size != sb->journal_start)
+		record_renew(sb); /* something has changed meanwhile */
 	journal_drop(sb);
 	/* What came meanwhile. */
 	guest_resume(sb);
@@ -143,7 +145,11 @@ static void put_away(struct sandbox *sb, json_int_t bytes)
 	files_epoch_changed(sb);
 	if (run)
 		run->gone_ms = (io_monotonic_ns() - run->started_ns) / 1000000u;
-	journal_facts(sb);
+	/* With the part of a frame that it was in, which the new machine's stream goes on.
+	 */
+	sb->channel.sent = sb->channel.received = sb->channel.credited = 0;
+	if (sb->journal_fd >= 0)
+		journal_begin(sb);
 }
 
 static void frozen(void *ctx, json_t *reply, const struct error *failed)
@@ -334,6 +340,9 @@ static void thawed(void *ctx, json_t *reply, const struct error *err)
 	}
 	freeze->phase = WAKING;
 	sb->resources.quota = 0; /* of a new VM */
+	if (sb->current)	 /* for the journal */
+		sb->current->started_ns =
+		    io_monotonic_ns() - sb->current->gone_ms * 1000000u;
 	sandbox_adopt_vm(sb, (uint32_t)vm, pid, WAKE_MS);
 	journal_begin(sb);
 	guest_wake(sb);

@@ -39,7 +39,8 @@ static void handle_life(struct sandbox *sb, const struct agent_frame *frame)
 		template_booted(sb);
 	if (frame->type != AGENT_AWAKE || !sb->epoch || frame->epoch != sb->epoch)
 		return;
-	journal_heard(sb, frame);
+	if (sb->heard != sb->epoch) /* again: no news */
+		journal_heard(sb, frame);
 	handle_awake(sb);
 }
 
@@ -118,11 +119,11 @@ static int handle_changes(struct sandbox *sb, const struct agent_frame *frame,
 	struct run *run;
 	int r;
 
-	journal_heard(sb, frame);
 	list_for_each (run, &sb->runs, struct run, link) {
 		if (run->guest_id != frame->stream || run->state != RUN_ENDED ||
 		    !run->changes_due || !is_of_this_epoch(sb, frame))
 			continue;
+		journal_heard(sb, frame);
 		r = run_changes(run, frame->payload, frame->len);
 		if (r == -EPROTO)
 			return error_say(
@@ -135,6 +136,29 @@ static int handle_changes(struct sandbox *sb, const struct agent_frame *frame,
 	return 0;
 }
 
+/* What changes nothing is not written: a guest could fill the disk with it. A run's end is
+ * journaled, whatever ends it. */
+static bool is_news(const struct run *run, const struct agent_frame *frame)
+{
+	struct cursor c = cursor_over(frame->payload, frame->len);
+	uint32_t bytes;
+
+	switch (frame->type) {
+	case AGENT_STDOUT:
+	case AGENT_STDERR:
+		return frame->len;
+	case AGENT_FIGURE:
+		return frame->len >= 4 &&
+		       run_takes_figure(run, cursor_get_u32(&c), frame->len - 4);
+	case AGENT_STDIN_TAKEN:
+		return agent_get_stdin_taken(frame, &bytes, NULL) == 0 && bytes;
+	case AGENT_OUT_OF_MEMORY:
+		return !run->out_of_memory;
+	default:
+		return false;
+	}
+}
+
 /* Frames of a run that is not the current one crossed its end: they are old. */
 static int handle_run_frame(struct sandbox *sb, const struct agent_frame *frame,
 			    struct error *err)
@@ -144,7 +168,7 @@ static int handle_run_frame(struct sandbox *sb, const struct agent_frame *frame,
 	if (!sb->current || frame->stream != sb->current->guest_id ||
 	    !is_of_this_epoch(sb, frame))
 		return 0;
-	if (frame->type != AGENT_EXIT) /* a run's end is journaled, whatever ends it */
+	if (is_news(sb->current, frame))
 		journal_heard(sb, frame);
 	switch (frame->type) {
 	case AGENT_STDOUT:

@@ -29,8 +29,10 @@ static void stop(struct sandbox *sb)
 
 void journal_drop(struct sandbox *sb)
 {
+	bool stays = sb->core->ending && sb->state == SANDBOX_STORED;
+
 	stop(sb);
-	if (!sb->core->leaving)
+	if (!sb->core->leaving && !stays)
 		record_unlink(sb->core, sb->id, RECORD_LIVE);
 }
 
@@ -63,6 +65,10 @@ static ssize_t put_entry(int fd, enum journal_type type, uint64_t position,
 		len += parts[i].iov_len;
 		if (parts[i].iov_len)
 			XXH3_64bits_update(hash, parts[i].iov_base, parts[i].iov_len);
+	}
+	if (len > JOURNAL_ENTRY_MAX) {
+		XXH3_freeState(hash);
+		return -EFBIG;
 	}
 	cursor_put_u32(&c, (uint32_t)len);
 	cursor_put_u32(&c, type);
@@ -186,6 +192,8 @@ void journal_facts(struct sandbox *sb)
 	struct buf texts = {0};
 	json_t *facts;
 
+	if (sb->journal_fd < 0 && sb->state == SANDBOX_STORED && !sb->freeze)
+		record_renew(sb);
 	if (sb->journal_fd < 0)
 		return;
 	facts = record_facts(sb);
@@ -197,9 +205,10 @@ void journal_facts(struct sandbox *sb)
 	buf_fini(&texts);
 }
 
-static int add_stream(struct buf *to, const struct stream *from, uint64_t at)
+static int add_stream(struct buf *to, const struct stream *from)
 {
 	uint8_t piece[65536];
+	uint64_t at = 0;
 	ssize_t n;
 
 	while ((n = stream_read(from, at, piece, sizeof(piece))) > 0) {
@@ -208,6 +217,22 @@ static int add_stream(struct buf *to, const struct stream *from, uint64_t at)
 		at += (uint64_t)n;
 	}
 	return (int)n;
+}
+
+/* What was written to stdin before the run was there. */
+static void put_stdin(struct run *run)
+{
+	const struct feed *feed = run->feed;
+	uint8_t piece[65536];
+	uint64_t at = feed->sent;
+	ssize_t n;
+
+	while ((n = stream_read(&feed->bytes, at, piece, sizeof(piece))) > 0) {
+		journal_stdin(run, piece, (size_t)n);
+		at += (uint64_t)n;
+	}
+	if (n < 0)
+		give_up(run->sandbox, (int)-n);
 }
 
 static bool awaits_stdin(const struct run *run)
@@ -222,21 +247,20 @@ void journal_run(struct run *run)
 
 	if (!sb || sb->journal_fd < 0)
 		return;
-	if (add_stream(&bytes, &run->code, 0) < 0 ||
-	    add_stream(&bytes, &run->feed->bytes, run->feed->sent) < 0)
+	if (add_stream(&bytes, &run->code) < 0)
 		give_up(sb, ENOMEM);
 	else
 		put_json(sb, JOURNAL_RUN,
-			 json_pack("{s:I, s:I, s:I, s:i, s:I, s:b, s:[I, I]}", "number",
+			 json_pack("{s:I, s:I, s:I, s:i, s:b, s:[I, I]}", "number",
 				   (json_int_t)run->number, "guest_id",
 				   (json_int_t)run->guest_id, "order",
 				   (json_int_t)run->queue_order, "language",
-				   (int)run->language, "code", (json_int_t)run->code.size,
-				   "awaited", awaits_stdin(run), "created",
-				   (json_int_t)run->created.tv_sec,
+				   (int)run->language, "awaited", awaits_stdin(run),
+				   "created", (json_int_t)run->created.tv_sec,
 				   (json_int_t)run->created.tv_nsec),
 			 &bytes);
 	buf_fini(&bytes);
+	put_stdin(run);
 }
 
 void journal_started(struct run *run)
@@ -273,14 +297,18 @@ void journal_end(struct run *run, int exit_code)
 
 	if (!sb || sb->journal_fd < 0)
 		return;
-	if (is_mostly_old(sb))
-		journal_begin(sb);
 	clock_gettime(CLOCK_REALTIME, &now);
 	put_json(sb, JOURNAL_END,
 		 json_pack("{s:I, s:i, s:[I, I]}", "number", (json_int_t)run->number,
 			   "exit", exit_code, "ended", (json_int_t)now.tv_sec,
 			   (json_int_t)now.tv_nsec),
 		 NULL);
+}
+
+void journal_tidy(struct sandbox *sb)
+{
+	if (is_mostly_old(sb))
+		journal_begin(sb);
 }
 
 void journal_stdin(struct run *run, const void *data, size_t len)

@@ -24,7 +24,7 @@
 
 enum journal_type {
 	JOURNAL_FACTS = 1, /* u32 length of JSON, that, diff_paths, merge_report */
-	JOURNAL_RUN,	   /* u32 length of JSON, that, code, stdin */
+	JOURNAL_RUN,	   /* u32 length of JSON, that, code */
 	JOURNAL_STARTED,   /* JSON */
 	JOURNAL_HEARD,	   /* a frame of the guest */
 	JOURNAL_SAID,	   /* u64 where the stream is behind them, frames to the guest */
@@ -35,7 +35,8 @@ enum journal_type {
 			   */
 };
 
-#define JOURNAL_HEADER 24 /* u32 length, u32 type, u64 position, u64 checksum */
+#define JOURNAL_HEADER	  24 /* u32 length, u32 type, u64 position, u64 checksum */
+#define JOURNAL_ENTRY_MAX (64u << 20)
 
 /** journal_begin() - write what is known of @sb, from now on with all that changes. */
 void journal_begin(struct sandbox *sb);
@@ -61,6 +62,9 @@ void journal_flags(struct run *run);
 
 /** journal_end() - @run is about to end. */
 void journal_end(struct run *run, int exit_code);
+
+/** journal_tidy() - a run has ended: begin anew when most of what is there is old. */
+void journal_tidy(struct sandbox *sb);
 
 /** journal_stdin() - bytes that were written to the stdin of @run. */
 void journal_stdin(struct run *run, const void *data, size_t len);

@@ -16,7 +16,8 @@
 #include <unistd.h>
 #include <xxhash.h>
 
-#define ENTRY_MAX (64u << 20)
+#define UNSENT	   UINT32_MAX  /* as a window: the guest was not told of the run */
+#define UNSURE_MAX (64u << 20) /* more than can be on its way to a guest */
 
 struct entry {
 	enum journal_type type;
@@ -38,7 +39,7 @@ static bool read_entry(int fd, uint64_t at, struct entry *entry)
 	entry->type = (enum journal_type)cursor_get_u32(&c);
 	entry->position = cursor_get_u64(&c);
 	sum = cursor_get_u64(&c);
-	if (entry->len > ENTRY_MAX)
+	if (entry->len > JOURNAL_ENTRY_MAX)
 		return false;
 	entry->payload = malloc(entry->len + 1);
 	if (!entry->payload)
@@ -150,7 +151,6 @@ static void read_run(struct sandbox *sb, const json_t *json, const uint8_t *byte
 		     size_t len)
 {
 	struct feed *feed = feed_new();
-	size_t code = number(json, "code");
 	struct run *run = feed ? run_new(sb, (enum agent_language)number(json, "language"),
 					 (uint32_t)number(json, "number"), feed)
 			       : NULL;
@@ -158,13 +158,10 @@ static void read_run(struct sandbox *sb, const json_t *json, const uint8_t *byte
 	feed_unref(feed);
 	if (!run)
 		return;
-	if (code > len)
-		code = len;
 	run->guest_id = (uint32_t)number(json, "guest_id");
 	run->queue_order = number(json, "order");
 	run->created = time_of(json, "created");
-	stream_append(&run->code, bytes, code);
-	stream_append(&feed->bytes, bytes + code, len - code);
+	stream_append(&run->code, bytes, len);
 	feed->awaited = flag(json, "awaited");
 	run_complete(run);
 	sandbox_add_run(sb, run);
@@ -179,6 +176,7 @@ static void read_started(struct sandbox *sb, struct run *run, const json_t *json
 	run->changes_due = true;
 	run->started = time_of(json, "started");
 	run->started_ns = number(json, "started_ns");
+	run->feed->window = UNSENT; /* until that is said: note_said() */
 	/* Nothing begins before the guest has said that the former run has ended. */
 	buf_fini(&sb->unsure);
 }
@@ -251,6 +249,17 @@ static void note_said(struct sandbox *sb, const struct agent_frame *frame)
 	}
 }
 
+static void forget_oldest(struct buf *unsure)
+{
+	struct agent_frame frame;
+
+	buf_consume(unsure, sizeof(uint64_t));
+	if (agent_next(unsure, &frame, NULL) == 1)
+		buf_consume(unsure, agent_frame_size(&frame));
+	else
+		buf_fini(unsure);
+}
+
 /* Keep each frame, and behind which byte of the stream it ends. */
 static void read_said(struct sandbox *sb, const struct entry *entry)
 {
@@ -275,9 +284,13 @@ static void read_said(struct sandbox *sb, const struct entry *entry)
 			note_said(sb, &frame);
 		place += size;
 		cursor_put_u64(&to, place);
+		if (!buf_reserve(&sb->unsure, sizeof(end) + size))
+			break;
 		buf_append(&sb->unsure, end, sizeof(end));
 		buf_append(&sb->unsure, buf_peek(&frames), size);
 		buf_consume(&frames, size);
+		while (sb->unsure.len > UNSURE_MAX)
+			forget_oldest(&sb->unsure);
 	}
 	buf_fini(&frames);
 }
@@ -315,12 +328,26 @@ static void replay(void *ctx, const struct entry *entry)
 	}
 }
 
+/* Its turn had come, and no more. */
+static void begin_again(struct sandbox *sb)
+{
+	struct run *run = sb->current;
+
+	if (!run || run->feed->window != UNSENT)
+		return;
+	run->feed->window = 0;
+	run->changes_due = false;
+	run->state = RUN_QUEUED;
+	sb->current = NULL;
+}
+
 /* What its machine was, and where. */
 static void settle(struct sandbox *sb, const json_t *record)
 {
 	const char *reason = json_string_value(json_object_get(record, "reason"));
 	struct run *run;
 
+	begin_again(sb);
 	sb->state = (enum sandbox_state)number(record, "state");
 	snprintf(sb->reason, sizeof(sb->reason), "%s", reason ? reason : "");
 	sb->vm = (uint32_t)number(record, "vm");

@@ -155,7 +155,11 @@ static void move_runs(struct sandbox *sb, struct sandbox *winner)
 static void change_hands(struct merge *merge)
 {
 	struct sandbox *sb = sandbox_ref(merge->sb), *winner = merge->winner;
+	uint32_t former = sb->vm;
+	int journal = sb->journal_fd;
 
+	sb->vm = 0;	     /* ends when the journal says that there is another one: */
+	sb->journal_fd = -1; /* until then that says what was */
 	sandbox_take_machine(sb, winner);
 	move_runs(sb, winner);
 	terminals_move(sb, winner);
@@ -164,9 +168,12 @@ static void change_hands(struct merge *merge)
 	    sb, "merged",
 	    json_pack("{s:s, s:s}", "winner", winner->name, "winner_id", winner->id));
 	report(sb, "merge %s\nresult merged\nid %s\n", winner->name, winner->id);
+	sb->journal_fd = journal;
 	journal_begin(sb);    /* before the winner's ends: of two that have a machine it is
 				 the one that is told so */
 	winner->merge = NULL; /* its end is not the merge's */
+	if (former)
+		sandbox_discard_vm(sb->core, former);
 	sandbox_destroy(winner);
 	finish(merge, NULL);
 	guest_moved(sb);

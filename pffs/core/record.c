@@ -6,10 +6,12 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/file.h>
+#include <sys/prctl.h>
 #include <sys/random.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -159,6 +161,7 @@ static void restore(struct core *core, const json_t *record)
 			   : record_restore(core, record, data, &err)))
 		return;
 	fprintf(stderr, "pffs: %s\n", err.text);
+	core->unread |= live;
 	core->error = err;
 }
 
@@ -186,6 +189,9 @@ static json_t **read_all(struct core *core, size_t *count)
 			break;
 		records = grown;
 		records[*count] = read_one(core, entry->d_name, live);
+		/* One that was not on the disk when the host went down. */
+		if (!records[*count] && live && !is_half(core, entry->d_name))
+			records[*count] = read_one(core, entry->d_name, false);
 		*count += records[*count] != NULL;
 	}
 	return records;
@@ -239,11 +245,39 @@ static int write_files(const struct sandbox *sb, struct error *err)
 	return r;
 }
 
-/* In the process that is forked for it: the error, if there is one, goes to the pipe. */
-static _Noreturn void write_and_end(const struct sandbox *sb, int fd)
+void record_renew(struct sandbox *sb)
+{
+	cleanup_free char *json = record_path(sb->core, sb->id, JSON);
+	cleanup_free char *fresh = record_path(sb->core, sb->id, JSON NEW);
+	struct error err;
+	json_t *record, *facts;
+	int r;
+
+	if (!json || !fresh || access(json, F_OK) < 0)
+		return; /* its journal alone is there */
+	record = record_read(json, &err);
+	facts = record_facts(sb);
+	r = record && json_object_update(record, facts) == 0
+		? record_write_json(json_incref(record), fresh, &err)
+		: error_say(&err, EIO, "what has changed of %s is lost when pffs ends",
+			    sb->name);
+	if (r == 0 && (rename(fresh, json) < 0 || sync_dir(sb->core->options.state) < 0))
+		r = error_set(&err, errno, "cannot write %s", json);
+	if (r < 0)
+		sandbox_fail(sb, &err);
+	json_decref(facts);
+	json_decref(record);
+}
+
+/* In the process that is forked for it: the error, if there is one, goes to the pipe. It
+ * has the lock as well, and so ends with pffs; the journal has all that it would write. */
+static _Noreturn void write_and_end(const struct sandbox *sb, int fd, pid_t parent)
 {
 	struct error err = {0};
 
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (getppid() != parent)
+		_exit(1);
 	write_files(sb, &err);
 	_exit(write(fd, &err, sizeof(err)) != sizeof(err));
 }
@@ -269,6 +303,7 @@ int record_write(struct record_writer *writer, struct sandbox *sb,
 		 void (*done)(struct record_writer *writer, const struct error *err),
 		 struct error *err)
 {
+	pid_t parent = getpid();
 	int fds[2];
 
 	writer->sb = sb;
@@ -277,7 +312,7 @@ int record_write(struct record_writer *writer, struct sandbox *sb,
 		return error_set(err, errno, "cannot freeze %s", sb->name);
 	writer->pid = fork();
 	if (writer->pid == 0)
-		write_and_end(sb, fds[1]);
+		write_and_end(sb, fds[1], parent);
 	close(fds[1]);
 	if (writer->pid < 0 ||
 	    loop_add(sb->core->loop, &writer->source, fds[0], EPOLLIN, writer_said) < 0) {
@@ -287,7 +322,9 @@ int record_write(struct record_writer *writer, struct sandbox *sb,
 	return 0;
 }
 
-/* The process ends by itself; somebody else may have reaped it. */
+/* Nothing is to appear behind what is removed; when pffs ends in order what was begun is
+ * finished. Somebody else may have reaped the process: then it has no child of that number.
+ */
 void record_stop(struct record_writer *writer)
 {
 	int fd = writer->source.fd;
@@ -297,7 +334,9 @@ void record_stop(struct record_writer *writer)
 	loop_del(writer->sb->core->loop, &writer->source);
 	close(fd);
 	writer->source = LOOP_SOURCE_NONE;
-	waitpid(writer->pid, NULL, WNOHANG);
+	if (!writer->sb->core->ending && waitpid(writer->pid, NULL, WNOHANG) == 0)
+		kill(writer->pid, SIGKILL);
+	waitpid(writer->pid, NULL, 0);
 }
 
 /* The order matters: without ID.json there is no sandbox, whatever else is left. */

@@ -53,6 +53,9 @@ int record_write(struct record_writer *writer, struct sandbox *sb,
 		 void (*done)(struct record_writer *writer, const struct error *err),
 		 struct error *err);
 
+/** record_renew() - name, owner or configuration of @sb, which is frozen, have changed. */
+void record_renew(struct sandbox *sb);
+
 /** record_stop() - nobody waits any more. */
 void record_stop(struct record_writer *writer);
 

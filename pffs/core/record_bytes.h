@@ -8,12 +8,12 @@
 
 #include <xxhash.h>
 
-#define RECORD_VERSION	2
-#define RECORD_HEAD	"pffs sandbox "
-#define RECORD_HEAD_LEN 32
-#define RECORD_JSON_MAX (64u << 20)
-#define RECORD_LIVE	"pffs live "
-#define RECORD_LIVE_LEN 63 /* of its first line */
+#define RECORD_VERSION	 2
+#define RECORD_HEAD	 "pffs sandbox "
+#define RECORD_HEAD_LEN	 32
+#define RECORD_JSON_MAX	 (64u << 20)
+#define RECORD_LIVE_HEAD "pffs live "
+#define RECORD_LIVE_LEN	 63 /* of its first line */
 
 /* The bytes of a record, on their way to ID.data or from it. */
 struct bytes {

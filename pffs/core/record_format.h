@@ -10,6 +10,10 @@
 int record_save(const struct sandbox *sb, const char *data, const char *json,
 		struct error *err);
 
+/** record_write_json() - write an ID.json. @record is stolen. Return: 0 or -errno with @err
+ * filled. */
+int record_write_json(json_t *record, const char *path, struct error *err);
+
 /** record_read() - check an ID.json. Return: new, or NULL with @err filled. */
 json_t *record_read(const char *path, struct error *err);
 

@@ -36,8 +36,8 @@ static bool read_live_head(int fd, uint64_t *at, uint64_t *len, uint64_t *sum)
 	char head[RECORD_LIVE_LEN + 1] = "", *end;
 
 	if (fd < 0 || io_pread_all(fd, head, RECORD_LIVE_LEN, 0) < 0 ||
-	    strncmp(head, RECORD_LIVE, strlen(RECORD_LIVE)) != 0 ||
-	    strtol(head + strlen(RECORD_LIVE), &end, 10) != RECORD_VERSION)
+	    strncmp(head, RECORD_LIVE_HEAD, strlen(RECORD_LIVE_HEAD)) != 0 ||
+	    strtol(head + strlen(RECORD_LIVE_HEAD), &end, 10) != RECORD_VERSION)
 		return false;
 	*at = strtoull(end, &end, 16);
 	*len = strtoull(end, &end, 16);

@@ -228,8 +228,8 @@ int record_begin(const struct sandbox *sb, const char *path, struct error *err)
 	else
 		b.error = -ENOMEM;
 	snprintf(head, sizeof(head),
-		 RECORD_LIVE "%d %016" PRIx64 " %016zx %016" PRIx64 "\n", RECORD_VERSION,
-		 b.at, len, text ? XXH3_64bits(text, len) : 0);
+		 RECORD_LIVE_HEAD "%d %016" PRIx64 " %016zx %016" PRIx64 "\n",
+		 RECORD_VERSION, b.at, len, text ? XXH3_64bits(text, len) : 0);
 	if (!b.error)
 		b.error = io_pwrite_all(b.fd, text, len, b.at);
 	if (!b.error)
@@ -246,7 +246,7 @@ int record_begin(const struct sandbox *sb, const char *path, struct error *err)
 	return err->code;
 }
 
-static int write_json(json_t *record, const char *path, struct error *err)
+int record_write_json(json_t *record, const char *path, struct error *err)
 {
 	cleanup_free char *text = json_dumps(record, JSON_COMPACT);
 	cleanup_close int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
@@ -283,7 +283,7 @@ int record_save(const struct sandbox *sb, const char *data, const char *json,
 		r = -errno;
 	bytes_fini(&b);
 	if (!r)
-		return write_json(record, json, err);
+		return record_write_json(record, json, err);
 	json_decref(record);
 	return error_set(err, -r, "cannot write %s", data);
 }

@@ -186,12 +186,26 @@ int run_output(struct run *run, enum run_stream which, const void *data, size_t 
 	return r;
 }
 
+/* Does the run have a place for it? */
+static bool is_next_figure(const struct run *run, uint32_t number)
+{
+	return number > run->figures_whole && number <= AGENT_FIGURES &&
+	       number <= run->figure_count + 1;
+}
+
+bool run_takes_figure(const struct run *run, uint32_t number, size_t len)
+{
+	if (!is_next_figure(run, number))
+		return false;
+	return number > run->figure_count || !len ||
+	       run->figures[number - 1].size + len <= AGENT_FIGURE_MAX;
+}
+
 int run_figure(struct run *run, uint32_t number, const void *data, size_t len)
 {
 	int r = 0;
 
-	if (number <= run->figures_whole || number > AGENT_FIGURES ||
-	    number > run->figure_count + 1)
+	if (!is_next_figure(run, number))
 		return 0;
 	if (number > run->figure_count)
 		r = run_add_figure(run);

@@ -104,6 +104,9 @@ void run_complete(struct run *run);
 /** run_output() - bytes that came from the guest. Return: 0 or -errno. */
 int run_output(struct run *run, enum run_stream which, const void *data, size_t len);
 
+/** run_takes_figure() - does run_figure() change anything? */
+bool run_takes_figure(const struct run *run, uint32_t number, size_t len);
+
 /**
  * run_figure() - bytes of a figure.
  * @number: from 1 on, one after the other; no bytes, or the next number, ends it. Of more

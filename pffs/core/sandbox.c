@@ -166,10 +166,17 @@ static void forget_old_runs(struct sandbox *sb)
 
 void sandbox_add_run(struct sandbox *sb, struct run *run)
 {
+	struct link *at = &sb->runs;
+
 	forget_old_runs(sb);
-	sb->last_number = run->number;
+	/* A journal has them in the order in which their code was complete. */
+	while (at->prev != &sb->runs &&
+	       container_of(at->prev, struct run, link)->number > run->number)
+		at = at->prev;
+	if (sb->last_number < run->number)
+		sb->last_number = run->number;
 	sb->run_count++;
-	list_add_before(&sb->runs, &run->link);
+	list_add_before(at, &run->link);
 }
 
 void sandbox_move_run(struct sandbox *sb, struct sandbox *from, struct run *run)
@@ -282,6 +289,7 @@ void sandbox_end_run(struct sandbox *sb, struct run *run, int exit_code)
 		sb->current = NULL;
 	journal_end(run, exit_code);
 	run_end(run, exit_code);
+	journal_tidy(sb);
 	limits_used(sb);
 	sandbox_event_ended(sb, run);
 }

@@ -311,8 +311,9 @@ void vmm_took(struct channel *channel, size_t left)
 
 	if (!channel->vmm || taken < channel->credited + CREDIT_BATCH)
 		return;
-	link_put_credit(&channel->vmm->out, channel->id,
-			(uint32_t)(taken - channel->credited));
+	if (link_put_credit(&channel->vmm->out, channel->id,
+			    (uint32_t)(taken - channel->credited)) < 0)
+		return; /* the next frame tries again */
 	channel->credited = taken;
 	flush_out(channel->vmm);
 }

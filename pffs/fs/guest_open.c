@@ -306,6 +306,12 @@ static void open_cached(fuse_req_t req, struct files_node *node, uint32_t flags)
 		loop_timer_set(file->sb->core->loop, &file->soon, SOON_MS);
 }
 
+/* Who is not root takes these bits away by emptying a file, too. */
+static uint32_t drops_suid(fuse_req_t req, uint32_t flags)
+{
+	return flags & FILES_O_TRUNC && fuse_req_ctx(req)->uid ? FILES_DROP_SUID : 0;
+}
+
 void guest_open(fuse_req_t req, const struct node *node, struct fuse_file_info *fi)
 {
 	uint32_t flags = open_flags(fi->flags);
@@ -318,7 +324,8 @@ void guest_open(fuse_req_t req, const struct node *node, struct fuse_file_info *
 	ask = ask_new(req, node, FILES_OPEN);
 	if (!ask)
 		return;
-	ask->request.flags = flags | (flags & FILES_O_TRUNC ? FILES_WATCH : 0);
+	ask->request.flags =
+	    flags | (flags & FILES_O_TRUNC ? FILES_WATCH : 0) | drops_suid(req, flags);
 	if (flags == FILES_O_READ && node->file->files->ahead < AHEAD_EACH)
 		ask->request.size = AHEAD_MAX;
 	ask_after(ask, node->file);
@@ -358,11 +365,12 @@ static void created(struct ask *ask, const struct files_reply *reply)
 void guest_create(fuse_req_t req, const struct node *dir, const char *name, mode_t mode,
 		  struct fuse_file_info *fi)
 {
+	uint32_t flags = open_flags(fi->flags);
 	struct ask *ask = ask_new(req, dir, FILES_OPEN);
 
 	if (!ask || !ask_name(ask, name))
 		return;
-	ask->request.flags = open_flags(fi->flags) | FILES_O_CREAT | FILES_WATCH;
+	ask->request.flags = flags | FILES_O_CREAT | FILES_WATCH | drops_suid(req, flags);
 	ask->request.mode = mode & 07777;
 	ask_whose(ask);
 	ask_go(ask, created);

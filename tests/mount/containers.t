@@ -92,6 +92,8 @@ rmdir "$shared/theirs/forks/roots"
 # Who is not root takes setuid bits away by writing, also those that the guest has just set.
 is "$(nobody bash -c 'cd "$1" && echo 1 > tool && chmod 6755 tool && echo 2 >> tool && stat -c %a tool && cat tool' \
 	- "$shared/theirs/fs/root")" $'755\n1\n2' "another user appends to a setuid program, which is none then"
+is "$(nobody bash -c 'cd "$1" && chmod 6755 tool && : > tool && stat -c %a tool' - "$shared/theirs/fs/root")" \
+	755 "and so who empties it"
 is "$(nobody perl -e '
 chdir $ARGV[0] and open(my $tool, ">", "fs/root/new") and open(my $bash, ">", "bash") or die $!;
 print $bash "chmod 6755 /root/new\n";

@@ -278,6 +278,12 @@ static int append_to_setuid(void)
 	return fd < 0 ? errno : errno_of(write(fd, "x", 1));
 }
 
+static int empty_setuid(void)
+{
+	be_ordinary();
+	return errno_of(open("setuid", O_WRONLY | O_TRUNC));
+}
+
 static int truncate_without_permission(void)
 {
 	be_ordinary();
@@ -321,6 +327,10 @@ static void permissions(void)
 	must(chmod("setuid", 06777));
 	is_int(in_child(append_to_setuid), 0, "write: behind the end of a setuid file");
 	/* To a mount whoever has root's number is root, and may leave them. */
+	if (!conform_mount || geteuid() != 0)
+		is_int(mode_of("setuid"), 0777, "takes its bits away");
+	must(chmod("setuid", 06777));
+	is_int(in_child(empty_setuid), 0, "open: O_TRUNC of a setuid file");
 	if (!conform_mount || geteuid() != 0)
 		is_int(mode_of("setuid"), 0777, "takes its bits away");
 }

@@ -162,6 +162,19 @@ static mode_t mode_after_write(mode_t mode, uint32_t flags)
 	return stat_of("setid").st_mode & 07777;
 }
 
+static mode_t mode_after_emptying(mode_t mode, uint32_t flags)
+{
+	struct files_reply r;
+
+	if (fchmodat(kit.dir_fd, "setid", mode, 0) < 0)
+		abort();
+	r = ASK(.op = FILES_OPEN, .path = "setid",
+		.flags = FILES_O_WRITE | FILES_O_TRUNC | flags);
+	is_int(r.attr.mode, stat_of("setid").st_mode, "open: the reply has the mode");
+	ASK(.op = FILES_CLOSE, .handle = r.handle);
+	return stat_of("setid").st_mode & 07777;
+}
+
 static void setuid_files(void)
 {
 	is_int(mode_after_write(06755, FILES_DROP_SUID), 0755,
@@ -172,6 +185,10 @@ static void setuid_files(void)
 	       "write: setgid without execution is no such thing");
 	is_int(mode_after_write(04755, 0), geteuid() ? 0755 : 04755,
 	       "write: who may keep them does");
+	is_int(mode_after_emptying(06755, FILES_DROP_SUID), 0755,
+	       "open: emptying a file takes them away, too");
+	is_int(mode_after_emptying(04755, 0), geteuid() ? 0755 : 04755,
+	       "open: who may keep them does");
 	unlinkat(kit.dir_fd, "setid", 0);
 }
 
