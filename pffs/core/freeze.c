@@ -99,6 +99,14 @@ static void stay(struct freeze *freeze, const struct error *err);
 static void thaw(struct freeze *freeze);
 static int admit(struct sandbox *sb, struct error *err);
 
+/* The journal has what has changed meanwhile. */
+static void recorded_is_all(struct sandbox *sb)
+{
+	if (sb->journal_fd >= 0 && sb->journal_size != sb->journal_start)
+		record_renew(sb);
+	journal_drop(sb);
+}
+
 /* All is in the state directory. */
 static void recorded(struct record_writer *writer, const struct error *err)
 {
@@ -117,15 +125,12 @@ static void recorded(struct record_writer *writer, const struct error *err)
 		thaw(freeze);
 		return;
 	}
+	recorded_is_all(sb);
 	if (freeze->wanted) { /* and others have its room by now */
-		journal_drop(sb);
 		stay(freeze, &refused);
 		return;
 	}
 	release(freeze);
-	if (sb->journal_fd >= 0 && sb->journal_size != sb->journal_start)
-		record_renew(sb); /* something has changed meanwhile */
-	journal_drop(sb);
 	/* What came meanwhile. */
 	guest_resume(sb);
 	fork_next(sb);
