@@ -12,7 +12,9 @@
  *
  * A pipe is a queue, so at the program's end what it wrote itself is within the
  * bytes that the pipe holds then. Exactly so many are sent before the run's exit;
- * a background process that goes on writing cannot put the exit off.
+ * a background process that goes on writing cannot put the exit off. What a terminal holds
+ * is not known, so it is read until there is no more. In either case what comes later is
+ * read and dropped: who was left behind and writes must not wait.
  */
 #include "guest/agent/output.h"
 
@@ -95,8 +97,11 @@ static bool pump(struct output *output)
 		return false;
 	}
 	n = read_pipe(output, max);
-	if (n == -EAGAIN && output->state != OUTPUT_DRAINED)
+	if (n == -EAGAIN) {
+		if (output->state == OUTPUT_DRAINED)
+			output->state = OUTPUT_DISCARDED;
 		return false;
+	}
 	if (n <= 0) {
 		output_close(output);
 		return false;
@@ -151,11 +156,22 @@ void output_finish(struct output *output)
 	output_resume(output);
 }
 
+static void watch(struct output *output)
+{
+	if (output->fd < 0 || output->source.fd >= 0)
+		return;
+	if (loop_add(output->port->loop, &output->source, output->fd, EPOLLIN,
+		     output_event) < 0)
+		output_close(output);
+}
+
 void output_drain(struct output *output)
 {
 	output->state = OUTPUT_DRAINED;
 	while (output->fd >= 0 && pump(output))
 		;
+	if (output->state == OUTPUT_DISCARDED)
+		watch(output);
 	after_pump(output);
 }
 
@@ -172,7 +188,6 @@ void output_resume(struct output *output)
 		return;
 	if (output->state == OUTPUT_DRAINED)
 		output_drain(output);
-	else if (loop_add(output->port->loop, &output->source, output->fd, EPOLLIN,
-			  output_event) < 0)
-		output_close(output);
+	else
+		watch(output);
 }

@@ -44,7 +44,10 @@ int output_open(struct output *output, int fd);
  */
 void output_finish(struct output *output);
 
-/** output_drain() - nobody writes any more: send what there is, then end. */
+/**
+ * output_drain() - the program of a terminal has ended: send all until there is no more.
+ * What comes later is read and dropped.
+ */
 void output_drain(struct output *output);
 
 /** output_is_sent() - true when nothing of the run itself is left to send. */

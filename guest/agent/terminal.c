@@ -5,10 +5,11 @@
  * into a pipe, and what the program writes comes out as of one: the line discipline of the
  * guest's kernel does the rest, ^C and all.
  *
- * When the program ends, which leads the session, the kernel hangs the terminal up, so that
- * nobody writes to it any more; what is left to read is read, and AGENT_EXIT follows. What
- * the program left behind goes on, in its group, until the host closes the terminal. That
- * closes the master, which is SIGHUP to the session; what is there a while later is killed.
+ * When the program ends, which leads the session, what is left to read is read, and
+ * AGENT_EXIT follows. The kernel sends SIGHUP to the foreground, but a pseudoterminal stays
+ * open: what the program left behind goes on, in its group, and what it still writes is
+ * dropped, until the host closes the terminal. That closes the master, which is SIGHUP to
+ * the session; what is there a while later is killed.
  */
 #include "guest/agent/terminal.h"
 

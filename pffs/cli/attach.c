@@ -1,7 +1,8 @@
 /*
  * Theory of operation
  *
- * Reading and typing are two open files: who reads can then seek, and begins with the
+ * Reading and typing are two open files, and the exit code a third, which are of this
+ * terminal also when another one has its name: who reads can then seek, and begins with the
  * oldest that is kept. So one who comes back is shown what was missed, after what was
  * there before, which puts a full screen together again. If the oldest has gone, the
  * program is made to draw it all, by another size for a moment.
@@ -22,25 +23,28 @@
 #include <signal.h>
 #include <string.h>
 #include <sys/signalfd.h>
+#include <sys/stat.h>
 #include <time.h>
 
-#define CHUNK	  65536
-#define ESCAPE	  0x1d /* ^] */
-#define END_OF_IN 0x04 /* ^D */
-#define REDRAW_NS 50000000
-#define END_MSECS 500
-#define TEXT_MAX  16
-#define GOES_ON	  1000 /* no enum attach_end yet */
+#define CHUNK	      65536
+#define ESCAPE	      0x1d /* ^] */
+#define END_OF_IN     0x04 /* ^D */
+#define REDRAW_NS     50000000
+#define END_MSECS     500
+#define TEXT_MAX      16
+#define EXIT_BY_FORCE 128  /* and more: a signal ended it as it was */
+#define GOES_ON	      1000 /* no enum attach_end yet */
 
 struct attached {
 	const char *dir;
 	struct tty tty;
-	int screen, keys, signals;
+	int screen, keys, exits, signals;
 	struct buf typed; /* not taken yet */
 	bool escaped;	  /* the last key was ^] */
 	bool in_ended;
 	bool again; /* what was shown before is still coming */
 	bool lost;  /* and some of that is not kept any more */
+	off_t past; /* how many bytes of it are to come, at most */
 	int status;
 };
 
@@ -87,6 +91,17 @@ static void redraw(const struct attached *a)
 	write_size(a, rows, cols);
 }
 
+/* Who comes back is at the present when all this was shown, however much comes after it. */
+static void look_back(struct attached *a)
+{
+	off_t start = lseek(a->screen, 0, SEEK_DATA);
+	struct stat st;
+
+	a->lost = start > 0;
+	if (start >= 0 && fstat(a->screen, &st) == 0)
+		a->past = st.st_size - start;
+}
+
 static int open_all(struct attached *a, struct error *err)
 {
 	sigset_t set;
@@ -96,13 +111,17 @@ static int open_all(struct attached *a, struct error *err)
 	if (a->screen < 0 || a->keys < 0)
 		return error_set(err, a->screen < 0 ? -a->screen : -a->keys,
 				 "cannot open %s/data", a->dir);
-	a->lost = lseek(a->screen, 0, SEEK_DATA) > 0;
+	a->exits = open_file(a, "exit", O_RDONLY | O_NONBLOCK);
+	if (a->exits < 0)
+		return error_set(err, -a->exits, "cannot open %s/exit", a->dir);
+	look_back(a);
 	sigemptyset(&set);
 	sigaddset(&set, SIGWINCH);
 	sigaddset(&set, SIGCONT);
 	sigaddset(&set, SIGTERM);
 	sigaddset(&set, SIGHUP);
 	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGQUIT);
 	sigprocmask(SIG_BLOCK, &set, NULL);
 	signal(SIGPIPE, SIG_IGN);
 	a->signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
@@ -115,6 +134,8 @@ static void close_all(struct attached *a)
 		close(a->screen);
 	if (a->keys >= 0)
 		close(a->keys);
+	if (a->exits >= 0)
+		close(a->exits);
 	if (a->signals >= 0)
 		close(a->signals);
 	buf_fini(&a->typed);
@@ -122,10 +143,9 @@ static void close_all(struct attached *a)
 
 static int read_status(struct attached *a)
 {
-	cleanup_close int fd = open_file(a, "exit", O_RDONLY);
 	char text[TEXT_MAX] = "";
 
-	if (fd < 0 || read(fd, text, sizeof(text) - 1) <= 0)
+	if (read(a->exits, text, sizeof(text) - 1) <= 0)
 		return -EIO;
 	a->status = (int)strtol(text, NULL, 10);
 	return ATTACH_EXITED;
@@ -145,14 +165,16 @@ static int show(struct attached *a)
 	static char chunk[CHUNK];
 	ssize_t n = read(a->screen, chunk, sizeof(chunk));
 
-	if (n > 0)
-		return io_write_all(STDOUT_FILENO, chunk, (size_t)n) < 0 ? ATTACH_LEFT
-									 : GOES_ON;
 	if (n == 0)
 		return read_status(a);
-	if (errno == EAGAIN && a->again)
+	if (n < 0 && errno != EAGAIN)
+		return errno == EINTR ? GOES_ON : -errno;
+	if (n > 0 && tty_show(chunk, (size_t)n) < 0)
+		return ATTACH_LEFT;
+	a->past -= n < 0 ? a->past : n;
+	if (a->again && a->past <= 0)
 		caught_up(a);
-	return errno == EAGAIN || errno == EINTR ? GOES_ON : -errno;
+	return GOES_ON;
 }
 
 /* Send what was typed. What is not taken waits. */
@@ -265,8 +287,12 @@ static int turn(struct attached *a)
 
 int attach(const char *dir, bool again, int *status, struct error *err)
 {
-	struct attached a = {
-	    .dir = dir, .again = again, .screen = -1, .keys = -1, .signals = -1};
+	struct attached a = {.dir = dir,
+			     .again = again,
+			     .screen = -1,
+			     .keys = -1,
+			     .exits = -1,
+			     .signals = -1};
 	int r = 0;
 
 	tty_init(&a.tty);
@@ -277,7 +303,7 @@ int attach(const char *dir, bool again, int *status, struct error *err)
 		do
 			r = turn(&a);
 		while (r == GOES_ON);
-		if (r != ATTACH_EXITED)
+		if (r != ATTACH_EXITED || a.status >= EXIT_BY_FORCE)
 			tty_leave(&a.tty);
 		tty_restore(&a.tty);
 		if (r < 0)

@@ -91,14 +91,16 @@ static int cannot_open(const struct shell *shell, struct error *err)
 	return mounts_explain(shell->sandbox, errno, "cannot open a terminal", err);
 }
 
-/* That with this name, running or new. */
-static int open_named(struct shell *shell, const char *name, struct error *err)
+/* That with this name, running or new. One that has ended may be that of somebody who is
+ * about to read its exit code: @replace it? */
+static int open_named(struct shell *shell, const char *name, bool replace,
+		      struct error *err)
 {
 	if (asprintf(&shell->dir, "%s/pty/%s", shell->sandbox, name) < 0) {
 		shell->dir = NULL;
 		return error_set(err, ENOMEM, "cannot open a terminal");
 	}
-	if (has_ended(shell->dir))
+	if (replace && has_ended(shell->dir))
 		rmdir(shell->dir);
 	if (mkdir(shell->dir, 0700) == 0)
 		return 0;
@@ -106,7 +108,7 @@ static int open_named(struct shell *shell, const char *name, struct error *err)
 	return errno == EEXIST ? 0 : cannot_open(shell, err);
 }
 
-static int open_fresh(struct shell *shell, struct error *err)
+static int open_number(struct shell *shell, bool replace, struct error *err)
 {
 	char name[16];
 	int r;
@@ -114,7 +116,7 @@ static int open_fresh(struct shell *shell, struct error *err)
 	for (unsigned i = 1; i < NAMES_MAX; i++) {
 		snprintf(name, sizeof(name), "%u", i);
 		shell->again = false;
-		r = open_named(shell, name, err);
+		r = open_named(shell, name, replace, err);
 		if (r < 0 || !shell->again)
 			return r;
 		free(steal_pointer(&shell->dir));
@@ -122,18 +124,40 @@ static int open_fresh(struct shell *shell, struct error *err)
 	return error_say(err, EEXIST, "there are too many terminals in %s", shell->sandbox);
 }
 
+/* Those that have ended go only if there is no room. */
+static int open_fresh(struct shell *shell, struct error *err)
+{
+	int r = open_number(shell, false, err);
+
+	if (r != -ENOSPC)
+		return r;
+	free(steal_pointer(&shell->dir));
+	return open_number(shell, true, err);
+}
+
 static int open_terminal(struct shell *shell, const struct shell_options *options,
 			 struct error *err)
 {
 	if (options->terminal)
-		return open_named(shell, options->terminal, err);
+		return open_named(shell, options->terminal, true, err);
 	if (!options->fresh && !options->command && isatty(STDIN_FILENO))
 		shell->dir = find_left(shell->sandbox);
 	shell->again = shell->dir;
 	return shell->dir ? 0 : open_fresh(shell, err);
 }
 
-/* Each argument in single quotes, as bash takes them. */
+static void quote_byte(char byte, FILE *out)
+{
+	if (byte == '\'')
+		fputs("'\\''", out);
+	else if (byte == '\n')
+		fputs("'$'\\n''", out);
+	else
+		fputc(byte, out);
+}
+
+/* Each argument in single quotes, as bash takes them; in one line, since each line of a
+ * write to `command` is one. */
 static char *quote(char *const *arguments)
 {
 	char *text = NULL;
@@ -145,7 +169,7 @@ static char *quote(char *const *arguments)
 	for (; *arguments; arguments++) {
 		fputc('\'', out);
 		for (const char *at = *arguments; *at; at++)
-			fputs(*at == '\'' ? "'\\''" : (char[]){*at, '\0'}, out);
+			quote_byte(*at, out);
 		fputs("' ", out);
 	}
 	if (fclose(out) == 0)

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <termios.h>
 
 struct tty {
@@ -19,6 +20,12 @@ void tty_raw(const struct tty *tty);
 
 /** tty_restore() - as it was. */
 void tty_restore(const struct tty *tty);
+
+/**
+ * tty_show() - write all to standard output, which may be O_NONBLOCK: that is a flag of all
+ * who have it open. Return: 0 or -errno.
+ */
+int tty_show(const void *data, size_t len);
 
 /** tty_leave() - undo what a program in the midst of things may have switched on. */
 void tty_leave(const struct tty *tty);

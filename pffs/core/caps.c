@@ -40,8 +40,8 @@ uint64_t caps_memory_mib(const struct core *core)
 
 static bool may_freeze(const struct sandbox *sb, const struct sandbox *keep)
 {
-	return sb != keep && sb->state == SANDBOX_READY && caps_count(sb) && !sb->hold &&
-	       !limits_in_use(sb);
+	return sb != keep && sb->state == SANDBOX_READY && !sb->making && caps_count(sb) &&
+	       !sb->hold && !limits_in_use(sb);
 }
 
 /* All that can be frozen now. */

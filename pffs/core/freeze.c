@@ -95,13 +95,24 @@ static void fail(struct freeze *freeze, const struct error *err)
 	sandbox_unref(sb);
 }
 
+static void stay(struct freeze *freeze, const struct error *err);
 static void thaw(struct freeze *freeze);
+static int admit(struct sandbox *sb, struct error *err);
+
+/* The journal has what has changed meanwhile. */
+static void recorded_is_all(struct sandbox *sb)
+{
+	if (sb->journal_fd >= 0 && sb->journal_size != sb->journal_start)
+		record_renew(sb);
+	journal_drop(sb);
+}
 
 /* All is in the state directory. */
 static void recorded(struct record_writer *writer, const struct error *err)
 {
 	struct freeze *freeze = container_of(writer, struct freeze, writer);
 	struct sandbox *sb = freeze->sb;
+	struct error refused;
 
 	if (err) {
 		freeze_failed(sb, err);
@@ -110,14 +121,16 @@ static void recorded(struct record_writer *writer, const struct error *err)
 	}
 	sandbox_event(sb, "frozen",
 		      json_pack("{s:I}", "bytes", (json_int_t)sb->stored_bytes));
-	if (freeze->wanted) {
+	if (freeze->wanted && admit(sb, &refused) == 0) {
 		thaw(freeze);
 		return;
 	}
+	recorded_is_all(sb);
+	if (freeze->wanted) { /* and others have its room by now */
+		stay(freeze, &refused);
+		return;
+	}
 	release(freeze);
-	if (sb->journal_fd >= 0 && sb->journal_size != sb->journal_start)
-		record_renew(sb); /* something has changed meanwhile */
-	journal_drop(sb);
 	/* What came meanwhile. */
 	guest_resume(sb);
 	fork_next(sb);

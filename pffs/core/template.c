@@ -2,6 +2,7 @@
 
 #include "pffs/core/files.h"
 #include "pffs/core/guest.h"
+#include "pffs/core/terminal.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -216,7 +217,7 @@ static int finish(struct sandbox *sb, const char *name, const struct error *fail
 
 	if (sb->state != SANDBOX_FROZEN)
 		return error_say(err, EIO, "%s is dead: %s", sb->name, sb->reason);
-	if (!r && (sandbox_is_busy(sb) || files_busy(sb)))
+	if (!r && (sandbox_is_busy(sb) || files_busy(sb) || terminals_watched(sb)))
 		r = error_say(err, EBUSY, "%s was used meanwhile", sb->name);
 	if (!r && template_find(sb->core, name) >= 0)
 		r = error_say(err, EEXIST, "there is a template %s by now", name);
@@ -261,6 +262,9 @@ static int check_freeze(struct sandbox *sb, const char *name, struct error *err)
 		    sb->name);
 	if (files_busy(sb))
 		return error_say(err, EBUSY, "files of %s are being used: try again",
+				 sb->name);
+	if (terminals_watched(sb))
+		return error_say(err, EBUSY, "a terminal of %s is open: leave it first",
 				 sb->name);
 	return 0;
 }

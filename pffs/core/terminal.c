@@ -50,7 +50,8 @@ static void end(struct terminal *t, int exit_code)
 		return;
 	t->ended = true;
 	t->exit_code = exit_code;
-	stream_drop(&t->keys, t->keys.size);
+	t->sent = t->keys.size;
+	stream_drop(&t->keys, t->sent);
 	if (t->started && !t->removed)
 		sandbox_event(
 		    t->sandbox, "terminal_ended",
@@ -421,6 +422,7 @@ void terminals_move(struct sandbox *sb, struct sandbox *from)
 	struct terminal *t;
 
 	terminals_drop(sb);
+	sb->terminals_lost = from->terminals_lost;
 	if (sb->last_terminal < from->last_terminal)
 		sb->last_terminal = from->last_terminal;
 	list_for_each (t, &from->terminals, struct terminal, link) {
@@ -429,6 +431,16 @@ void terminals_move(struct sandbox *sb, struct sandbox *from)
 		t->number = ++sb->last_terminal;
 		list_add_before(&sb->terminals, &t->link);
 	}
+}
+
+bool terminals_watched(const struct sandbox *sb)
+{
+	const struct terminal *t;
+
+	list_for_each (t, &sb->terminals, struct terminal, link)
+		if (!t->ended && !list_empty(&t->watchers))
+			return true;
+	return false;
 }
 
 void terminals_end(struct sandbox *sb)

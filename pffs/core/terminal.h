@@ -97,6 +97,9 @@ int terminals_fork(struct sandbox *child, const struct sandbox *parent);
 /** terminals_move() - @sb has got the machine of @from; its own terminals go. */
 void terminals_move(struct sandbox *sb, struct sandbox *from);
 
+/** terminals_watched() - somebody has one open that has not ended. */
+bool terminals_watched(const struct sandbox *sb);
+
 /** terminals_end() - the machine has gone. */
 void terminals_end(struct sandbox *sb);
 

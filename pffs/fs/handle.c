@@ -144,8 +144,11 @@ static bool try_read(struct handle *h, fuse_req_t req, size_t len, uint64_t offs
 	ssize_t n =
 	    h->ops->read(h, offset, h->fs->scratch, len < FS_IO_MAX ? len : FS_IO_MAX);
 
-	if (n == -EAGAIN)
+	if (n == -EAGAIN) {
+		if (!h->stream)
+			h->pos = offset; /* where its poll is to look */
 		return false;
+	}
 	if (n < 0) {
 		fuse_reply_err(req, (int)-n);
 		return true;

@@ -73,11 +73,11 @@ static ssize_t read_data(struct handle *h, uint64_t offset, char *to, size_t len
 	uint64_t at = place(h, offset);
 	ssize_t n = stream_read(&t->screen, at, to, len);
 
-	if (n == 0 && !t->ended)
-		return -EAGAIN;
-	if (n > 0)
-		h->cursor = h->stream ? at + (uint64_t)n : at - offset;
-	return n;
+	if (n > 0 && h->stream)
+		h->cursor = at + (uint64_t)n;
+	else if (n >= 0 && !h->stream)
+		h->cursor = at - offset;
+	return n == 0 && !t->ended ? -EAGAIN : n;
 }
 
 static int write_data(struct handle *h, const char *data, size_t len, struct error *err)

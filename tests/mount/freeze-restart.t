@@ -75,6 +75,9 @@ not_ok "its fork point is lost, which is said" cat mnt/demo/forks/x/changes 2> /
 like "$(cat mnt/demo/forks/x/error)" "fork point is lost" "in a sentence"
 
 ok "freeze it again" frozen mnt/demo
+chmod 705 mnt/demo
+echo 61 > mnt/demo/config/exec_timeout
+is "$(value mnt/demo/status state)" frozen "what is changed of one that is frozen"
 kill -KILL "$pid"
 wait "$pid" 2> /dev/null
 within 60 umount -l mnt
@@ -82,6 +85,7 @@ vmctl=$(pgrep -f "serve --socket $scratch/sock" | head -n 1)
 [ -z "$vmctl" ] || kill -KILL "$vmctl"
 wait_for 30 eval '! pgrep -f "serve --socket $scratch/sock" > /dev/null'
 ok "mount after all were killed" start
+is "$(stat -c %a mnt/demo) $(cat mnt/demo/config/exec_timeout)" "705 61" "is so in the next mount"
 echo 'print(x + 2)' > mnt/demo/exec
 is "$(cat mnt/demo/stdout)" 43 "the REPL is as it was"
 

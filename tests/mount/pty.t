@@ -277,7 +277,7 @@ demo = os.getcwd() + "/demo"
 def shell(*arguments, given=""):
     done = subprocess.run([PFFS, "shell", *arguments], input=given.encode(), stdout=subprocess.PIPE, timeout=PATIENCE)
     return done.returncode, done.stdout
-same(shell(demo, "--", "printf", "%s|", "a b", "it's", "$x"), (0, b"a b|it's|$x|"))
+same(shell(demo, "--", "printf", "%s|", "a b", "it's", "$x", "two\nlines"), (0, b"a b|it's|$x|two\r\nlines|"))
 same(shell("--mount", os.getcwd(), "demo", "--", "sh", "-c", "exit 5")[0], 5)
 code, out = shell(demo, given="echo sum-$((40+2))\n(exit 3)\n")
 same(code, 3)

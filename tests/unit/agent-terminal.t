@@ -121,6 +121,18 @@ def what_a_shell_left_is_killed_at_the_close(agent):
 
 
 @test
+def what_a_shell_left_may_go_on_writing(agent):
+    with tempfile.TemporaryDirectory() as d:
+        terminal = agent.terminal("trap '' HUP; (sleep 0.5; head -c 300000 /dev/zero; echo > %s/said) & echo on" % d).wait()
+        deadline = time.monotonic() + PATIENCE
+        while not os.path.exists(d + "/said") and time.monotonic() < deadline:
+            time.sleep(0.02)
+        assert os.path.exists(d + "/said")
+        same(terminal.out, b"on\r\n")
+        close(terminal)
+
+
+@test
 def terminals_and_runs_do_not_meet(agent):
     one, two = agent.terminal(), agent.terminal()
     flood = agent.terminal("yes flood")

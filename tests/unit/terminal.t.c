@@ -132,12 +132,55 @@ static void a_fork_has_a_copy(struct sandbox *sb)
 	terminal_remove(t);
 }
 
+static void keys_of_one_that_ended_are_in_nobodys_way(struct sandbox *sb)
+{
+	static uint8_t keys[AGENT_STDIN_WINDOW + 1000];
+	static const char *const names[] = {"late"};
+	struct terminal *t = open_one(sb, "unread");
+
+	terminal_type(t, keys, sizeof(keys), &err);
+	spin(20);
+	say_exit(PARENT, stream_of(t), 0, 0);
+	ok(t->ended && t->sent == t->keys.size, "with its end goes what was not sent");
+	is_int(order(sb, names, 1), 0, "a fork is ordered");
+	is_str(asked_for(), "fork", "and asked for");
+	answer_vms(7, 1);
+	awake(7, 2);
+	is_int(told.code, 0, "and is made");
+	ok(child(sb, "late"), "and there");
+	if (child(sb, "late"))
+		sandbox_destroy(child(sb, "late"));
+	terminal_remove(t);
+}
+
+static void nothing(struct watch *watch)
+{
+	(void)watch;
+}
+
+static void an_open_one_is_a_use(struct sandbox *sb)
+{
+	struct terminal *t = open_one(sb, "open");
+	struct watch watch;
+
+	ok(!terminals_watched(sb), "a program alone is no use");
+	watch_add(&t->watchers, &watch, nothing);
+	is_int(template_freeze(sb, "t", NULL, NULL, &err), -EBUSY,
+	       "with a terminal open there is no template");
+	say_exit(PARENT, stream_of(t), 0, 0);
+	ok(!terminals_watched(sb), "but one that has ended is in nobody's way");
+	list_del(&watch.link);
+	terminal_remove(t);
+}
+
 static void a_merge_brings_the_winners(struct sandbox *sb, struct sandbox *winner)
 {
 	struct terminal *own = terminal_ref(open_one(sb, "t")),
 			*other = open_one(winner, "t"), *next;
 
+	sb->terminals_lost = true; /* of the machine that goes */
 	terminals_move(sb, winner);
+	ok(!sb->terminals_lost, "the guest's are all known");
 	ok(own->ended && !own->sandbox, "one's own ends");
 	ok(terminal_find(sb, "t") == other && !terminal_find(winner, "t"),
 	   "the winner's takes its place");
@@ -175,6 +218,8 @@ int main(void)
 	keys_keep_to_the_window(sb);
 	the_newest_is_kept_from_a_line_on(sb);
 	a_fork_has_a_copy(sb);
+	keys_of_one_that_ended_are_in_nobodys_way(sb);
+	an_open_one_is_a_use(sb);
 	a_guest_that_lies_dies(sb);
 	one = sandbox_new(&core, FOLDER_ROOT, "one", 0, 0, 0, &err);
 	two = sandbox_new(&core, FOLDER_ROOT, "two", 0, 0, 0, &err);
