@@ -49,10 +49,18 @@ one_by_one() { # one_by_one COUNT
 	done
 }
 
-# What is there when one fork has come and gone, to compare with.
+# What is there when one fork has come and gone, to compare with; machines of the test
+# before may still be ending.
+settled() {
+	local now
+	now=$(in_use)
+	sleep 3
+	[ "$(in_use)" = "$now" ]
+}
 alone() {
 	[ "$(stat_of vms)" = "$vms" ]
 }
+wait_for 60 settled
 vms=$(stat_of vms)
 ok "a fork comes and goes" one_by_one 1
 ok "with its machine" wait_for 60 alone
