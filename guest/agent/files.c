@@ -15,6 +15,7 @@
 #include "guest/agent/files.h"
 
 #include "guest/agent/agent.h"
+#include "guest/agent/dirty.h"
 #include "guest/agent/log.h"
 #include "util/cleanup.h"
 #include "util/io.h"
@@ -33,7 +34,7 @@
 #define PIECE	      (64u << 10) /* bytes taken from the server at a time */
 #define IN_ROOM	      (AGENT_HEADER + AGENT_PAYLOAD_MAX + PIECE)
 #define SOCKET_ROOM   (512 << 10)
-#define KEPT	      5	 /* descriptors that the server is given */
+#define KEPT	      7	 /* descriptors that the server is given */
 #define FREE_FD	      16 /* above those that the server is given */
 #define STOPPED_MSECS 5000
 
@@ -186,7 +187,8 @@ void files_resume(struct files *files)
 static void __attribute__((noreturn)) child(const struct files *files, int socket_fd)
 {
 	const int keep[KEPT] = {socket_fd, files->root, files->inotify.fd,
-				files->layers.upper, files->layers.lower};
+				files->layers.upper, files->layers.lower,
+				files->dirty.inodes, files->dirty.state};
 	int high[KEPT];
 
 	for (int i = 0; i < KEPT; i++) {
@@ -205,6 +207,8 @@ static void __attribute__((noreturn)) child(const struct files *files, int socke
 	    .inotify = STDERR_FILENO + 3,
 	    .layers = {high[3] < 0 ? -1 : STDERR_FILENO + 4,
 		       high[4] < 0 ? -1 : STDERR_FILENO + 5},
+	    .dirty = {high[5] < 0 ? -1 : STDERR_FILENO + 6,
+		      high[6] < 0 ? -1 : STDERR_FILENO + 7},
 	    .shared = files->shared,
 	});
 }
@@ -356,6 +360,7 @@ static int make_shared(struct files *files)
 		return -errno;
 	files->shared = at;
 	files->shared->links_told = files->links->cpus > 0;
+	files->shared->loops = loops_in("/proc/partitions");
 	return 0;
 }
 
@@ -381,6 +386,7 @@ void files_init(struct files *files, struct agent *agent, int root,
 	    .agent = agent,
 	    .root = root,
 	    .layers = *layers,
+	    .dirty = dirty_init(layers->upper),
 	    .fd = -1,
 	    .links = &agent->links,
 	};

@@ -29,6 +29,7 @@ struct files {
 	struct agent *agent;
 	int root;		   /* -1: there is no file service */
 	struct layers layers;	   /* of the overlay; -1 where there is none */
+	struct dirty dirty;
 	pid_t pid;		   /* of the server; 0: none */
 	int fd;			   /* the socket to it; -1: none */
 	struct loop_source source; /* the same, while the port has room for replies */
