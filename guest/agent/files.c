@@ -186,9 +186,10 @@ void files_resume(struct files *files)
 /* In the child: it keeps these descriptors and nothing else of the agent's. */
 static void __attribute__((noreturn)) child(const struct files *files, int socket_fd)
 {
-	const int keep[KEPT] = {socket_fd, files->root, files->inotify.fd,
-				files->layers.upper, files->layers.lower,
-				files->dirty.inodes, files->dirty.state};
+	const int keep[KEPT] = {socket_fd,	     files->root,
+				files->inotify.fd,   files->layers.upper,
+				files->layers.lower, files->dirty.inodes,
+				files->dirty.state};
 	int high[KEPT];
 
 	for (int i = 0; i < KEPT; i++) {
@@ -322,6 +323,13 @@ void files_wake(struct files *files)
 	if (files->used && files->fd >= 0 && pass(files, &wake) < 0)
 		server_lost(files);
 	files->used = false;
+}
+
+void files_awake(struct files *files)
+{
+	const uint8_t notes_changes = files->dirty.inodes >= 0;
+
+	port_send(port_of(files), 0, AGENT_AWAKE, &notes_changes, 1);
 }
 
 static void let_go_on(struct loop_timer *timer)

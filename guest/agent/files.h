@@ -65,6 +65,9 @@ void files_pass(struct files *files, const struct agent_frame *frame);
 /** files_wake() - a new epoch: what was open or asked for before is nobody's. */
 void files_wake(struct files *files);
 
+/** files_awake() - tell the host that the machine is another one now. */
+void files_awake(struct files *files);
+
 /** files_resume() - the port has room again. */
 void files_resume(struct files *files);
 
