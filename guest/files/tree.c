@@ -356,7 +356,7 @@ int tree_walk(const struct layers *layers, bool image, const struct picks *picks
 	w->out = out;
 	w->image = image;
 	w->picks = picks;
-	pick(w, &root, &root);
+	pick(w, &(struct place){0}, &root);
 	if (image)
 		return lower < 0 ? -EBADF : each_name(w, &root, lower, image_name);
 	return upper < 0 ? -EBADF : walk_place(w, &root);

@@ -4,18 +4,11 @@
 . "$(dirname "$0")/lib.sh"
 sandbox demo
 
-seconds() { # seconds COMMAND...
-	local began=$EPOCHREALTIME
-	"$@" > "$scratch/out"
-	echo "$EPOCHREALTIME - $began" | bc
-}
-
 bash_in demo 'mkdir -p /root/many/d{0..39} /root/old/sub/deep /root/moves/in/side /root/gone/x/y; cd /root
 for d in many/d*; do for n in {0..99}; do echo $n > $d/$n; done; done
 echo one | tee old/a old/sub/b old/sub/deep/c moves/in/side/f moves/top gone/x/y/z gone/w mode owner truncated mapped back > /dev/null
 ln -s one link; echo linked > name1; ln name1 name2; mkdir -p /etc/apt/own; rm -r /etc/apt/apt.conf.d'
-all=$(seconds cat demo/changes)
-is "$(grep -c ' root/many/' "$scratch/out")" 4040 "a sandbox has many files of its own"
+is "$(grep -c ' root/many/' demo/changes)" 4040 "a sandbox has many files of its own"
 
 echo a b > demo/forks/.n
 is "$(cat demo/forks/a/diff/b)" "" "forks are the same at first"
@@ -51,7 +44,7 @@ M root/owner
 M root/truncated'
 wanted=$(LC_ALL=C sort -k 2 <<< "$wanted")
 share='usr/share/base-files'
-near=$(seconds cat demo/forks/a/changes)
+cat demo/forks/a/changes > "$scratch/out"
 is "$(grep -v " $share" "$scratch/out" | LC_ALL=C sort -k 2)" "$wanted" "what it made, moved, wrote, removed"
 like "$(cat "$scratch/out")" "D $share/" "of the image, too"
 like "$(cat "$scratch/out")" "A $share/x" "where a directory was made anew"
@@ -59,10 +52,7 @@ is "$(cat demo/forks/b/diff/a)" "$(cat "$scratch/out")" "its sibling sees the sa
 is "$(cat demo/diff/a)" "$(cat "$scratch/out")" "so does its parent"
 is "$(cat demo/forks/a/diff/parent | tr AD DA | LC_ALL=C sort)" "$(LC_ALL=C sort "$scratch/out")" \
 	"and it its parent, the other way round"
-diag "all: $all s, what changed since the fork: $near s"
-ok "it takes a part of the time that all the files take" test "$(echo "$near * 2 < $all" | bc)" = 1
-
-python demo/forks/b 'import mmap; f = open("/root/mapped", "r+b"); m = mmap.mmap(f.fileno(), 0); m[0] = 88'
+python demo/forks/b <<< 'import mmap; f = open("/root/mapped", "r+b"); m = mmap.mmap(f.fileno(), 0); m[0] = 88'
 is "$(cat demo/forks/b/changes)" "M root/mapped" "what is written through a mapping that is still there"
 cp demo/forks/b/fs/etc/issue "$scratch/issue"
 echo more >> demo/forks/b/fs/etc/issue
@@ -87,5 +77,5 @@ is "$(cat demo/diff/a | LC_ALL=C sort)" "$(cat "$scratch/sum")" "it is of the ma
 is "$(cat demo/forks/a/changes | LC_ALL=C sort)" "$(cat "$scratch/sum")" "since its fork point, too"
 
 bash_in demo 'rm -r /root/many'
-is "$(cat demo/forks/a/diff/parent | grep -c '^D root/many')" 4040 "a tree that goes is there, all of it"
+is "$(cat demo/forks/a/diff/parent | grep -c '^D root/many')" 4041 "a tree that goes is there, all of it"
 done_testing
