@@ -27,8 +27,8 @@ struct files_pending {
 
 struct files {
 	struct agent *agent;
-	int root;		   /* -1: there is no file service */
-	struct layers layers;	   /* of the overlay; -1 where there is none */
+	int root;	      /* -1: there is no file service */
+	struct layers layers; /* of the overlay; -1 where there is none */
 	struct dirty dirty;
 	pid_t pid;		   /* of the server; 0: none */
 	int fd;			   /* the socket to it; -1: none */

@@ -128,13 +128,15 @@ static bool is_known(const struct dirty *dirty, int64_t moment)
 
 int dirty_since(const struct dirty *dirty, int64_t moment, uint64_t **inodes)
 {
-	cleanup_free struct noted *noted = malloc(sizeof(*noted));
+	cleanup_free struct noted *noted = NULL;
 	uint32_t count = 0;
-	int r = noted ? 0 : -ENOMEM;
+	int r;
 
 	*inodes = NULL;
 	if (dirty->inodes < 0)
 		return -ENODATA;
+	noted = malloc(sizeof(*noted));
+	r = noted ? 0 : -ENOMEM;
 	if (r == 0)
 		r = take_all(dirty, BPF_MAP_LOOKUP_BATCH, noted);
 	if (r == 0 && !is_known(dirty, moment))
