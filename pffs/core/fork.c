@@ -330,8 +330,6 @@ static void adopt(const struct fork *fork, struct sandbox *child, uint32_t vm, i
 		child->exec_timeout_ms = parent->exec_timeout_ms;
 		limits_inherit(child, parent);
 	}
-	if (!fork->early)
-		resources_inherit(child, parent);
 	resources_forked(child, parent);
 	child->epoch = parent->epoch;
 	child->heard = parent->heard;

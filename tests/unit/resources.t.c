@@ -62,9 +62,9 @@ static void a_fork_is_waited_for(struct sandbox *sb)
 	awake(20, 2);
 	a = child(sb, "a");
 	is_int(told_limits(PARENT), 1, "then it is");
-	is_int(told_limits(20), 1, "and so is the fork, which has missed it");
-	is_int((int)resources_get(a, RESOURCE_PIDS), 50,
-	       "since it has its parent's limits");
+	is_int(told_limits(20), 0, "the fork is not, since it has the limits that");
+	is_int((int)resources_get(a, RESOURCE_PIDS), 0,
+	       "its parent had when it was asked for");
 	is_int((int)resources_get(a, RESOURCE_MEMORY_MIB), 100, "all of them");
 	is_int((int)a->resources.quota, 30, "vmctl has seen to its CPUs by itself");
 }
