@@ -215,9 +215,11 @@ static int add_child(struct fork *fork, const struct fork_order *order, struct e
 	child->birth = fork;
 	fork->children[fork->count++] = sandbox_ref(child);
 	fork->waiting++;
-	if (fork->early)
+	r = of_template(fork) && order->folder != FOLDER_HIDDEN ? config_begin(child, err)
+								: 0;
+	if (r == 0 && fork->early)
 		announce(fork, child);
-	return 0;
+	return r;
 }
 
 static int admit(struct sandbox *parent, const struct fork_order *order, struct error *err)

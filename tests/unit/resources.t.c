@@ -37,10 +37,16 @@ static void the_guest_is_told(struct sandbox *sb)
 
 static void vmctl_is_told(struct sandbox *sb)
 {
+	struct error err;
+
 	is_int(set(sb, RESOURCE_CPU_PERCENT, 30), -ENOTSUP,
 	       "a vmctl that cannot limit CPUs");
+	core.options.config.number[CONFIG_RESOURCES + RESOURCE_CPU_PERCENT] = 30;
+	is_int(config_check_host(&core, &err), -ENOTSUP, "does not do for such a default");
 	core.limits_cpu = true;
-	is_int(set(sb, RESOURCE_CPU_PERCENT, 30), 0, "one that can");
+	is_int(config_check_host(&core, &err), 0, "one that can does");
+	core.options.config = (struct config){0};
+	is_int(set(sb, RESOURCE_CPU_PERCENT, 30), 0, "and for what is set later");
 	is_str(asked_for(), "limit", "is asked to");
 	is_int((int)json_integer_value(json_object_get(asked, "cpu_percent")), 30,
 	       "as much");
