@@ -67,6 +67,14 @@ uint32_t resources_get(const struct sandbox *sb, enum resource which)
 	return r->limit[which] ? r->limit[which] : r->size[which];
 }
 
+uint32_t resources_cpu_percent(const struct sandbox *sb)
+{
+	uint32_t percent = sb->resources.limit[RESOURCE_CPU_PERCENT];
+	uint32_t all = 100 * resources_get(sb, RESOURCE_VCPUS);
+
+	return percent && percent < all ? percent : all;
+}
+
 int resources_check(enum resource which, uint32_t size, uint32_t value, struct error *err)
 {
 	uint32_t max = size ? size : resources[which].max;
