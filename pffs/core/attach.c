@@ -1,10 +1,12 @@
 #include "pffs/core/attach.h"
 
+#include "pffs/core/fork.h"
 #include "pffs/core/freeze.h"
 #include "pffs/core/guest.h"
 #include "pffs/core/journal.h"
 #include "pffs/core/record.h"
 #include "pffs/core/template.h"
+#include "pffs/core/twin.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -58,6 +60,18 @@ static void send_again(struct sandbox *sb, uint64_t sent)
 	buf_fini(&sb->unsure);
 }
 
+/* A fork point, or a template's machine: it is parked, or will be. */
+static void stand_still(struct sandbox *sb)
+{
+	sb->adrift = false;
+	if (sb->twin) {
+		twin_attached(sb);
+	} else {
+		sb->state = SANDBOX_FROZEN;
+		fork_next(sb);
+	}
+}
+
 static void take_up(struct sandbox *sb, json_t *reply)
 {
 	uint64_t from = (uint64_t)json_integer_value(json_object_get(reply, "from"));
@@ -69,8 +83,17 @@ static void take_up(struct sandbox *sb, json_t *reply)
 	vmm_resume(&sb->core->vmm, &sb->channel, sb->vm, sent, from);
 	send_again(sb, sent);
 	journal_attach(sb);
-	loop_timer_set(sb->core->loop, &sb->limit, WAKE_MS);
 	vmm_flush(&sb->channel);
+	if (sb->folder == FOLDER_HIDDEN) {
+		stand_still(sb);
+		return;
+	}
+	if (sb->parked) /* it was about to be a template */
+		vmm_request(
+		    &sb->core->vmm,
+		    json_pack("{s:s, s:I}", "op", "resume", "vm", (json_int_t)sb->vm), NULL,
+		    NULL);
+	loop_timer_set(sb->core->loop, &sb->limit, WAKE_MS);
 	resources_adrift(sb);
 	guest_wake(sb);
 }

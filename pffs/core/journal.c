@@ -149,7 +149,7 @@ static void begin(struct sandbox *sb, bool attached)
 	struct error err;
 	int fd;
 
-	if (sb->core->state_fd < 0 || sb->folder == FOLDER_HIDDEN || sb->gone)
+	if (sb->core->state_fd < 0 || !sandbox_is_known(sb) || sb->gone)
 		return;
 	stop(sb);
 	path = record_path(sb->core, sb->id, RECORD_LIVE);

@@ -355,7 +355,8 @@ static void settle(struct sandbox *sb, const json_t *record)
 		buf_fini(&sb->in);
 	else
 		sb->in.len = number(record, "prefix");
-	if (sb->state == SANDBOX_READY || sb->state == SANDBOX_STARTING) {
+	if (sb->state != SANDBOX_DEAD && sb->state != SANDBOX_STORED) {
+		sb->parked = sb->state == SANDBOX_FROZEN;
 		sb->state = SANDBOX_STARTING;
 		sb->adrift = true;
 	}

@@ -2,6 +2,7 @@
 
 #include "pffs/core/journal.h"
 #include "pffs/core/terminal.h"
+#include "pffs/core/twin.h"
 #include "util/cleanup.h"
 #include "util/io.h"
 
@@ -128,13 +129,16 @@ static json_t *put_terminals(struct bytes *b, const struct sandbox *sb)
 	return terminals;
 }
 
-/* Where its name belongs: "" the root, "sbx_..." the forks/ of a sandbox, "templates". */
+/* Where its name belongs: "" the root, "sbx_..." the forks/ of a sandbox, "templates" those
+ * of its template; or what it is that nobody sees. */
 static const char *place_of(const struct sandbox *sb)
 {
 	const struct sandbox *parent = sandbox_of_folder(sb->core, sb->folder);
 
 	if (parent)
 		return parent->id;
+	if (sb->folder == FOLDER_HIDDEN)
+		return sb->twin ? RECORD_TWIN : RECORD_TEMPLATE;
 	return sb->folder == FOLDER_ROOT ? "" : "templates";
 }
 
@@ -145,6 +149,12 @@ static json_t *put_numbers(const uint32_t numbers[RESOURCE_COUNT])
 	for (int i = 0; i < RESOURCE_COUNT; i++)
 		json_object_set_new(record, resources_name(i), json_integer(numbers[i]));
 	return record;
+}
+
+static void add_template(json_t *record, const struct template *template)
+{
+	json_object_set_new(record, "made_of", json_string(template->made_of));
+	json_object_set_new(record, "made", put_time(&template->created));
 }
 
 json_t *record_facts(const struct sandbox *sb)
@@ -177,6 +187,9 @@ json_t *record_facts(const struct sandbox *sb)
 	json_object_set_new(record, "state", json_integer(sb->state));
 	json_object_set_new(record, "reason", json_string(sb->reason));
 	json_object_set_new(record, "vm", json_integer((json_int_t)sb->vm));
+	json_object_set_new(record, "base", json_string(sb->base ? twin_id(sb->base) : ""));
+	if (sb->folder == FOLDER_HIDDEN && !sb->twin)
+		add_template(record, &sb->core->templates.list[sb->template]);
 	return record;
 }
 
