@@ -164,6 +164,33 @@ static void lose(struct sandbox *sb)
 	}
 }
 
+/* A pffs that was killed may not have been able to tell vmctl that a sandbox has gone. */
+static void tidy_files(void *ctx, json_t *reply, const struct error *err)
+{
+	struct core *core = ctx;
+	const json_t *names = json_object_get(reply, "images"), *each;
+	const char *group = json_string_value(json_object_get(reply, "group"));
+	size_t i;
+
+	(void)err;
+	if (!group || strcmp(group, core->group) != 0)
+		return; /* a vmctl that tells the names of all */
+	json_array_foreach(names, i, each)
+	{
+		const char *id = json_string_value(each);
+
+		if (id && !sandbox_of_id(core, id) && !record_has(core, id))
+			record_drop(core, id);
+	}
+}
+
+static void ask_for_files(struct core *core)
+{
+	vmm_request(&core->vmm,
+		    json_pack("{s:s, s:s}", "op", "images", "group", core->group),
+		    tidy_files, core);
+}
+
 static bool is_found(const struct attach *attach, uint32_t vm)
 {
 	for (size_t i = 0; i < json_array_size(attach->found); i++)
@@ -184,6 +211,7 @@ static void sort_out(struct attach *attach)
 		if (sb->state == SANDBOX_STORED)
 			guest_resume(sb); /* a run may have been waiting for it */
 	}
+	ask_for_files(attach->core);
 	next(attach);
 }
 

@@ -124,6 +124,11 @@ static bool has_journal(const struct core *core, const char *id)
 	return live && access(live, F_OK) == 0;
 }
 
+bool record_has(const struct core *core, const char *id)
+{
+	return has_journal(core, id) || !is_half(core, id);
+}
+
 /* A journal is newer than a record: it was begun when somebody had use for the sandbox. */
 static json_t *read_one(struct core *core, const char *id, bool live)
 {

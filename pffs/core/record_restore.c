@@ -216,13 +216,39 @@ static void take_facts(struct sandbox *sb, const json_t *record)
 	get_numbers(json_object_get(record, "limits_told"), sb->resources.told);
 }
 
+/* The bytes that have the numbers of these characters. Return: as get_text(). */
+static char *bytes_of(const char *utf8)
+{
+	char *text = *utf8 ? calloc(1, strlen(utf8) + 1) : NULL, *at = text;
+
+	for (; text && *utf8; utf8++) {
+		*at = *utf8;
+		if ((*utf8 & 0xc0) == 0xc0 && utf8[1]) {
+			utf8++;
+			*at = (char)((*at & 3) << 6 | (*utf8 & 0x3f));
+		}
+		at++;
+	}
+	return text;
+}
+
+/* They were among the bytes once, where they could not be changed. */
+static void get_paths(struct bytes *b, const json_t *record, struct sandbox *sb)
+{
+	sb->diff_paths = get_text(b, number(record, "diff_paths"));
+	if (!json_object_get(record, "paths"))
+		return;
+	free(sb->diff_paths);
+	sb->diff_paths = bytes_of(text_of(record, "paths"));
+}
+
 static void get_sandbox(struct bytes *b, const json_t *record, struct sandbox *sb)
 {
 	snprintf(sb->id, sizeof(sb->id), "%s", text_of(record, "id"));
 	sb->state = SANDBOX_STORED;
 	take_facts(sb, record);
 	get(b, number(record, "in"), &sb->in, NULL);
-	sb->diff_paths = get_text(b, number(record, "diff_paths"));
+	get_paths(b, record, sb);
 	sb->merge_report = get_text(b, number(record, "merge_report"));
 	get_runs(b, json_object_get(record, "runs"), sb);
 	get_terminals(b, record, sb);
