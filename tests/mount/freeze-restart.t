@@ -1,6 +1,5 @@
 #!/bin/bash
 # What is frozen outlives pffs and vmctl, also when they are killed.
-. "$(dirname "$0")/lib.sh"
 . "$(dirname "$0")/own-pffs.sh"
 
 frozen() {

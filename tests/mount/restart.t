@@ -1,6 +1,5 @@
 #!/bin/bash
 # pffs is killed: its sandboxes and their runs go on, and the next pffs takes them up.
-. "$(dirname "$0")/lib.sh"
 . "$(dirname "$0")/own-pffs.sh"
 
 # The mount that is left answers nothing: to mount again takes it away.
