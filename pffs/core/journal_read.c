@@ -89,7 +89,6 @@ static void take_newest_facts(void *ctx, const struct entry *entry)
 		return;
 	facts = json_of(entry, &bytes, &len);
 	/* These are of the bytes that the record was begun with. */
-	json_object_del(facts, "diff_paths");
 	json_object_del(facts, "merge_report");
 	json_object_del(facts, "epoch");
 	json_object_del(facts, "heard");
@@ -117,16 +116,11 @@ static void set_text(char **text, const uint8_t *bytes, size_t len)
 	*text = len ? strndup((const char *)bytes, len) : NULL;
 }
 
-static void read_texts(struct sandbox *sb, const json_t *json, const uint8_t *bytes,
-		       size_t len)
+static void read_report(struct sandbox *sb, const json_t *json, const uint8_t *bytes,
+			size_t len)
 {
-	size_t paths = record_number(json, "diff_paths"),
-	       report = record_number(json, "merge_report");
-
-	if (paths + report != len)
-		return;
-	set_text(&sb->diff_paths, bytes, paths);
-	set_text(&sb->merge_report, bytes + paths, report);
+	if (record_number(json, "merge_report") == len)
+		set_text(&sb->merge_report, bytes, len);
 }
 
 static void read_run(struct sandbox *sb, const json_t *json, const uint8_t *bytes,
@@ -185,7 +179,7 @@ static void read_json(struct sandbox *sb, const struct entry *entry)
 	struct run *run = sandbox_run(sb, (uint32_t)record_number(json, "number"));
 
 	if (entry->type == JOURNAL_FACTS)
-		read_texts(sb, json, bytes, len);
+		read_report(sb, json, bytes, len);
 	else if (entry->type == JOURNAL_RUN)
 		read_run(sb, json, bytes, len);
 	else if (run && entry->type == JOURNAL_STARTED)
@@ -336,7 +330,8 @@ static void settle(struct sandbox *sb, const json_t *record)
 		buf_fini(&sb->in);
 	else
 		sb->in.len = record_number(record, "prefix");
-	if (sb->state == SANDBOX_READY || sb->state == SANDBOX_STARTING) {
+	if (sb->state != SANDBOX_DEAD && sb->state != SANDBOX_STORED) {
+		sb->parked = sb->state == SANDBOX_FROZEN;
 		sb->state = SANDBOX_STARTING;
 		sb->adrift = true;
 	}

@@ -1,7 +1,10 @@
 #include "pffs/core/record_bytes.h"
 
+#include "pffs/core/record_format.h"
 #include "pffs/core/record_json.h"
+#include "pffs/core/template.h"
 #include "pffs/core/terminal.h"
+#include "pffs/core/twin.h"
 #include "util/cleanup.h"
 #include "util/io.h"
 
@@ -9,6 +12,11 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+
+static bool is_in(const json_t *record, const char *place)
+{
+	return strcmp(record_text(record, "place"), place) == 0;
+}
 
 /* The next @len bytes to a buffer or a stream, of which one is NULL. */
 static void get(struct bytes *b, uint64_t len, struct buf *to, struct stream *stream)
@@ -172,6 +180,7 @@ static void take_facts(struct sandbox *sb, const json_t *record)
 	sb->exec_timeout_ms = record_number(record, "exec_timeout_ms");
 	sb->base_lost = record_flag(record, "forked");
 	sb->created = sb->changed = record_time(record, "created");
+	twin_restore(sb, record_text(record, "base"));
 	limits_restore(sb, record_number(record, "idle_timeout_ms"),
 		       record_number(record, "max_lifetime_ms"),
 		       record_flag(record, "persistent"));
@@ -180,19 +189,56 @@ static void take_facts(struct sandbox *sb, const json_t *record)
 	get_numbers(json_object_get(record, "limits_told"), sb->resources.told);
 }
 
+/* The bytes that have the numbers of these characters. Return: as get_text(). */
+static char *bytes_of(const char *utf8)
+{
+	char *text = *utf8 ? calloc(1, strlen(utf8) + 1) : NULL, *at = text;
+
+	for (; text && *utf8; utf8++) {
+		*at = *utf8;
+		if ((*utf8 & 0xc0) == 0xc0 && utf8[1]) {
+			utf8++;
+			*at = (char)((*at & 3) << 6 | (*utf8 & 0x3f));
+		}
+		at++;
+	}
+	return text;
+}
+
+/* They were among the bytes once, where they could not be changed. */
+static void get_paths(struct bytes *b, const json_t *record, struct sandbox *sb)
+{
+	sb->diff_paths = get_text(b, record_number(record, "diff_paths"));
+	if (!json_object_get(record, "paths"))
+		return;
+	free(sb->diff_paths);
+	sb->diff_paths = bytes_of(record_text(record, "paths"));
+}
+
 static void get_sandbox(struct bytes *b, const json_t *record, struct sandbox *sb)
 {
 	snprintf(sb->id, sizeof(sb->id), "%s", record_text(record, "id"));
 	sb->state = SANDBOX_STORED;
 	take_facts(sb, record);
 	get(b, record_number(record, "in"), &sb->in, NULL);
-	sb->diff_paths = get_text(b, record_number(record, "diff_paths"));
+	get_paths(b, record, sb);
 	sb->merge_report = get_text(b, record_number(record, "merge_report"));
 	get_runs(b, json_object_get(record, "runs"), sb);
 	get_terminals(b, record, sb);
 	sb->last_number = (uint32_t)record_number(record, "last");
 	if (record_number(record, "current"))
 		sb->current = sandbox_run(sb, (uint32_t)record_number(record, "current"));
+}
+
+/* One that nobody sees is there for a reason. */
+static void get_purpose(const json_t *record, struct sandbox *sb)
+{
+	const struct timespec made = record_time(record, "made");
+
+	if (is_in(record, RECORD_TWIN))
+		twin_restored(sb);
+	else if (is_in(record, RECORD_TEMPLATE))
+		template_restored(sb, record_text(record, "made_of"), &made);
 }
 
 /* What is in the file is what was written. Then it is read again. */
@@ -237,6 +283,8 @@ static folder_t find_folder(const struct core *core, const json_t *record, size_
 
 	if (parent)
 		return FOLDER_FORKS(parent->serial);
+	if (is_in(record, RECORD_TWIN) || is_in(record, RECORD_TEMPLATE))
+		return FOLDER_HIDDEN;
 	return strcmp(place, "templates") == 0 && templates_has(&core->templates, template)
 		   ? FOLDER_TEMPLATE(template)
 		   : FOLDER_ROOT;
@@ -249,14 +297,16 @@ static void find_name(struct core *core, const json_t *record, folder_t folder,
 	struct error ignored;
 
 	snprintf(name, SANDBOX_NAME_MAX + 1, "%s", wanted);
-	if (sandbox_check_name(core, folder, name, &ignored) < 0)
+	if (folder != FOLDER_HIDDEN && sandbox_check_name(core, folder, name, &ignored) < 0)
 		snprintf(name, SANDBOX_NAME_MAX + 1, "%.40s-%.12s", wanted,
 			 record_text(record, "id") + 4);
 }
 
 static struct sandbox *make(struct core *core, const json_t *record, struct error *err)
 {
-	int template = find_template(&core->templates, record_text(record, "template"));
+	const char *of = record_text(record, "template");
+	int template = is_in(record, RECORD_TEMPLATE) ? template_restore(core, of, err)
+						      : find_template(&core->templates, of);
 	char name[SANDBOX_NAME_MAX + 1];
 	struct sandbox *sb;
 	folder_t folder;
@@ -296,6 +346,8 @@ static struct sandbox *restore(struct core *core, const json_t *record, const ch
 		get_sandbox(&b, record, sb);
 	r = b.error;
 	bytes_fini(&b);
+	if (sb && !r)
+		get_purpose(record, sb);
 	if (!sb || !r)
 		return sb;
 	error_set(err, -r, "cannot restore %s", sb->name);

@@ -48,6 +48,14 @@ bool sandbox_is_shown(const struct sandbox *sb)
 	return !sb->making && sb->folder != FOLDER_HIDDEN;
 }
 
+bool sandbox_is_known(const struct sandbox *sb)
+{
+	const struct template *template = &sb->core->templates.list[sb->template];
+
+	return sb->folder != FOLDER_HIDDEN || sb->twin ||
+	       (template->made && template->machine == sb);
+}
+
 struct sandbox *sandbox_of_id(struct core *core, const char *id)
 {
 	struct sandbox *sb;
@@ -476,7 +484,6 @@ void sandbox_hide(struct sandbox *sb)
 
 	list_for_each (run, &sb->runs, struct run, link)
 		let_go(sb, run);
-	journal_drop(sb);
 	twin_drop(sb);
 	limits_end(sb);
 	limits_fork_gone(sb->core, sb->folder);

@@ -34,6 +34,21 @@ def test_freeze(server):
     assert runs(client, done(thaw(client, "box")))
 
 
+def test_group(server):
+    "a file says of which group its machine was"
+    client = server.client()
+    mine = client.create("mine", memory_mib=MEMORY_MIB, group="us")
+    wait(lambda: client.request("log", vm=mine["vm"])["log"])
+    done(freeze(client, mine, "ours"))
+    done(freeze(client, boot(client), "other"))
+    assert client.request("images", group="us")["images"] == ["ours"]
+    assert client.request("images", group="them")["images"] == []
+    assert client.request("images", group="us")["group"] == "us"
+    done(client.request("thaw", image="ours", name="back", group="them"))
+    assert client.request("images", group="us")["images"] == ["ours"]
+    assert sorted(client.request("images")["images"]) == ["other", "ours"]
+
+
 def test_small(server):
     "pages of zeros are not stored"
     client = server.client()
