@@ -26,9 +26,9 @@ bool cgroup_usable(void)
 	return write_file(ROOT "/cgroup.subtree_control", "+cpu") == 0;
 }
 
-static void name_group(uint32_t id, char path[PATH_ROOM])
+static void name_group(pid_t broker, uint32_t id, char path[PATH_ROOM])
 {
-	snprintf(path, PATH_ROOM, ROOT "/pffs-%d-%u", getpid(), id);
+	snprintf(path, PATH_ROOM, ROOT "/pffs-%d-%u", broker, id);
 }
 
 static int put_in(const char *group, const char *file, const char *text)
@@ -39,12 +39,12 @@ static int put_in(const char *group, const char *file, const char *text)
 	return write_file(path, text);
 }
 
-int cgroup_limit(uint32_t id, pid_t pid, unsigned percent, struct error *err)
+int cgroup_limit(pid_t broker, uint32_t id, pid_t pid, unsigned percent, struct error *err)
 {
 	char group[PATH_ROOM], quota[48] = "max", process[16];
 	int r = 0;
 
-	name_group(id, group);
+	name_group(broker, id, group);
 	if (percent)
 		snprintf(quota, sizeof(quota), "%u %u", percent * (PERIOD_US / 100),
 			 PERIOD_US);
@@ -58,10 +58,10 @@ int cgroup_limit(uint32_t id, pid_t pid, unsigned percent, struct error *err)
 	return r < 0 ? error_set(err, -r, "cannot limit VM %u by its cgroup", id) : 0;
 }
 
-void cgroup_remove(uint32_t id)
+void cgroup_remove(pid_t broker, uint32_t id)
 {
 	char group[PATH_ROOM];
 
-	name_group(id, group);
+	name_group(broker, id, group);
 	rmdir(group);
 }

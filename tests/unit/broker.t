@@ -410,16 +410,4 @@ def test_sigterm(server):
     assert all(map(gone, pids))
 
 
-def test_sigkill(server):
-    "no VM outlives a broker that is killed"
-    client = server.client()
-    pids = [client.create()["pid"], client.create("deaf")["pid"]]
-    server.process.kill()
-    server.process.wait()
-    deadline = time.monotonic() + PATIENCE
-    while not all(map(gone, pids)) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert all(map(gone, pids))
-
-
 main(globals())
