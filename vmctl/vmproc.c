@@ -47,7 +47,7 @@ static void vmproc_free(struct vmproc *vm)
 	list_del(&vm->link);
 	list_del(&vm->bucket);
 	if (vm->facts->group_of)
-		cgroup_remove(vm->facts->group_of, vm->facts->id);
+		cgroup_remove(vm->facts->group_of, vm->facts->id, &broker->left_groups);
 	if (vm->kept_fd >= 0)
 		close(vm->kept_fd);
 	kept_free(vm->kept);

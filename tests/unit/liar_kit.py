@@ -14,7 +14,7 @@ import time
 
 import json
 
-from broker_kit import CONTROL, CREDIT, DATA, HELLO, PATIENCE, WINDOW, main, skip
+from broker_kit import CONTROL, CREDIT, DATA, HELLO, PATIENCE, WINDOW, end, main, skip
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 PFFS = os.environ.get("PFFS", os.path.join(HERE, "../../pffs/pffs"))
@@ -163,6 +163,11 @@ class LyingMount:
             assert self.process.poll() is None and time.monotonic() < deadline, "no mount"
             time.sleep(0.02)
 
+    def end(self):
+        wrong = end(self.process)
+        subprocess.run(["umount", "-l", self.path], stderr=subprocess.DEVNULL, check=False)
+        return wrong
+
     def send(self, kind, payload=b"", channel=0):
         try:
             with self.lock:
@@ -207,12 +212,15 @@ class LyingMount:
                 return
             answer.update(used)
         elif request["op"] == "stat":
-            answer.update(engine="kvm", version="0", vms=0, templates=["default"])
+            answer.update(engine="kvm", version="0", vms=0, templates=["default"],
+                          limits_cpu=True)
         elif request["op"] == "create":
             answer.update(vm=self.new_guest(), pid=1)
         elif request["op"] == "fork":
             answer.update(vms=[{"vm": self.new_guest(), "pid": 1} for _ in request["names"]],
                           pause_usec=1)
+            if request.get("twin"):
+                answer.update(twin={"vm": self.new_guest(), "pid": 1})
         elif request["op"] == "destroy":
             self.guests.pop(request["vm"], None)
         self.send(CONTROL, json.dumps(answer).encode())
