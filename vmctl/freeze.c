@@ -373,7 +373,10 @@ void freeze_tidy_all(struct broker *broker)
 	json_t *bases = store_bases(&broker->store), *each;
 	size_t i;
 
-	json_array_foreach(bases, i, each) freeze_tidy(broker, json_string_value(each));
+	json_array_foreach(bases, i, each)
+	{
+		freeze_tidy(broker, json_string_value(each));
+	}
 	json_decref(bases);
 }
 

@@ -43,7 +43,7 @@ struct vm_facts {
 	uint64_t last_seq;   /* of the questions to the process */
 	bool seen;	     /* clients know it */
 	bool started;	     /* its guest runs */
-	bool dead;	 /* reaped */
+	bool dead;	     /* reaped */
 	bool destroying;     /* to be freed when it is dead */
 	char name[KEPT_NAME_MAX + 1], template[KEPT_NAME_MAX + 1];
 	char group[KEPT_NAME_MAX + 1];	   /* whose it is, in its client's words */

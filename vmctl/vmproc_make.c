@@ -129,11 +129,26 @@ static void describe(struct vm_facts *facts, const struct vmproc_spec *spec)
 	snprintf(facts->group, sizeof(facts->group), "%s", spec->group);
 }
 
+/* A VM of what @kept_fd is mapped at; takes both over. Return: NULL with @err filled. */
+static struct vmproc *make(struct broker *broker, struct kept *kept, int kept_fd,
+			   struct error *err)
+{
+	struct vmproc *vm = calloc(1, sizeof(*vm));
+
+	if (vm) {
+		init(vm, broker, kept, kept_fd);
+		return vm;
+	}
+	kept_free(kept);
+	close(kept_fd);
+	error_set(err, ENOMEM, "cannot make a VM");
+	return NULL;
+}
+
 /* A VM without a process, or NULL with @err filled. */
 static struct vmproc *vmproc_new(struct broker *broker, const struct vmproc_spec *spec,
 				 struct error *err)
 {
-	cleanup_free struct vmproc *vm = calloc(1, sizeof(*vm));
 	struct kept *kept;
 	int fd;
 
@@ -141,30 +156,22 @@ static struct vmproc *vmproc_new(struct broker *broker, const struct vmproc_spec
 		error_say(err, ESHUTDOWN, "vmctl is about to end");
 		return NULL;
 	}
-	if (!vm) {
-		error_set(err, ENOMEM, "cannot make a VM");
-		return NULL;
-	}
 	kept = kept_new(&fd, err);
 	if (!kept)
 		return NULL;
 	kept->facts.id = ++broker->last_id;
 	describe(&kept->facts, spec);
-	init(vm, broker, kept, fd);
-	return steal_pointer(&vm);
+	return make(broker, kept, fd, err);
 }
 
 int vmproc_adopt(struct broker *broker, int fds[KEEP_FDS_MAX], struct error *err)
 {
-	cleanup_free struct vmproc *made = calloc(1, sizeof(*made));
-	struct kept *kept = made ? kept_map(fds[2], err) : NULL;
-	struct vmproc *vm;
+	struct kept *kept = kept_map(fds[2], err);
+	struct vmproc *vm = kept ? make(broker, kept, steal_fd(&fds[2]), err) : NULL;
 	int r;
 
-	if (!kept)
-		return made ? err->code : error_set(err, ENOMEM, "cannot take up a VM");
-	vm = steal_pointer(&made);
-	init(vm, broker, kept, steal_fd(&fds[2]));
+	if (!vm)
+		return err->code;
 	vm->adopted = true;
 	vm->control_fd = steal_fd(&fds[0]);
 	channel_init(&vm->channel, &broker->loop, kept, steal_fd(&fds[1]),
