@@ -11,7 +11,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#define MARGIN_NS 50000000 /* some ticks */
+#define MARGIN_NS 50000000LL /* some ticks */
 #define KEPT_NS	  (2 * MARGIN_NS)
 
 /* All of the map of inodes. */

@@ -88,9 +88,9 @@ struct sandbox {
 	unsigned fork_number;	 /* the newest that a fork got for a name */
 	struct link forks;	 /* struct fork: those that vmctl has not made yet */
 	struct fork *birth;	 /* the fork that makes it, until it has woken */
+	bool notes_changes;	 /* its guest does: it can be asked for moments */
 	bool fork_woke;		 /* one of it has, ever */
 	struct lineage *lineage; /* of its machine, see lineage.h; NULL: unknown */
-	bool notes_changes;	 /* its guest does: it can be asked for moments */
 	struct twin *base;	 /* its fork point, see twin.h; or NULL */
 	bool base_lost;		 /* it had one, and a former pffs has ended since */
 	struct twin *twin;	 /* that this is the machine of; or NULL */
