@@ -1,7 +1,7 @@
 #!/usr/bin/python3
-"""pffs is killed at random moments under load, now and then also while it starts: the next
-one has all that was acknowledged, once, what was not is there or is not, and nothing hangs
-or leaks. With PFFS_SEED=N the choices of an earlier time are taken again.
+"""pffs, or vmctl and pffs, are killed at random moments under load, now and then pffs also
+while it starts: the next one has all that was acknowledged, once, what was not is there or is
+not, and nothing hangs or leaks. With PFFS_SEED=N choices of an earlier time are taken again.
 """
 import os
 import random
@@ -14,7 +14,7 @@ from world import Late, World, in_thread, join, main, open_files, read, wait, wi
 from told import Box  # noqa: E402
 
 LONG = os.environ.get("PFFS_LONG") == "1"
-ROUNDS = int(os.environ.get("PFFS_KILL_ROUNDS", "1000" if LONG else "200"))
+ROUNDS = int(os.environ.get("PFFS_KILL_ROUNDS", "1000" if LONG else "100"))  # of each test
 BOXES = 4
 MOST_LOAD = 0.15  # seconds of it before a kill
 
