@@ -2,7 +2,6 @@
 # What is different between machines that were one a moment ago: the guests are asked what
 # changed since, and the rest is not looked at. It has to be right all the same.
 . "$(dirname "$0")/lib.sh"
-wait_limit=120
 sandbox demo
 
 bash_in demo 'mkdir -p /root/many/d{0..9} /root/old/sub/deep /root/moves/in/side /root/gone/x/y; cd /root
