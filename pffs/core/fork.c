@@ -487,8 +487,7 @@ bool fork_waits(const struct sandbox *parent)
 {
 	const struct fork *fork = first(parent);
 
-	return fork && !fork->asked && !fork->mark_call &&
-	       !caps_full(parent->core, 0, 0);
+	return fork && !fork->asked && !fork->mark_call && !caps_full(parent->core, 0, 0);
 }
 
 static void have_mark(void *ctx, const struct files_reply *reply)
