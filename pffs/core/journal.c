@@ -1,5 +1,6 @@
 #include "pffs/core/journal.h"
 
+#include "pffs/core/guest.h"
 #include "pffs/core/record.h"
 #include "pffs/core/record_format.h"
 #include "util/cleanup.h"
@@ -220,39 +221,42 @@ static void put_stdin(struct run *run)
 	ssize_t n;
 
 	while ((n = stream_read(&feed->bytes, at, piece, sizeof(piece))) > 0) {
-		journal_stdin(run, piece, (size_t)n);
+		journal_stdin(run->feed, piece, (size_t)n);
 		at += (uint64_t)n;
 	}
 	if (n < 0)
 		give_up(run->sandbox, (int)-n);
 }
 
-static bool awaits_stdin(const struct run *run)
+static bool is_awaited(const struct feed *feed)
 {
-	return run->feed->writers || run->feed->awaited;
+	return feed->writers || feed->awaited;
 }
 
 void journal_run(struct run *run)
 {
 	struct sandbox *sb = run->sandbox;
+	bool ahead = run->feed->ahead_of == sb;
 	struct buf bytes = {0};
 
+	guest_stdin_settled(run->feed);
 	if (!sb || sb->journal_fd < 0)
 		return;
 	if (add_stream(&bytes, &run->code) < 0)
 		give_up(sb, ENOMEM);
 	else
 		put_json(sb, JOURNAL_RUN,
-			 json_pack("{s:I, s:I, s:I, s:i, s:b, s:[I, I]}", "number",
-				   (json_int_t)run->number, "guest_id",
-				   (json_int_t)run->guest_id, "order",
-				   (json_int_t)run->queue_order, "language",
-				   (int)run->language, "awaited", awaits_stdin(run),
-				   "created", (json_int_t)run->created.tv_sec,
-				   (json_int_t)run->created.tv_nsec),
+			 json_pack(
+			     "{s:I, s:I, s:I, s:i, s:b, s:b, s:[I, I]}", "number",
+			     (json_int_t)run->number, "guest_id", (json_int_t)run->guest_id,
+			     "order", (json_int_t)run->queue_order, "language",
+			     (int)run->language, "awaited", is_awaited(run->feed), "ahead",
+			     ahead, "created", (json_int_t)run->created.tv_sec,
+			     (json_int_t)run->created.tv_nsec),
 			 &bytes);
 	buf_fini(&bytes);
-	put_stdin(run);
+	if (!ahead)
+		put_stdin(run);
 }
 
 void journal_started(struct run *run)
@@ -270,8 +274,9 @@ void journal_flags(struct run *run)
 	if (run->sandbox && run->state != RUN_WRITING && run->state != RUN_ENDED)
 		put_json(run->sandbox, JOURNAL_FLAGS,
 			 json_pack("{s:I, s:b, s:b, s:b}", "number",
-				   (json_int_t)run->number, "awaited", awaits_stdin(run),
-				   "timed_out", run->timed_out, "killed", run->killed),
+				   (json_int_t)run->number, "awaited",
+				   is_awaited(run->feed), "timed_out", run->timed_out,
+				   "killed", run->killed),
 			 NULL);
 }
 
@@ -303,16 +308,41 @@ void journal_tidy(struct sandbox *sb)
 		journal_begin(sb);
 }
 
-void journal_stdin(struct run *run, const void *data, size_t len)
+void journal_stdin(struct feed *feed, const void *data, size_t len)
 {
+	const struct run *run = feed->run;
 	uint8_t number[4];
 	struct cursor c = cursor_into(number, sizeof(number));
 	const struct iovec parts[] = {part(number, sizeof(number)), part(data, len)};
 
-	if (!run->sandbox || run->state == RUN_WRITING || run->state == RUN_ENDED)
+	if (!feed->ahead_of &&
+	    (!run || !run->sandbox || run->state == RUN_WRITING || run->state == RUN_ENDED))
 		return;
-	cursor_put_u32(&c, run->number);
-	put(run->sandbox, JOURNAL_STDIN, parts, 2);
+	cursor_put_u32(&c, feed->ahead_of ? JOURNAL_AHEAD : run->number);
+	put(feed->ahead_of ? feed->ahead_of : run->sandbox, JOURNAL_STDIN, parts, 2);
+}
+
+static void put_ahead(struct sandbox *sb, bool awaited, bool gone)
+{
+	put_json(sb, JOURNAL_FLAGS,
+		 json_pack("{s:i, s:b, s:b}", "number", JOURNAL_AHEAD, "awaited", awaited,
+			   "gone", gone),
+		 NULL);
+}
+
+void journal_feed(struct feed *feed)
+{
+	if (feed->ahead_of)
+		put_ahead(feed->ahead_of, is_awaited(feed), false);
+	else if (feed->run)
+		journal_flags(feed->run);
+}
+
+void journal_feed_gone(struct feed *feed)
+{
+	if (feed->ahead_of)
+		put_ahead(feed->ahead_of, false, true);
+	guest_stdin_settled(feed);
 }
 
 void journal_heard(struct sandbox *sb, const struct agent_frame *frame)

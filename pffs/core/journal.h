@@ -35,6 +35,7 @@ enum journal_type {
 			   */
 };
 
+#define JOURNAL_AHEAD	  0  /* as the number of a run: stdin of one that is not queued */
 #define JOURNAL_HEADER	  24 /* u32 length, u32 type, u64 position, u64 checksum */
 #define JOURNAL_ENTRY_MAX (64u << 20)
 
@@ -66,8 +67,14 @@ void journal_end(struct run *run, int exit_code);
 /** journal_tidy() - a run has ended: begin anew when most of what is there is old. */
 void journal_tidy(struct sandbox *sb);
 
-/** journal_stdin() - bytes that were written to the stdin of @run. */
-void journal_stdin(struct run *run, const void *data, size_t len);
+/** journal_feed() - whether a stdin is waited for has changed. */
+void journal_feed(struct feed *feed);
+
+/** journal_feed_gone() - the run that it waited for will never be. */
+void journal_feed_gone(struct feed *feed);
+
+/** journal_stdin() - bytes that were written to a stdin. */
+void journal_stdin(struct feed *feed, const void *data, size_t len);
 
 /** journal_heard() - a frame of the guest, which is to be dealt with. */
 void journal_heard(struct sandbox *sb, const struct agent_frame *frame);

@@ -142,10 +142,22 @@ static void read_report(struct sandbox *sb, const json_t *json, const uint8_t *b
 		set_text(&sb->merge_report, bytes, len);
 }
 
+/* Return: with a reference, or NULL. */
+static struct feed *feed_of(struct sandbox *sb, const json_t *json)
+{
+	struct feed *feed = flag(json, "ahead") ? guest_stdin_next(sb) : feed_new();
+
+	if (flag(json, "ahead"))
+		sb->next_feed = NULL;
+	if (feed)
+		guest_stdin_settled(feed);
+	return feed;
+}
+
 static void read_run(struct sandbox *sb, const json_t *json, const uint8_t *bytes,
 		     size_t len)
 {
-	struct feed *feed = feed_new();
+	struct feed *feed = feed_of(sb, json);
 	struct run *run = feed ? run_new(sb, (enum agent_language)number(json, "language"),
 					 (uint32_t)number(json, "number"), feed)
 			       : NULL;
@@ -191,6 +203,21 @@ static void read_flags(struct run *run, const json_t *json)
 	run->killed = flag(json, "killed");
 }
 
+/* Of the stdin that waits for its run. */
+static void read_ahead(struct sandbox *sb, const json_t *json)
+{
+	struct feed *feed = guest_stdin_next(sb);
+
+	if (!feed)
+		return;
+	feed->awaited = flag(json, "awaited");
+	if (!flag(json, "gone"))
+		return;
+	guest_stdin_settled(feed);
+	feed_unref(feed);
+	sb->next_feed = NULL;
+}
+
 static void read_json(struct sandbox *sb, const struct entry *entry)
 {
 	const uint8_t *bytes;
@@ -208,17 +235,23 @@ static void read_json(struct sandbox *sb, const struct entry *entry)
 		read_end(sb, run, json);
 	else if (run && entry->type == JOURNAL_FLAGS)
 		read_flags(run, json);
+	else if (entry->type == JOURNAL_FLAGS && number(json, "number") == JOURNAL_AHEAD)
+		read_ahead(sb, json);
 	json_decref(json);
 }
 
 static void read_stdin(struct sandbox *sb, const struct entry *entry)
 {
 	struct cursor c = cursor_over(entry->payload, entry->len);
-	const struct run *run = sandbox_run(sb, cursor_get_u32(&c));
+	uint32_t number = cursor_get_u32(&c);
+	const struct run *run = sandbox_run(sb, number);
+	struct feed *feed = number == JOURNAL_AHEAD ? guest_stdin_next(sb)
+			    : run		    ? run->feed
+						    : NULL;
 	size_t len = cursor_left(&c);
 
-	if (run)
-		stream_append(&run->feed->bytes, cursor_get_raw(&c, len), len);
+	if (feed)
+		stream_append(&feed->bytes, cursor_get_raw(&c, len), len);
 }
 
 /* What the guest was told changes what pffs knows, too, whether it has arrived or not. */

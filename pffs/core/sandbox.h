@@ -106,6 +106,8 @@ struct sandbox {
 	uint32_t last_number;
 	struct run *current;	  /* the one in the guest */
 	struct feed *next_feed;	  /* stdin of the run that comes next */
+	struct feed *ahead;	  /* that, or of a run whose code is being written: what
+				     the journal has of no run; or NULL */
 	struct link terminals;	  /* terminal.h; in order of number */
 	uint32_t last_terminal;	  /* the newest number of one */
 	bool terminals_lost;	  /* the guest has some that nobody knows any more */

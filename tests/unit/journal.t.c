@@ -4,6 +4,7 @@
  */
 #include "pffs/core/journal.h"
 #include "pffs/core/attach.h"
+#include "pffs/core/guest.h"
 #include "pffs/core/record.h"
 #include "pffs/core/record_format.h"
 #include "tests/unit/world.h"
@@ -244,6 +245,63 @@ static void check_lost(void)
 	sandbox_let_go(sb);
 }
 
+/* Leave a journal behind, as a kill would, and read it. */
+static struct sandbox *live_again(struct sandbox *sb)
+{
+	cleanup_free char *path = live();
+	uint8_t *bytes;
+	size_t len;
+
+	bytes = (uint8_t *)io_read_file(path, 1 << 20, &len, NULL);
+	sandbox_let_go(sb);
+	sb = restore(bytes, len);
+	free(bytes);
+	return sb;
+}
+
+static void write_ahead(struct sandbox *sb, const char *text)
+{
+	struct feed *feed = guest_stdin_open(sb);
+	struct error err;
+
+	guest_stdin_write(feed, text, strlen(text), &err);
+	guest_stdin_close(feed);
+}
+
+static void check_ahead(void)
+{
+	struct error err;
+	struct sandbox *sb = sandbox_new(&core, FOLDER_ROOT, "fed", 0, 0, 0, &err);
+	struct run *run;
+
+	strcpy(id, sb->id);
+	sandbox_adopt_vm(sb, VM, 1, 60000);
+	journal_begin(sb);
+	write_ahead(sb, "one ");
+	sb = live_again(sb);
+	journal_begin(sb);
+	write_ahead(sb, "two");
+	run = sandbox_begin_run(sb, AGENT_BASH, &err);
+	sb = live_again(sb);
+	ok(!sandbox_newest(sb), "a run that was being written has gone");
+	journal_begin(sb);
+	run = submit(sb, "cat");
+	ok(has_text(&run->feed->bytes, "one two", true) && !run->feed->awaited,
+	   "what was written ahead is the stdin of the next");
+	ok(!sb->ahead && !sb->next_feed, "and of no other");
+	sb = live_again(sb);
+	run = sandbox_newest(sb);
+	ok(has_text(&run->feed->bytes, "one two", true), "also when that was queued");
+	ok(!sb->ahead && !sb->next_feed, "once");
+	journal_begin(sb);
+	sandbox_end_run(sb, run, 0);
+	write_ahead(sb, "three");
+	sandbox_cancel_run(sandbox_begin_run(sb, AGENT_BASH, &err));
+	sb = live_again(sb);
+	ok(!sb->ahead && !sb->next_feed, "what a run that was given up had goes with it");
+	sandbox_destroy(sb);
+}
+
 /* Of a frozen sandbox the record alone is there, and is written anew. */
 static void check_renewed(void)
 {
@@ -288,6 +346,7 @@ int main(void)
 	check_attach(0, true);
 	check_attach(100000, false);
 	check_lost();
+	check_ahead();
 	check_renewed();
 	free(saved);
 	end_world();
