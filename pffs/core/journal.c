@@ -3,7 +3,9 @@
 #include "pffs/core/guest.h"
 #include "pffs/core/record.h"
 #include "pffs/core/record_format.h"
+#include "pffs/core/terminal.h"
 #include "util/cleanup.h"
+#include "util/io.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -12,7 +14,8 @@
 #include <unistd.h>
 #include <xxhash.h>
 
-#define OLD_MAX (8u << 20) /* bytes of entries that are no reason to begin anew */
+#define OLD_MAX	 (8u << 20)    /* bytes of entries that are no reason to begin anew */
+#define QUIET_NS 1000000000ull /* by then vmctl has what it was sent */
 
 uint64_t journal_position(const struct sandbox *sb)
 {
@@ -280,11 +283,19 @@ void journal_flags(struct run *run)
 			 NULL);
 }
 
+/* What was on its way to the guest has arrived; a run that has ended had all of its own. */
+static bool is_quiet(const struct sandbox *sb)
+{
+	if (!sb->current && list_empty(&sb->terminals))
+		return true;
+	return !sb->core->vmm.out.len && io_monotonic_ns() - sb->said_ns > QUIET_NS;
+}
+
 /* Once in a while, when nothing is on its way to the guest, what is old goes. */
 static bool is_mostly_old(const struct sandbox *sb)
 {
-	return sb->journal_fd >= 0 && sb->state == SANDBOX_READY && !sb->current &&
-	       !sb->channel.out.len && sb->journal_size > 2 * sb->journal_start + OLD_MAX;
+	return sb->journal_fd >= 0 && sb->state == SANDBOX_READY && !sb->channel.out.len &&
+	       sb->journal_size > 2 * sb->journal_start + OLD_MAX && is_quiet(sb);
 }
 
 void journal_end(struct run *run, int exit_code)
@@ -345,6 +356,36 @@ void journal_feed_gone(struct feed *feed)
 	guest_stdin_settled(feed);
 }
 
+void journal_terminal(const struct terminal *t)
+{
+	const char *text = t->command ? t->command : "";
+	struct buf command = {0};
+
+	if (t->sandbox->journal_fd < 0)
+		return;
+	if (buf_append(&command, text, strlen(text)) < 0)
+		give_up(t->sandbox, ENOMEM);
+	else
+		put_json(t->sandbox, JOURNAL_TERMINAL,
+			 json_pack("{s:I, s:s, s:i, s:i, s:b, s:b, s:b}", "number",
+				   (json_int_t)t->number, "name", t->name, "rows",
+				   (int)t->size.rows, "cols", (int)t->size.cols, "wanted",
+				   t->wanted, "removed", t->removed, "command",
+				   t->command != NULL),
+			 &command);
+	buf_fini(&command);
+}
+
+void journal_keys(const struct terminal *t, const void *data, size_t len)
+{
+	uint8_t number[4];
+	struct cursor c = cursor_into(number, sizeof(number));
+	const struct iovec parts[] = {part(number, sizeof(number)), part(data, len)};
+
+	cursor_put_u32(&c, t->number);
+	put(t->sandbox, JOURNAL_KEYS, parts, 2);
+}
+
 void journal_heard(struct sandbox *sb, const struct agent_frame *frame)
 {
 	const struct iovec parts[] = {
@@ -364,5 +405,6 @@ void journal_said(struct sandbox *sb, size_t from)
 	if (sb->journal_fd < 0 || out->len == from)
 		return;
 	cursor_put_u64(&c, vmm_position(&sb->channel));
+	sb->said_ns = io_monotonic_ns();
 	put(sb, JOURNAL_SAID, parts, 2);
 }

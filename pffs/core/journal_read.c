@@ -176,6 +176,30 @@ static void read_run(struct sandbox *sb, const json_t *json, const uint8_t *byte
 		sb->core->next_order = run->queue_order + 1;
 }
 
+/* Nothing begins before the guest has said that the former run has ended: so it has had all
+ * that was sent before, but for keys that came after that end. */
+static void forget_runs(struct buf *unsure)
+{
+	struct buf kept = {0};
+	struct agent_frame frame;
+	uint8_t end[8];
+
+	while (unsure->len > sizeof(end)) {
+		memcpy(end, buf_peek(unsure), sizeof(end));
+		buf_consume(unsure, sizeof(end));
+		if (agent_next(unsure, &frame, NULL) != 1)
+			break;
+		if (frame.stream >= AGENT_TERMINALS &&
+		    buf_reserve(&kept, sizeof(end) + agent_frame_size(&frame))) {
+			buf_append(&kept, end, sizeof(end));
+			buf_append(&kept, buf_peek(unsure), agent_frame_size(&frame));
+		}
+		buf_consume(unsure, agent_frame_size(&frame));
+	}
+	buf_fini(unsure);
+	*unsure = kept;
+}
+
 static void read_started(struct sandbox *sb, struct run *run, const json_t *json)
 {
 	sb->current = run;
@@ -184,8 +208,7 @@ static void read_started(struct sandbox *sb, struct run *run, const json_t *json
 	run->started = time_of(json, "started");
 	run->started_ns = number(json, "started_ns");
 	run->feed->window = UNSENT; /* until that is said: note_said() */
-	/* Nothing begins before the guest has said that the former run has ended. */
-	buf_fini(&sb->unsure);
+	forget_runs(&sb->unsure);
 }
 
 static void read_end(struct sandbox *sb, struct run *run, const json_t *json)
@@ -218,6 +241,37 @@ static void read_ahead(struct sandbox *sb, const json_t *json)
 	sb->next_feed = NULL;
 }
 
+static void read_terminal(struct sandbox *sb, const json_t *json, const uint8_t *bytes,
+			  size_t len)
+{
+	const char *name = json_string_value(json_object_get(json, "name"));
+	struct terminal facts = {
+	    .number = (uint32_t)number(json, "number"),
+	    .size = {.rows = (uint16_t)number(json, "rows"),
+		     .cols = (uint16_t)number(json, "cols")},
+	    .wanted = flag(json, "wanted"),
+	    .removed = flag(json, "removed"),
+	};
+
+	if (!name)
+		return;
+	snprintf(facts.name, sizeof(facts.name), "%s", name);
+	if (flag(json, "command"))
+		facts.command = strndup((const char *)bytes, len);
+	terminal_restore(sb, &facts);
+	free(facts.command);
+}
+
+static void read_keys(struct sandbox *sb, const struct entry *entry)
+{
+	struct cursor c = cursor_over(entry->payload, entry->len);
+	struct terminal *t = terminal_at(sb, cursor_get_u32(&c));
+	size_t len = cursor_left(&c);
+
+	if (t && !t->ended)
+		stream_append(&t->keys, cursor_get_raw(&c, len), len);
+}
+
 static void read_json(struct sandbox *sb, const struct entry *entry)
 {
 	const uint8_t *bytes;
@@ -229,6 +283,8 @@ static void read_json(struct sandbox *sb, const struct entry *entry)
 		read_report(sb, json, bytes, len);
 	else if (entry->type == JOURNAL_RUN)
 		read_run(sb, json, bytes, len);
+	else if (entry->type == JOURNAL_TERMINAL)
+		read_terminal(sb, json, bytes, len);
 	else if (run && entry->type == JOURNAL_STARTED)
 		read_started(sb, run, json);
 	else if (run && entry->type == JOURNAL_END)
@@ -264,6 +320,8 @@ static void note_said(struct sandbox *sb, const struct agent_frame *frame)
 
 	if (frame->type == AGENT_WAKE && agent_get_wake(frame, &wake, NULL) == 0)
 		sb->epoch = wake.epoch;
+	if (frame->stream >= AGENT_TERMINALS)
+		terminals_said(sb, frame);
 	if (!run || frame->stream != run->guest_id)
 		return;
 	if (frame->type == AGENT_RUN && agent_get_run(frame, &request, NULL) == 0) {
@@ -351,6 +409,9 @@ static void replay(void *ctx, const struct entry *entry)
 	case JOURNAL_STDIN:
 		read_stdin(sb, entry);
 		break;
+	case JOURNAL_KEYS:
+		read_keys(sb, entry);
+		break;
 	default:
 		read_json(sb, entry);
 	}
@@ -388,9 +449,11 @@ static void settle(struct sandbox *sb, const json_t *record)
 		sb->state = SANDBOX_STARTING;
 		sb->adrift = true;
 	}
-	if (sb->state == SANDBOX_DEAD)
-		list_for_each (run, &sb->runs, struct run, link)
-			run_lose_changes(run);
+	if (sb->state != SANDBOX_DEAD)
+		return;
+	terminals_end(sb);
+	list_for_each (run, &sb->runs, struct run, link)
+		run_lose_changes(run);
 }
 
 struct sandbox *journal_restore(struct core *core, const json_t *record, const char *path,
@@ -405,8 +468,8 @@ struct sandbox *journal_restore(struct core *core, const json_t *record, const c
 	sb->position = number(record, "position");
 	for_each_entry(path, number(record, "entries"), replay, sb);
 	settle(sb, record);
-	sb->last_terminal = (uint32_t)number(record, "last_terminal");
-	terminals_forget(sb);
+	if (sb->last_terminal < number(record, "last_terminal"))
+		sb->last_terminal = (uint32_t)number(record, "last_terminal");
 	sb->making = false;
 	return sb;
 }
