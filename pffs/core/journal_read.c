@@ -5,6 +5,7 @@
 #include "pffs/core/guest.h"
 #include "pffs/core/journal.h"
 #include "pffs/core/record_format.h"
+#include "pffs/core/record_json.h"
 #include "pffs/core/terminal.h"
 #include "util/cleanup.h"
 #include "util/io.h"
@@ -109,26 +110,6 @@ json_t *journal_read(const char *path, struct error *err)
 	return record;
 }
 
-static uint64_t number(const json_t *json, const char *key)
-{
-	return (uint64_t)json_integer_value(json_object_get(json, key));
-}
-
-static bool flag(const json_t *json, const char *key)
-{
-	return json_is_true(json_object_get(json, key));
-}
-
-static struct timespec time_of(const json_t *json, const char *key)
-{
-	const json_t *pair = json_object_get(json, key);
-
-	return (struct timespec){
-	    .tv_sec = (time_t)json_integer_value(json_array_get(pair, 0)),
-	    .tv_nsec = (long)json_integer_value(json_array_get(pair, 1)),
-	};
-}
-
 static void set_text(char **text, const uint8_t *bytes, size_t len)
 {
 	free(*text);
@@ -138,16 +119,16 @@ static void set_text(char **text, const uint8_t *bytes, size_t len)
 static void read_report(struct sandbox *sb, const json_t *json, const uint8_t *bytes,
 			size_t len)
 {
-	if (number(json, "merge_report") == len)
+	if (record_number(json, "merge_report") == len)
 		set_text(&sb->merge_report, bytes, len);
 }
 
 /* Return: with a reference, or NULL. */
 static struct feed *feed_of(struct sandbox *sb, const json_t *json)
 {
-	struct feed *feed = flag(json, "ahead") ? guest_stdin_next(sb) : feed_new();
+	struct feed *feed = record_flag(json, "ahead") ? guest_stdin_next(sb) : feed_new();
 
-	if (flag(json, "ahead"))
+	if (record_flag(json, "ahead"))
 		sb->next_feed = NULL;
 	if (feed)
 		guest_stdin_settled(feed);
@@ -158,22 +139,21 @@ static void read_run(struct sandbox *sb, const json_t *json, const uint8_t *byte
 		     size_t len)
 {
 	struct feed *feed = feed_of(sb, json);
-	struct run *run = feed ? run_new(sb, (enum agent_language)number(json, "language"),
-					 (uint32_t)number(json, "number"), feed)
-			       : NULL;
+	struct run *run =
+	    feed ? run_new(sb, (enum agent_language)record_number(json, "language"),
+			   (uint32_t)record_number(json, "number"), feed)
+		 : NULL;
 
 	feed_unref(feed);
 	if (!run)
 		return;
-	run->guest_id = (uint32_t)number(json, "guest_id");
-	run->queue_order = number(json, "order");
-	run->created = time_of(json, "created");
+	run->guest_id = (uint32_t)record_number(json, "guest_id");
+	run->queue_order = record_number(json, "order");
+	run->created = record_time(json, "created");
 	stream_append(&run->code, bytes, len);
-	feed->awaited = flag(json, "awaited");
+	feed->awaited = record_flag(json, "awaited");
 	run_complete(run);
-	sandbox_add_run(sb, run);
-	if (sb->core->next_order <= run->queue_order)
-		sb->core->next_order = run->queue_order + 1;
+	sandbox_restore_run(sb, run);
 }
 
 /* Nothing begins before the guest has said that the former run has ended: so it has had all
@@ -205,8 +185,8 @@ static void read_started(struct sandbox *sb, struct run *run, const json_t *json
 	sb->current = run;
 	run->state = RUN_RUNNING;
 	run->changes_due = true;
-	run->started = time_of(json, "started");
-	run->started_ns = number(json, "started_ns");
+	run->started = record_time(json, "started");
+	run->started_ns = record_number(json, "started_ns");
 	run->feed->window = UNSENT; /* until that is said: note_said() */
 	forget_runs(&sb->unsure);
 }
@@ -215,15 +195,15 @@ static void read_end(struct sandbox *sb, struct run *run, const json_t *json)
 {
 	if (sb->current == run)
 		sb->current = NULL;
-	run_end(run, (int)number(json, "exit"));
-	run->ended = time_of(json, "ended");
+	run_end(run, (int)record_number(json, "exit"));
+	run->ended = record_time(json, "ended");
 }
 
 static void read_flags(struct run *run, const json_t *json)
 {
-	run->feed->awaited = flag(json, "awaited");
-	run->timed_out = flag(json, "timed_out");
-	run->killed = flag(json, "killed");
+	run->feed->awaited = record_flag(json, "awaited");
+	run->timed_out = record_flag(json, "timed_out");
+	run->killed = record_flag(json, "killed");
 }
 
 /* Of the stdin that waits for its run. */
@@ -233,8 +213,8 @@ static void read_ahead(struct sandbox *sb, const json_t *json)
 
 	if (!feed)
 		return;
-	feed->awaited = flag(json, "awaited");
-	if (!flag(json, "gone"))
+	feed->awaited = record_flag(json, "awaited");
+	if (!record_flag(json, "gone"))
 		return;
 	guest_stdin_settled(feed);
 	feed_unref(feed);
@@ -246,17 +226,17 @@ static void read_terminal(struct sandbox *sb, const json_t *json, const uint8_t 
 {
 	const char *name = json_string_value(json_object_get(json, "name"));
 	struct terminal facts = {
-	    .number = (uint32_t)number(json, "number"),
-	    .size = {.rows = (uint16_t)number(json, "rows"),
-		     .cols = (uint16_t)number(json, "cols")},
-	    .wanted = flag(json, "wanted"),
-	    .removed = flag(json, "removed"),
+	    .number = (uint32_t)record_number(json, "number"),
+	    .size = {.rows = (uint16_t)record_number(json, "rows"),
+		     .cols = (uint16_t)record_number(json, "cols")},
+	    .wanted = record_flag(json, "wanted"),
+	    .removed = record_flag(json, "removed"),
 	};
 
 	if (!name)
 		return;
 	snprintf(facts.name, sizeof(facts.name), "%s", name);
-	if (flag(json, "command"))
+	if (record_flag(json, "command"))
 		facts.command = strndup((const char *)bytes, len);
 	terminal_restore(sb, &facts);
 	free(facts.command);
@@ -277,7 +257,7 @@ static void read_json(struct sandbox *sb, const struct entry *entry)
 	const uint8_t *bytes;
 	size_t len;
 	json_t *json = json_of(entry, &bytes, &len);
-	struct run *run = sandbox_run(sb, (uint32_t)number(json, "number"));
+	struct run *run = sandbox_run(sb, (uint32_t)record_number(json, "number"));
 
 	if (entry->type == JOURNAL_FACTS)
 		read_report(sb, json, bytes, len);
@@ -291,7 +271,8 @@ static void read_json(struct sandbox *sb, const struct entry *entry)
 		read_end(sb, run, json);
 	else if (run && entry->type == JOURNAL_FLAGS)
 		read_flags(run, json);
-	else if (entry->type == JOURNAL_FLAGS && number(json, "number") == JOURNAL_AHEAD)
+	else if (entry->type == JOURNAL_FLAGS &&
+		 record_number(json, "number") == JOURNAL_AHEAD)
 		read_ahead(sb, json);
 	json_decref(json);
 }
@@ -437,13 +418,13 @@ static void settle(struct sandbox *sb, const json_t *record)
 	struct run *run;
 
 	begin_again(sb);
-	sb->state = (enum sandbox_state)number(record, "state");
+	sb->state = (enum sandbox_state)record_number(record, "state");
 	snprintf(sb->reason, sizeof(sb->reason), "%s", reason ? reason : "");
-	sb->vm = (uint32_t)number(record, "vm");
+	sb->vm = (uint32_t)record_number(record, "vm");
 	if (sb->position)
 		buf_fini(&sb->in);
 	else
-		sb->in.len = number(record, "prefix");
+		sb->in.len = record_number(record, "prefix");
 	if (sb->state != SANDBOX_DEAD && sb->state != SANDBOX_STORED) {
 		sb->parked = sb->state == SANDBOX_FROZEN;
 		sb->state = SANDBOX_STARTING;
@@ -465,11 +446,11 @@ struct sandbox *journal_restore(struct core *core, const json_t *record, const c
 		return NULL;
 	sb->making = true; /* nobody is told of what was */
 	sb->state = SANDBOX_STARTING;
-	sb->position = number(record, "position");
-	for_each_entry(path, number(record, "entries"), replay, sb);
+	sb->position = record_number(record, "position");
+	for_each_entry(path, record_number(record, "entries"), replay, sb);
 	settle(sb, record);
-	if (sb->last_terminal < number(record, "last_terminal"))
-		sb->last_terminal = (uint32_t)number(record, "last_terminal");
+	if (sb->last_terminal < record_number(record, "last_terminal"))
+		sb->last_terminal = (uint32_t)record_number(record, "last_terminal");
 	sb->making = false;
 	return sb;
 }

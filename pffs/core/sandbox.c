@@ -189,6 +189,13 @@ void sandbox_add_run(struct sandbox *sb, struct run *run)
 	list_add_before(at, &run->link);
 }
 
+void sandbox_restore_run(struct sandbox *sb, struct run *run)
+{
+	sandbox_add_run(sb, run);
+	if (sb->core->next_order <= run->queue_order)
+		sb->core->next_order = run->queue_order + 1;
+}
+
 void sandbox_move_run(struct sandbox *sb, struct sandbox *from, struct run *run)
 {
 	list_del(&run->link);

@@ -155,6 +155,9 @@ bool sandbox_is_busy(const struct sandbox *sb);
 /** sandbox_add_run() - put a new run on the list; takes over its reference. */
 void sandbox_add_run(struct sandbox *sb, struct run *run);
 
+/** sandbox_restore_run() - likewise, one that had its place in the queue before. */
+void sandbox_restore_run(struct sandbox *sb, struct run *run);
+
 /** sandbox_move_run() - make a run of @from the newest one of @sb. */
 void sandbox_move_run(struct sandbox *sb, struct sandbox *from, struct run *run);
 

@@ -1,25 +1,6 @@
 #!/bin/bash
 # What is frozen outlives pffs and vmctl, also when they are killed.
-. "$(dirname "$0")/lib.sh"
-cd "$scratch" || exit
-mkdir mnt spool
-unset PFFS_STATE
-pffs=$build/pffs/pffs
-images=${PFFS_IMAGES:-/var/cache/pffs}
-pid=
-
-# start: a pffs of this test's own, with a vmctl of its own.
-start() {
-	TMPDIR=$scratch/spool "$pffs" mount --foreground --socket "$scratch/sock" --images "$images" \
-		--engine "${PFFS_ENGINE:-auto}" --state "$scratch/state" mnt 2>> log &
-	pid=$!
-	wait_for 180 test -e mnt/host
-}
-
-stop() {
-	within 60 "$pffs" umount mnt
-	wait "$pid"
-}
+. "$(dirname "$0")/own-pffs.sh"
 
 frozen() {
 	echo freeze > "$1/ctl" && wait_for 90 state_is "$1" frozen

@@ -1,24 +1,6 @@
 #!/bin/bash
 # pffs is killed: its sandboxes and their runs go on, and the next pffs takes them up.
-. "$(dirname "$0")/lib.sh"
-cd "$scratch" || exit
-mkdir mnt spool
-unset PFFS_STATE
-pffs=$build/pffs/pffs
-images=${PFFS_IMAGES:-/var/cache/pffs}
-pid=
-
-start() {
-	TMPDIR=$scratch/spool "$pffs" mount --foreground --socket "$scratch/sock" --images "$images" \
-		--engine "${PFFS_ENGINE:-auto}" --state "$scratch/state" mnt 2>> log &
-	pid=$!
-	wait_for 180 test -e mnt/host
-}
-
-stop() {
-	within 60 "$pffs" umount mnt
-	wait "$pid"
-}
+. "$(dirname "$0")/own-pffs.sh"
 
 # The mount that is left answers nothing: to mount again takes it away.
 kill_pffs() {
