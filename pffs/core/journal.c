@@ -286,9 +286,11 @@ void journal_flags(struct run *run)
 /* What was on its way to the guest has arrived; a run that has ended had all of its own. */
 static bool is_quiet(const struct sandbox *sb)
 {
+	uint64_t newest = sb->current ? sb->said_ns : sb->typed_ns;
+
 	if (!sb->current && list_empty(&sb->terminals))
 		return true;
-	return !sb->core->vmm.out.len && io_monotonic_ns() - sb->said_ns > QUIET_NS;
+	return !sb->core->vmm.out.len && io_monotonic_ns() - newest > QUIET_NS;
 }
 
 /* Once in a while, when nothing is on its way to the guest, what is old goes. */

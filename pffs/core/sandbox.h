@@ -81,7 +81,8 @@ struct sandbox {
 	struct buf unsure;     /* likewise: frames to it that may not have arrived */
 	uint64_t journal_size; /* of the file of journal.h, */
 	uint64_t journal_start; /* and what it was when it was begun */
-	uint64_t said_ns;	/* when the guest was told what is in it last */
+	uint64_t said_ns;	/* when the guest was told what is in it last, */
+	uint64_t typed_ns;	/* and something of a terminal */
 	int journal_fd;		/* -1: none */
 	bool booting;		/* it was, and its agent has yet to say READY */
 	uint16_t epoch;		/* of the newest WAKE */

@@ -222,6 +222,7 @@ void terminals_resume(struct sandbox *sb)
 		if (is_due(t))
 			tell_guest(t);
 	journal_said(sb, from);
+	sb->typed_ns = sb->said_ns;
 	vmm_flush(&sb->channel);
 }
 

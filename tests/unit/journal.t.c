@@ -403,7 +403,7 @@ static void check_flood(void)
 	journal_begin(sb);
 	t = terminal_new(sb, "t", &err);
 	terminal_start(t, &err);
-	sb->said_ns = 0; /* long ago */
+	sb->typed_ns = 0; /* long ago */
 	for (int i = 0; i < 400; i++) {
 		const struct agent_frame frame = {
 		    .type = AGENT_STDOUT,
