@@ -1,5 +1,6 @@
 #include "vmctl/serve.h"
 
+#include "util/cleanup.h"
 #include "util/io.h"
 #include "vmctl/broker.h"
 #include "vmctl/client.h"
@@ -37,9 +38,14 @@ static int serve_kvm(const struct serve_options *options, int listen_fd, struct 
 	    .vm_program = options->vm_program,
 	    .deadline_ms = options->deadline_ms,
 	};
+	cleanup_free char *keeper = NULL;
 	struct broker broker;
-	int r = broker_init(&broker, &config, err);
+	int r;
 
+	if (!options->ports && asprintf(&keeper, "%s.keep", options->socket) < 0)
+		return error_set(err, ENOMEM, "cannot start");
+	config.keeper = keeper;
+	r = broker_init(&broker, &config, err);
 	for (int i = 0; i < options->ports && r == 0; i++) {
 		io_set_nonblock(SPAWN_FIRST_FD + i, true);
 		r = client_add(&broker, SPAWN_FIRST_FD + i, true, err);
