@@ -100,9 +100,9 @@ kill_both
 kill -KILL "$host"
 ok "killed with the host, it is mounted again" start
 is "$(value mnt/demo/status state)" dead "the sandbox is dead"
-within 60 mkdir mnt/new
-echo 'print("works")' > mnt/new/exec
-is "$(within 120 cat mnt/new/stdout)" works "and a new one works"
+within 60 mkdir mnt/other
+echo 'print("works")' > mnt/other/exec
+is "$(within 120 cat mnt/other/stdout)" works "and a new one works"
 stop
 is "$(ours) $(ls -d sock* 2> /dev/null)" " " "umount ends it all"
 cd / || exit
