@@ -28,6 +28,7 @@ static void reap_children(struct broker *broker)
 		if (vm)
 			vmproc_reaped(vm, status);
 	}
+	cgroup_tidy(&broker->left_groups);
 }
 
 static void on_signal(struct loop_source *source, uint32_t revents)
@@ -91,6 +92,7 @@ int broker_init(struct broker *broker, const struct broker_config *config,
 	store_open(&broker->store, config->state);
 	list_init(&broker->clients);
 	list_init(&broker->vms);
+	list_init(&broker->left_groups);
 	for (int i = 0; i < BROKER_BUCKETS; i++) {
 		list_init(&broker->buckets[i]);
 		list_init(&broker->pids[i]);
@@ -164,6 +166,7 @@ void broker_fini(struct broker *broker)
 	if (broker->listen_fd >= 0)
 		close(broker->listen_fd);
 	loop_fini(&broker->loop);
+	cgroup_forget(&broker->left_groups);
 	store_close(&broker->store);
 }
 

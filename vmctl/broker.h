@@ -54,7 +54,8 @@ struct broker {
 	struct loop_source listener, signals;
 	int listen_fd, signal_fd;
 	bool stopping;
-	bool limits_cpu; /* cgroup.h */
+	bool limits_cpu;	 /* cgroup.h */
+	struct link left_groups; /* likewise */
 };
 
 /**

@@ -3,14 +3,19 @@
 #include "util/cleanup.h"
 #include "util/io.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define ROOT	  "/sys/fs/cgroup"
+#ifndef ROOT /* tests have another */
+#define ROOT "/sys/fs/cgroup"
+#endif
 #define PERIOD_US 100000u
 #define PATH_ROOM 128
 
@@ -21,9 +26,28 @@ static int write_file(const char *path, const char *text)
 	return fd < 0 ? -errno : io_write_all(fd, text, strlen(text));
 }
 
+/* Those of a broker that was killed are empty: its VMs have ended with it. */
+static void remove_orphans(void)
+{
+	DIR *dir = opendir(ROOT);
+	int pid;
+	unsigned id;
+
+	if (!dir)
+		return;
+	for (const struct dirent *entry; (entry = readdir(dir));)
+		if (sscanf(entry->d_name, "pffs-%d-%u", &pid, &id) == 2 && pid > 0 &&
+		    kill(pid, 0) < 0 && errno == ESRCH)
+			unlinkat(dirfd(dir), entry->d_name, AT_REMOVEDIR);
+	closedir(dir);
+}
+
 bool cgroup_usable(void)
 {
-	return write_file(ROOT "/cgroup.subtree_control", "+cpu") == 0;
+	if (write_file(ROOT "/cgroup.subtree_control", "+cpu") < 0)
+		return false;
+	remove_orphans();
+	return true;
 }
 
 static void name_group(uint32_t id, char path[PATH_ROOM])
@@ -58,10 +82,48 @@ int cgroup_limit(uint32_t id, pid_t pid, unsigned percent, struct error *err)
 	return r < 0 ? error_set(err, -r, "cannot limit VM %u by its cgroup", id) : 0;
 }
 
-void cgroup_remove(uint32_t id)
+/* Return: whether there is nothing left to do. */
+static bool try_remove(uint32_t id)
 {
 	char group[PATH_ROOM];
 
 	name_group(id, group);
-	rmdir(group);
+	return rmdir(group) == 0 || errno == ENOENT;
+}
+
+struct left {
+	struct link link;
+	uint32_t id;
+};
+
+void cgroup_remove(uint32_t id, struct link *left)
+{
+	struct left *group = try_remove(id) ? NULL : malloc(sizeof(*group));
+
+	if (!group)
+		return;
+	group->id = id;
+	list_add_before(left, &group->link);
+}
+
+void cgroup_tidy(struct link *left)
+{
+	struct left *group;
+
+	list_for_each (group, left, struct left, link)
+		if (try_remove(group->id)) {
+			list_del(&group->link);
+			free(group);
+		}
+}
+
+void cgroup_forget(struct link *left)
+{
+	cgroup_tidy(left);
+	while (!list_empty(left)) {
+		struct left *group = container_of(left->next, struct left, link);
+
+		list_del(&group->link);
+		free(group);
+	}
 }

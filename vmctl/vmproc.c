@@ -47,7 +47,7 @@ static void vmproc_free(struct vmproc *vm)
 	list_del(&vm->link);
 	list_del(&vm->bucket);
 	if (vm->grouped)
-		cgroup_remove(vm->channel.id);
+		cgroup_remove(vm->channel.id, &broker->left_groups);
 	free(vm->log);
 	free(vm);
 	freeze_tidy(broker, base);

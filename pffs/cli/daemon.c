@@ -144,7 +144,8 @@ static void mount_now(struct daemon *d)
 	char sentence[512];
 
 	d->fs->control = d->control.name;
-	if (control_init(&d->control, &d->core, options.allow_other, &err) < 0 ||
+	if (config_check_host(&d->core, &err) < 0 ||
+	    control_init(&d->control, &d->core, options.allow_other, &err) < 0 ||
 	    fs_mount(d->fs, &d->core, &options, &err) < 0) {
 		give_up(d, &err);
 		return;
@@ -332,6 +333,7 @@ static int serve(struct daemon *d)
 	    .vcpus = d->options->vcpus,
 	    .disk_mib = d->options->disk_mib,
 	    .caps = d->options->caps,
+	    .config = d->options->config,
 	    .ready_limit_ms = READY_LIMIT_MS,
 	};
 	int r;

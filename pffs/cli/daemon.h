@@ -4,6 +4,7 @@
 #pragma once
 
 #include "pffs/core/caps.h"
+#include "pffs/core/config.h"
 #include "util/error.h"
 
 #include <stdbool.h>
@@ -16,6 +17,7 @@ struct daemon_options {
 	const char *engine; /* for a vmctl of our own: kvm, emulated or auto */
 	unsigned memory_mib, vcpus, disk_mib;
 	struct caps caps;
+	struct config config;
 	bool allow_other;
 };
 

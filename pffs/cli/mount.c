@@ -21,7 +21,8 @@
 #include <sys/stat.h>
 #include <sys/wait.h>
 
-#define SENTENCE_MAX 1024
+#define SENTENCE_MAX	 1024
+#define CONFIG_GIVEN_MAX 64
 
 static const char help[] =
     "usage: pffs mount DIR [OPTION...]\n"
@@ -43,6 +44,9 @@ static const char help[] =
     "  --memory-mib N      memory of each sandbox, 128 or more (512)\n"
     "  --vcpus N           virtual CPUs of each sandbox, 1 to 8 (1)\n"
     "  --disk-mib N        disk of each sandbox, 64 to 65536 (4096)\n"
+    "  --config KEY=VALUE  what config/KEY of a sandbox has at first, unless it is a fork "
+    "of\n"
+    "                      another one; can be given for each KEY\n"
     "  --max-sandboxes N   how many sandboxes may have a machine at a time\n"
     "  --max-memory-mib N  how much memory these may have together\n"
     "  --at-cap POLICY     what a sandbox too many does: refuse, or freeze the one that\n"
@@ -53,6 +57,8 @@ static const char help[] =
 struct mount_options {
 	struct daemon_options daemon;
 	const char *only;
+	const char *config[CONFIG_GIVEN_MAX]; /* KEY=VALUE */
+	unsigned config_count;
 	bool foreground;
 };
 
@@ -71,6 +77,32 @@ static int parse_policy(const char *text, bool *freeze)
 {
 	*freeze = strcmp(text, "freeze") == 0;
 	return *freeze || strcmp(text, "refuse") == 0 ? 0 : -EINVAL;
+}
+
+static int take_config(struct mount_options *o, const char *given)
+{
+	if (o->config_count == CONFIG_GIVEN_MAX)
+		return -EINVAL;
+	o->config[o->config_count++] = given;
+	return 0;
+}
+
+/* When it is known what machines there will be. */
+static int check_config(struct mount_options *o)
+{
+	const uint32_t sizes[RESOURCE_COUNT] = {
+	    [RESOURCE_MEMORY_MIB] = o->daemon.memory_mib,
+	    [RESOURCE_VCPUS] = o->daemon.vcpus,
+	    [RESOURCE_DISK_MIB] = o->daemon.disk_mib,
+	};
+	struct error err;
+
+	for (unsigned i = 0; i < o->config_count; i++)
+		if (config_default(&o->daemon.config, sizes, o->config[i], &err) < 0) {
+			fprintf(stderr, "pffs mount: --config: %s\n", err.text);
+			return err.code;
+		}
+	return 0;
 }
 
 static int take_option(struct mount_options *o, int option)
@@ -94,6 +126,8 @@ static int take_option(struct mount_options *o, int option)
 		return parse_unsigned(optarg, 1, 8, &o->daemon.vcpus);
 	case 'd':
 		return parse_unsigned(optarg, 64, 64u << 10, &o->daemon.disk_mib);
+	case 'k':
+		return take_config(o, optarg);
 	case 'x':
 		return parse_unsigned(optarg, 1, 1u << 20, &o->daemon.caps.sandboxes);
 	case 'y':
@@ -125,6 +159,7 @@ static int parse(int argc, char **argv, struct mount_options *o)
 	    {"memory-mib", required_argument, NULL, 'm'},
 	    {"vcpus", required_argument, NULL, 'c'},
 	    {"disk-mib", required_argument, NULL, 'd'},
+	    {"config", required_argument, NULL, 'k'},
 	    {"max-sandboxes", required_argument, NULL, 'x'},
 	    {"max-memory-mib", required_argument, NULL, 'y'},
 	    {"at-cap", required_argument, NULL, 'z'},
@@ -148,7 +183,7 @@ static int parse(int argc, char **argv, struct mount_options *o)
 	if (optind + 1 != argc)
 		return -EINVAL;
 	o->daemon.mountpoint = argv[optind];
-	return 0;
+	return check_config(o);
 }
 
 /* An earlier daemon that died left a mount that answers nothing: take it away. */

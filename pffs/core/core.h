@@ -5,6 +5,7 @@
 #pragma once
 
 #include "pffs/core/caps.h"
+#include "pffs/core/config.h"
 #include "pffs/core/events.h"
 #include "pffs/core/templates.h"
 #include "pffs/core/vmm.h"
@@ -19,6 +20,7 @@ struct core_options {
 	unsigned disk_mib;   /* of each sandbox */
 	const char *state;   /* directory of frozen sandboxes, or NULL */
 	struct caps caps;
+	struct config config;	 /* of what is made of templates */
 	uint64_t ready_limit_ms; /* how long a guest may take until it answers */
 };
 

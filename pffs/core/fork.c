@@ -215,9 +215,11 @@ static int add_child(struct fork *fork, const struct fork_order *order, struct e
 	child->birth = fork;
 	fork->children[fork->count++] = sandbox_ref(child);
 	fork->waiting++;
-	if (fork->early)
+	r = of_template(fork) && order->folder != FOLDER_HIDDEN ? config_begin(child, err)
+								: 0;
+	if (r == 0 && fork->early)
 		announce(fork, child);
-	return 0;
+	return r;
 }
 
 static int admit(struct sandbox *parent, const struct fork_order *order, struct error *err)
@@ -330,8 +332,6 @@ static void adopt(const struct fork *fork, struct sandbox *child, uint32_t vm, i
 		child->exec_timeout_ms = parent->exec_timeout_ms;
 		limits_inherit(child, parent);
 	}
-	if (!fork->early)
-		resources_inherit(child, parent);
 	resources_forked(child, parent);
 	child->epoch = parent->epoch;
 	child->heard = parent->heard;

@@ -67,23 +67,38 @@ uint32_t resources_get(const struct sandbox *sb, enum resource which)
 	return r->limit[which] ? r->limit[which] : r->size[which];
 }
 
-static int check_range(const struct sandbox *sb, enum resource which, uint32_t value,
-		       struct error *err)
+uint32_t resources_cpu_percent(const struct sandbox *sb)
 {
-	uint32_t size = sb->resources.size[which];
+	uint32_t percent = sb->resources.limit[RESOURCE_CPU_PERCENT];
+	uint32_t all = 100 * resources_get(sb, RESOURCE_VCPUS);
+
+	return percent && percent < all ? percent : all;
+}
+
+int resources_check(enum resource which, uint32_t size, uint32_t value, struct error *err)
+{
 	uint32_t max = size ? size : resources[which].max;
 	const char *name = resources[which].name;
 
 	if (size && value > size)
 		return error_say(err, EINVAL,
-				 "%s of %s is at most %u, which is what its machine has: "
-				 "for larger machines, pffs mount %s",
-				 name, sb->name, size, resources[which].option);
+				 "%s is at most %u, which is what the machine has: for "
+				 "larger machines, pffs mount %s",
+				 name, size, resources[which].option);
 	if (value && (value < resources[which].min || value > max))
 		return error_say(err, EINVAL,
 				 "%s is a number from %u to %u, or 0 for no limit", name,
 				 resources[which].min, max);
 	return 0;
+}
+
+int resources_check_host(const struct core *core, struct error *err)
+{
+	return core->limits_cpu
+		   ? 0
+		   : error_say(err, ENOTSUP,
+			       "vmctl cannot limit cpu_percent here: it has to run as root "
+			       "where /sys/fs/cgroup is cgroup v2");
 }
 
 /* More memory for one that has a machine has to be there. */
@@ -101,16 +116,14 @@ static int check_room(struct sandbox *sb, enum resource which, uint32_t value,
 int resources_set(struct sandbox *sb, enum resource which, uint32_t value,
 		  struct error *err)
 {
-	int r = check_range(sb, which, value, err);
+	int r = resources_check(which, sb->resources.size[which], value, err);
 
 	if (r == 0)
 		r = check_room(sb, which, value, err);
+	if (r == 0 && which == RESOURCE_CPU_PERCENT && value)
+		r = resources_check_host(sb->core, err);
 	if (r < 0)
 		return r;
-	if (which == RESOURCE_CPU_PERCENT && value && !sb->core->limits_cpu)
-		return error_say(err, ENOTSUP,
-				 "vmctl cannot limit cpu_percent here: it has to run as "
-				 "root where /sys/fs/cgroup is cgroup v2");
 	if (value == sb->resources.size[which])
 		value = 0;
 	sb->resources.limit[which] = value;

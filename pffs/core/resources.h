@@ -55,6 +55,18 @@ const char *resources_name(enum resource which);
 /** resources_get() - what @sb may take; 0: as much as there is. */
 uint32_t resources_get(const struct sandbox *sb, enum resource which);
 
+/** resources_cpu_percent() - how much of one CPU's time, by cpu_percent and vcpus. */
+uint32_t resources_cpu_percent(const struct sandbox *sb);
+
+/**
+ * resources_check() - can a machine of @size have that limit?
+ * Return: 0, or -EINVAL with @err filled.
+ */
+int resources_check(enum resource which, uint32_t size, uint32_t value, struct error *err);
+
+/** resources_check_host() - can vmctl limit time of CPUs? Return: 0, or -ENOTSUP. */
+int resources_check_host(const struct core *core, struct error *err);
+
 /**
  * resources_set() - limit what @sb may take; 0: as much as there is.
  * Return: 0, or -EINVAL (too little, or more than the machine has), -ENOTSUP (vmctl cannot

@@ -117,39 +117,3 @@ static void release_diff(struct handle *h)
 
 const struct file_ops diff_ops = {
     .open = open_diff, .read = read_diff, .poll = poll_diff, .release = release_diff};
-
-static void render_paths(const struct node *node, FILE *out)
-{
-	if (node->sb->diff_paths)
-		fputs(node->sb->diff_paths, out);
-}
-
-/* What is written is all of it: an empty write, or a line without a path, is the whole
- * tree. */
-static int write_paths(struct handle *h, const char *data, size_t len, struct error *err)
-{
-	char *paths;
-
-	if (len > DIFF_PATHS_MAX || memchr(data, '\0', len))
-		return error_say(err, EINVAL, "diff_paths is text of at most %u bytes",
-				 DIFF_PATHS_MAX);
-	paths = malloc(len + 2);
-	if (!paths)
-		return error_set(err, ENOMEM, "cannot keep diff_paths");
-	memcpy(paths, data, len);
-	if (len && paths[len - 1] != '\n')
-		paths[len++] = '\n';
-	paths[len] = '\0';
-	if (strspn(paths, "/\n") == len)
-		paths[0] = '\0';
-	free(h->node.sb->diff_paths);
-	h->node.sb->diff_paths = paths;
-	journal_facts(h->node.sb);
-	return 0;
-}
-
-const struct file_ops diff_paths_ops = {.open = text_open,
-					.read = text_read,
-					.write = write_paths,
-					.size = text_size,
-					.render = render_paths};

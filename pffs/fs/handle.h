@@ -90,11 +90,11 @@ void handle_text(struct handle *h, char *text, size_t len);
 /** handle_read_text() - copy from the text at @offset. Return: bytes. */
 ssize_t handle_read_text(const struct handle *h, uint64_t offset, char *to, size_t len);
 
-/* The kinds of files, in control.c, events.c, limits.c, many.c, merge.c, metrics.c,
+/* The kinds of files, in config.c, control.c, events.c, many.c, merge.c, metrics.c,
  * output.c, stats.c, terminal.c and transaction.c. */
 extern const struct file_ops readme_ops, template_info_ops, template_packages_ops,
-    fallback_ops, host_ops, root_error_ops, error_ops, status_ops, ctl_ops, limit_ops,
-    persistent_ops, resource_ops, run_language_ops, run_status_ops;
+    fallback_ops, host_ops, root_error_ops, error_ops, status_ops, ctl_ops, config_ops,
+    run_language_ops, run_status_ops;
 extern const struct file_ops stdout_ops, stderr_ops, output_ops, exit_ops, code_ops,
     run_changes_ops, figure_ops;
 extern const struct file_ops exec_ops, bash_ops, stdin_ops;

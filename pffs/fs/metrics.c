@@ -1,5 +1,5 @@
 /*
- * metrics: what the sandboxes use, as OpenMetrics text for a monitoring system.
+ * metrics: what the sandboxes use, and may, as OpenMetrics text for a monitoring system.
  *
  * Theory of operation: opening the file asks for the usage of each sandbox whose files the
  * reader may read; when all have answered the text is made of what is known then. usage.h
@@ -13,6 +13,7 @@
 #include "util/io.h"
 
 #include <errno.h>
+#include <math.h>
 #include <string.h>
 
 static double cpu_seconds(const struct sandbox *sb, const struct usage *usage)
@@ -39,6 +40,33 @@ static double disk(const struct sandbox *sb, const struct usage *usage)
 	return (double)usage->disk_bytes;
 }
 
+static double memory_limit(const struct sandbox *sb, const struct usage *usage)
+{
+	(void)usage;
+	return (double)resources_get(sb, RESOURCE_MEMORY_MIB) * (1 << 20);
+}
+
+static double disk_limit(const struct sandbox *sb, const struct usage *usage)
+{
+	(void)usage;
+	return (double)resources_get(sb, RESOURCE_DISK_MIB) * (1 << 20);
+}
+
+static double cpu_limit(const struct sandbox *sb, const struct usage *usage)
+{
+	(void)usage;
+	return resources_cpu_percent(sb) / 100.0;
+}
+
+/* 0 would be read as a limit that nothing can be below. */
+static double pids_limit(const struct sandbox *sb, const struct usage *usage)
+{
+	uint32_t pids = resources_get(sb, RESOURCE_PIDS);
+
+	(void)usage;
+	return pids ? pids : NAN;
+}
+
 static double forks(const struct sandbox *sb, const struct usage *usage)
 {
 	(void)usage;
@@ -54,6 +82,7 @@ static double runs(const struct sandbox *sb, const struct usage *usage)
 /* Of each sandbox. A counter's samples end in _total. */
 static const struct family {
 	const char *name, *type, *unit, *help;
+	/* NAN: nothing is said of this one */
 	double (*value)(const struct sandbox *sb, const struct usage *usage);
 } families[] = {
     {"pffs_sandbox_cpu_seconds", "counter", "seconds", "CPU time of the VM's process.",
@@ -64,6 +93,14 @@ static const struct family {
      "The sandbox's share of host memory that it has in common with others.",
      memory_shared},
     {"pffs_sandbox_disk_bytes", "gauge", "bytes", "Disk of the host.", disk},
+    {"pffs_sandbox_memory_limit_bytes", "gauge", "bytes",
+     "Memory that its programs may take.", memory_limit},
+    {"pffs_sandbox_disk_limit_bytes", "gauge", "bytes", "Disk that its programs may take.",
+     disk_limit},
+    {"pffs_sandbox_cpu_limit_cores", "gauge", "cores", "CPUs whose time it may take.",
+     cpu_limit},
+    {"pffs_sandbox_pids_limit", "gauge", NULL,
+     "Processes and threads that it may have; none without a limit.", pids_limit},
     {"pffs_sandbox_forks", "gauge", NULL, "Sandboxes in forks/.", forks},
     {"pffs_sandbox_runs", "gauge", NULL, "Runs that are kept in runs/.", runs},
 };
@@ -81,21 +118,26 @@ static bool is_shown(const struct handle *h, const struct sandbox *sb)
 	return sb->folder != FOLDER_HIDDEN && !sb->making && handle_may_read(h, sb);
 }
 
-static void print_family(FILE *out, const struct handle *h, const struct family *family)
+static void print_sample(FILE *out, const struct family *family, const struct sandbox *sb)
 {
 	const char *suffix = strcmp(family->type, "counter") == 0 ? "_total" : "";
-	const struct core *core = h->fs->core;
-	const struct sandbox *sb;
 	struct usage usage;
+	double value = usage_known(sb, &usage) ? family->value(sb, &usage) : NAN;
+
+	if (!isnan(value))
+		fprintf(out, "%s%s{id=\"%s\",sandbox=\"%s\",template=\"%s\"} %.16g\n",
+			family->name, suffix, sb->id, sb->name,
+			sb->core->templates.list[sb->template].name, value);
+}
+
+static void print_family(FILE *out, const struct handle *h, const struct family *family)
+{
+	const struct sandbox *sb;
 
 	print_head(out, family);
-	list_for_each (sb, &core->sandboxes, struct sandbox, link)
-		if (is_shown(h, sb) && usage_known(sb, &usage))
-			fprintf(out,
-				"%s%s{id=\"%s\",sandbox=\"%s\",template=\"%s\"} %.16g\n",
-				family->name, suffix, sb->id, sb->name,
-				core->templates.list[sb->template].name,
-				family->value(sb, &usage));
+	list_for_each (sb, &h->fs->core->sandboxes, struct sandbox, link)
+		if (is_shown(h, sb))
+			print_sample(out, family, sb);
 }
 
 static unsigned count_in_state(const struct core *core, const char *state)

@@ -47,11 +47,11 @@ enum kind {
 	KIND_ERROR,
 	KIND_EVENTS,
 	KIND_CONFIG,
-	KIND_EXEC_TIMEOUT,
+	KIND_EXEC_TIMEOUT, /* and the next ones: in the order of enum config_key */
 	KIND_IDLE_TIMEOUT,
 	KIND_MAX_LIFETIME,
 	KIND_PERSISTENT,
-	KIND_MEMORY_MIB, /* and the next ones: in the order of enum resource */
+	KIND_MEMORY_MIB,
 	KIND_VCPUS,
 	KIND_DISK_MIB,
 	KIND_PIDS,

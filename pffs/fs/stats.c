@@ -1,6 +1,6 @@
 /*
- * stats: what a sandbox uses. vmctl is asked when the file is opened; reads wait for
- * its answer.
+ * stats: what a sandbox uses, and may. vmctl is asked when the file is opened; reads wait
+ * for its answer.
  */
 #include "pffs/core/usage.h"
 #include "pffs/fs/fs.h"
@@ -8,6 +8,11 @@
 
 #include <errno.h>
 #include <stdlib.h>
+
+static unsigned long long limit_bytes(const struct sandbox *sb, enum resource which)
+{
+	return (unsigned long long)resources_get(sb, which) << 20;
+}
 
 static void keep_answer(struct handle *h, const struct usage *usage)
 {
@@ -19,10 +24,16 @@ static void keep_answer(struct handle *h, const struct usage *usage)
 	    "memory_private %llu\n"
 	    "memory_shared %llu\n"
 	    "disk_bytes %llu\n"
+	    "memory_limit %llu\n"
+	    "disk_limit %llu\n"
+	    "pids_limit %u\n"
+	    "cpu_limit %u\n"
 	    "forks %u\n"
 	    "runs %u\n",
 	    (unsigned long long)usage->cpu_usec, (unsigned long long)usage->memory_private,
 	    (unsigned long long)usage->memory_shared, (unsigned long long)usage->disk_bytes,
+	    limit_bytes(sb, RESOURCE_MEMORY_MIB), limit_bytes(sb, RESOURCE_DISK_MIB),
+	    resources_get(sb, RESOURCE_PIDS), resources_cpu_percent(sb),
 	    sandbox_count_forks(sb), sb->run_count);
 
 	if (len >= 0)

@@ -207,12 +207,15 @@ class LyingMount:
                 return
             answer.update(used)
         elif request["op"] == "stat":
-            answer.update(engine="kvm", version="0", vms=0, templates=["default"])
+            answer.update(engine="kvm", version="0", vms=0, templates=["default"],
+                          limits_cpu=True)
         elif request["op"] == "create":
             answer.update(vm=self.new_guest(), pid=1)
         elif request["op"] == "fork":
             answer.update(vms=[{"vm": self.new_guest(), "pid": 1} for _ in request["names"]],
                           pause_usec=1)
+            if request.get("twin"):
+                answer.update(twin={"vm": self.new_guest(), "pid": 1})
         elif request["op"] == "destroy":
             self.guests.pop(request["vm"], None)
         self.send(CONTROL, json.dumps(answer).encode())

@@ -37,10 +37,16 @@ static void the_guest_is_told(struct sandbox *sb)
 
 static void vmctl_is_told(struct sandbox *sb)
 {
+	struct error err;
+
 	is_int(set(sb, RESOURCE_CPU_PERCENT, 30), -ENOTSUP,
 	       "a vmctl that cannot limit CPUs");
+	core.options.config.number[CONFIG_RESOURCES + RESOURCE_CPU_PERCENT] = 30;
+	is_int(config_check_host(&core, &err), -ENOTSUP, "does not do for such a default");
 	core.limits_cpu = true;
-	is_int(set(sb, RESOURCE_CPU_PERCENT, 30), 0, "one that can");
+	is_int(config_check_host(&core, &err), 0, "one that can does");
+	core.options.config = (struct config){0};
+	is_int(set(sb, RESOURCE_CPU_PERCENT, 30), 0, "and for what is set later");
 	is_str(asked_for(), "limit", "is asked to");
 	is_int((int)json_integer_value(json_object_get(asked, "cpu_percent")), 30,
 	       "as much");
@@ -62,9 +68,9 @@ static void a_fork_is_waited_for(struct sandbox *sb)
 	awake(20, 2);
 	a = child(sb, "a");
 	is_int(told_limits(PARENT), 1, "then it is");
-	is_int(told_limits(20), 1, "and so is the fork, which has missed it");
-	is_int((int)resources_get(a, RESOURCE_PIDS), 50,
-	       "since it has its parent's limits");
+	is_int(told_limits(20), 0, "the fork is not, since it has the limits that");
+	is_int((int)resources_get(a, RESOURCE_PIDS), 0,
+	       "its parent had when it was asked for");
 	is_int((int)resources_get(a, RESOURCE_MEMORY_MIB), 100, "all of them");
 	is_int((int)a->resources.quota, 30, "vmctl has seen to its CPUs by itself");
 }

@@ -99,6 +99,39 @@ def test_metrics(mount):
     assert ("pffs_sandbox_runs", "one") not in samples(mount)
 
 
+def write(mount, name, key, value):
+    with open(os.path.join(mount.path, name, "config", key), "w", encoding="utf-8") as file:
+        file.write(str(value))
+
+
+def limits_in(mount, name):
+    told, found = values(mount.path, name, "stats"), samples(mount)
+    stats = [int(told[key]) for key in ("memory_limit", "disk_limit", "pids_limit", "cpu_limit")]
+    shown = [found["pffs_sandbox_" + key, name].value
+             for key in ("memory_limit_bytes", "disk_limit_bytes", "cpu_limit_cores")]
+    pids = found.get(("pffs_sandbox_pids_limit", name))
+    assert shown == stats[:2] + [stats[3] / 100], (stats, shown)
+    assert (pids.value if pids else 0) == stats[2], (stats, pids)
+    return stats
+
+
+def test_limits(mount):
+    "both have the limits beside what is used, and what they became"
+    make(mount, "demo", USED)
+    make(mount, "other", USED)
+    size = [512 << 20, 4096 << 20, 0, 200]
+    assert limits_in(mount, "demo") == size, limits_in(mount, "demo")
+    for key, value in ("memory_mib", 100), ("disk_mib", 64), ("pids", 50), ("cpu_percent", 150):
+        write(mount, "demo", key, value)
+    assert limits_in(mount, "demo") == [100 << 20, 64 << 20, 50, 150], limits_in(mount, "demo")
+    write(mount, "demo", "vcpus", 1)
+    assert limits_in(mount, "demo")[3] == 100
+    assert limits_in(mount, "other") == size
+
+
+test_limits.options = ["--vcpus", "2"]
+
+
 def test_no_answer(mount):
     "a machine that does not say what it uses keeps nobody waiting, and others are told of"
     make(mount, "demo", USED)
