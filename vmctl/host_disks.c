@@ -112,7 +112,10 @@ static void load(struct disks *disks)
 				 "generation", &generation, "list", &list) == 0) {
 		disks->last_unit = (unsigned)last_unit;
 		disks->generation = (unsigned)generation + 1;
-		json_array_foreach(list, i, disk) load_disk(disks, disk);
+		json_array_foreach(list, i, disk)
+		{
+			load_disk(disks, disk);
+		}
 	}
 	json_decref(saved);
 }

@@ -139,7 +139,11 @@ static int take_up(struct qemu *qemu, const struct host_dir *dir, const json_t *
 	if (r <= 0)
 		return r;
 	qemu->console = host_dir_fifo(dir, CONSOLE, O_RDONLY | O_NONBLOCK, err);
-	r = qemu->console < 0 ? qemu->console : qemu_join(qemu, dir, err);
+	if (qemu->console < 0)
+		return qemu->console;
+	r = qemu_join(qemu, dir, err);
+	if (r == -ECONNREFUSED || r == -ENOENT)
+		return 0; /* it is just ending */
 	return r < 0 ? r : 1;
 }
 

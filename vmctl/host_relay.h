@@ -42,8 +42,7 @@
 #define RELAY_BUSY    (512u << 10)
 #define RELAY_WAITING 64   /* clients without a port */
 #define RELAY_TICK_MS 500  /* between two of the interrupts that wake the host */
-#define RELAY_CALL_MS 1000 /* until the broker is called again, and twice that, and so on  \
-			    */
+#define RELAY_CALL_MS 1000 /* until the broker is called again; then twice that, ... */
 
 struct relay;
 struct relay_client;

@@ -26,7 +26,7 @@ def bound(server):
     that was started has to come so far.
     """
     last = None
-    for _ in range(100):
+    for _ in range(400):
         client = None
         try:
             client = server.client()
