@@ -4,19 +4,24 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <time.h>
 
-int io_write_all(int fd, const void *data, size_t len)
+static int write_all(int fd, const void *data, size_t len, bool wait)
 {
+	struct pollfd out = {.fd = fd, .events = POLLOUT};
 	const char *p = data;
 
 	while (len) {
 		ssize_t n = write(fd, p, len);
 
+		if (n < 0 && wait && errno == EAGAIN &&
+		    (poll(&out, 1, -1) >= 0 || errno == EINTR))
+			continue;
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n < 0)
@@ -25,6 +30,16 @@ int io_write_all(int fd, const void *data, size_t len)
 		len -= (size_t)n;
 	}
 	return 0;
+}
+
+int io_write_all(int fd, const void *data, size_t len)
+{
+	return write_all(fd, data, len, false);
+}
+
+int io_write_all_wait(int fd, const void *data, size_t len)
+{
+	return write_all(fd, data, len, true);
 }
 
 int io_pwrite_all(int fd, const void *data, size_t len, uint64_t offset)

@@ -13,6 +13,10 @@
 /** io_write_all() - write @len bytes to a blocking @fd. Return: 0 or -errno. */
 int io_write_all(int fd, const void *data, size_t len);
 
+/** io_write_all_wait() - the same for an @fd that may be O_NONBLOCK, such as a terminal, of
+ * which all who have it open share that flag: it is waited for. */
+int io_write_all_wait(int fd, const void *data, size_t len);
+
 /** io_pwrite_all() - write @len bytes at @offset of a file. Return: 0 or -errno. */
 int io_pwrite_all(int fd, const void *data, size_t len, uint64_t offset);
 

@@ -100,9 +100,9 @@ static int order(struct freeze *freeze, const char *given, struct error *err)
 		if (other < 0)
 			return other;
 	}
-	question = json_pack("{s:s, s:I, s:s, s:s}", "op", "freeze", "agent_in",
+	question = json_pack("{s:s, s:I, s:s, s:s, s:s}", "op", "freeze", "agent_in",
 			     (json_int_t)channel_hold(&vm->channel), "template",
-			     vm->template, "base", base);
+			     vm->template, "group", vm->group, "base", base);
 	return ask(freeze, question, other, err);
 }
 

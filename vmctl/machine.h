@@ -71,6 +71,7 @@ int machine_init(struct machine *m, const struct machine_config *config, struct 
 /* What a snapshot says of a machine, and its owner has to tell when it is written. */
 struct machine_origin {
 	const char *template; /* the name of its image */
+	const char *group;    /* that it is of, or "" */
 	const char *base;     /* the name of the snapshot that it is compared with, or "" */
 	int base_fd;	      /* the file of that; -1: there is none */
 };

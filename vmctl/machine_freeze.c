@@ -45,12 +45,12 @@ static int sum_image(struct disk *disk, uint64_t *sum, struct error *err)
 static json_t *describe(struct machine *m, const struct machine_origin *origin,
 			const struct snapshot *base, uint64_t image)
 {
-	return json_pack("{s:s, s:s, s:I, s:I, s:I, s:i, s:I, s:I}", "template",
-			 origin->template, "base", base ? origin->base : "", "base_sum",
-			 (json_int_t)(base ? base->sum : 0), "memory",
-			 (json_int_t)m->mem.size, "disk", (json_int_t)m->upper.size,
-			 "vcpus", (int)m->vcpus.count, "image", (json_int_t)m->base.size,
-			 "image_sum", (json_int_t)image);
+	return json_pack(
+	    "{s:s, s:s, s:s, s:I, s:I, s:I, s:i, s:I, s:I}", "template", origin->template,
+	    "group", origin->group, "base", base ? origin->base : "", "base_sum",
+	    (json_int_t)(base ? base->sum : 0), "memory", (json_int_t)m->mem.size, "disk",
+	    (json_int_t)m->upper.size, "vcpus", (int)m->vcpus.count, "image",
+	    (json_int_t)m->base.size, "image_sum", (json_int_t)image);
 }
 
 static void save_devices(const struct machine *m, struct cursor *c)

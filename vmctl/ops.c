@@ -23,7 +23,8 @@
 #define DISK_MIB       4096 /* when the client does not say */
 #define DISK_MIB_MIN   64
 #define DISK_MIB_MAX   (64 << 10)
-#define LIST_MAX       256 /* VMs in one reply to `list` */
+#define LIST_MAX       256  /* VMs in one reply to `list` */
+#define IMAGES_MAX     4096 /* names of a group's in one reply to `images` */
 
 /* A request on its way to its reply. */
 struct call {
@@ -166,7 +167,8 @@ static int op_create(struct call *call)
 /* A VM that is being destroyed may be waited for by several clients. */
 static int op_destroy(struct call *call)
 {
-	struct vmproc *vm = NULL;
+	struct request *request;
+	struct vmproc *vm;
 	json_int_t id;
 
 	if (get_number(call, "vm", 1, UINT32_MAX, &id) < 0)
@@ -174,9 +176,11 @@ static int op_destroy(struct call *call)
 	vm = broker_find_any(call->broker, (uint32_t)id);
 	if (!vm)
 		return error_say(&call->err, ENOENT, "there is no VM %lld", (long long)id);
-	if (!request_new(call->client, call->seq, vm, REQUEST_DESTROY))
-		return error_set(&call->err, ENOMEM, "cannot destroy a VM");
+	request = request_new(call->client, call->seq, vm, REQUEST_DESTROY);
 	vmproc_destroy(vm);
+	if (!request)
+		return error_set(&call->err, ENOMEM,
+				 "a VM ends, and nobody can be told when");
 	return 0;
 }
 
@@ -356,13 +360,15 @@ static int op_drop(struct call *call)
 
 static int op_images(struct call *call)
 {
-	json_t *names = store_check(&call->broker->store, &call->err) < 0
-			    ? NULL
-			    : store_list(&call->broker->store);
+	const struct store *store = &call->broker->store;
+	json_t *names;
 
-	if (!names)
+	if (store_check(store, &call->err) < 0 || check_group(call) < 0)
 		return call->err.code;
-	reply(call->client, call->seq, json_pack("{s:o}", "images", names));
+	names = get_group(call)[0] ? store_list_group(store, get_group(call), IMAGES_MAX)
+				   : store_list(store);
+	reply(call->client, call->seq,
+	      json_pack("{s:o, s:s}", "images", names, "group", get_group(call)));
 	return 0;
 }
 

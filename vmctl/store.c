@@ -222,6 +222,32 @@ json_t *store_list(const struct store *store)
 	return names;
 }
 
+static bool is_of(const struct store *store, const char *name, const char *group)
+{
+	struct error ignored;
+	json_t *config = store_describe(store, name, &ignored);
+	const char *its = json_string_value(json_object_get(config, "group"));
+	bool is = its && strcmp(its, group) == 0;
+
+	json_decref(config);
+	return is;
+}
+
+json_t *store_list_group(const struct store *store, const char *group, size_t max)
+{
+	json_t *names = store_list(store), *some = json_array(), *each;
+	size_t i;
+
+	json_array_foreach(names, i, each)
+	{
+		if (json_array_size(some) < max &&
+		    is_of(store, json_string_value(each), group))
+			json_array_append(some, each);
+	}
+	json_decref(names);
+	return some;
+}
+
 int store_remove(const struct store *store, const char *name, struct error *err)
 {
 	cleanup_free char *path = store_path(store, name);

@@ -62,6 +62,10 @@ json_t *store_describe(const struct store *store, const char *name, struct error
 /** store_list() - the names of all snapshots. Return: new array. */
 json_t *store_list(const struct store *store);
 
+/** store_list_group() - the names of those that are of machines of @group, at most @max.
+ * Return: new array. */
+json_t *store_list_group(const struct store *store, const char *group, size_t max);
+
 /** store_remove() - forget a snapshot. Return: 0 or -errno with @err filled. */
 int store_remove(const struct store *store, const char *name, struct error *err);
 

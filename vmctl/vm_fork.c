@@ -314,8 +314,11 @@ void vm_fork_order(struct vm_fork *fork, json_t *request, struct vm_fork_fds *fd
 /* Who reads the orders of the broker knows them to be right. */
 static struct machine_origin origin_of(const json_t *request, const struct vm_fork_fds *fds)
 {
+	const char *group = json_string_value(json_object_get(request, "group"));
+
 	return (struct machine_origin){
 	    .template = json_string_value(json_object_get(request, "template")),
+	    .group = group ? group : "",
 	    .base = json_string_value(json_object_get(request, "base")),
 	    .base_fd = fds->count > 1 ? fds->fd[1] : -1,
 	};

@@ -153,6 +153,12 @@ struct agent_exit {
 	uint8_t value;
 };
 
+/** agent_exit_code() - as a shell has it: 128 and the number of a signal. */
+static inline int agent_exit_code(const struct agent_exit *status)
+{
+	return status->signaled ? 128 + status->value : status->value;
+}
+
 struct agent_size {
 	uint16_t rows, cols;
 };

@@ -169,7 +169,7 @@ static int show(struct attached *a)
 		return read_status(a);
 	if (n < 0 && errno != EAGAIN)
 		return errno == EINTR ? GOES_ON : -errno;
-	if (n > 0 && tty_show(chunk, (size_t)n) < 0)
+	if (n > 0 && io_write_all_wait(STDOUT_FILENO, chunk, (size_t)n) < 0)
 		return ATTACH_LEFT;
 	a->past -= n < 0 ? a->past : n;
 	if (a->again && a->past <= 0)

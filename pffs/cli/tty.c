@@ -1,7 +1,7 @@
 #include "pffs/cli/tty.h"
 
-#include <errno.h>
-#include <poll.h>
+#include "util/io.h"
+
 #include <string.h>
 #include <sys/ioctl.h>
 #include <time.h>
@@ -35,29 +35,9 @@ void tty_restore(const struct tty *tty)
 		tcsetattr(STDIN_FILENO, TCSADRAIN, &tty->before);
 }
 
-int tty_show(const void *data, size_t len)
-{
-	struct pollfd out = {.fd = STDOUT_FILENO, .events = POLLOUT};
-	const char *p = data;
-
-	while (len) {
-		ssize_t n = write(STDOUT_FILENO, p, len);
-
-		if (n < 0 && errno == EAGAIN && (poll(&out, 1, -1) >= 0 || errno == EINTR))
-			continue;
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return -errno;
-		p += n;
-		len -= (size_t)n;
-	}
-	return 0;
-}
-
 void tty_leave(const struct tty *tty)
 {
-	if (tty->is && tty_show(leave, strlen(leave)) == 0)
+	if (tty->is && io_write_all_wait(STDOUT_FILENO, leave, strlen(leave)) == 0)
 		tcdrain(STDOUT_FILENO);
 }
 

@@ -21,12 +21,6 @@ void tty_raw(const struct tty *tty);
 /** tty_restore() - as it was. */
 void tty_restore(const struct tty *tty);
 
-/**
- * tty_show() - write all to standard output, which may be O_NONBLOCK: that is a flag of all
- * who have it open. Return: 0 or -errno.
- */
-int tty_show(const void *data, size_t len);
-
 /** tty_leave() - undo what a program in the midst of things may have switched on. */
 void tty_leave(const struct tty *tty);
 

@@ -1,10 +1,12 @@
 #include "pffs/core/attach.h"
 
+#include "pffs/core/fork.h"
 #include "pffs/core/freeze.h"
 #include "pffs/core/guest.h"
 #include "pffs/core/journal.h"
 #include "pffs/core/record.h"
 #include "pffs/core/template.h"
+#include "pffs/core/twin.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -58,6 +60,18 @@ static void send_again(struct sandbox *sb, uint64_t sent)
 	buf_fini(&sb->unsure);
 }
 
+/* A fork point, or a template's machine: it is parked, or will be. */
+static void stand_still(struct sandbox *sb)
+{
+	sb->adrift = false;
+	if (sb->twin) {
+		twin_attached(sb);
+	} else {
+		sb->state = SANDBOX_FROZEN;
+		fork_next(sb);
+	}
+}
+
 static void take_up(struct sandbox *sb, json_t *reply)
 {
 	uint64_t from = (uint64_t)json_integer_value(json_object_get(reply, "from"));
@@ -69,8 +83,17 @@ static void take_up(struct sandbox *sb, json_t *reply)
 	vmm_resume(&sb->core->vmm, &sb->channel, sb->vm, sent, from);
 	send_again(sb, sent);
 	journal_attach(sb);
-	loop_timer_set(sb->core->loop, &sb->limit, WAKE_MS);
 	vmm_flush(&sb->channel);
+	if (sb->folder == FOLDER_HIDDEN) {
+		stand_still(sb);
+		return;
+	}
+	if (sb->parked) /* it was about to be a template */
+		vmm_request(
+		    &sb->core->vmm,
+		    json_pack("{s:s, s:I}", "op", "resume", "vm", (json_int_t)sb->vm), NULL,
+		    NULL);
+	loop_timer_set(sb->core->loop, &sb->limit, WAKE_MS);
 	resources_adrift(sb);
 	guest_wake(sb);
 }
@@ -141,6 +164,33 @@ static void lose(struct sandbox *sb)
 	}
 }
 
+/* A pffs that was killed may not have been able to tell vmctl that a sandbox has gone. */
+static void tidy_files(void *ctx, json_t *reply, const struct error *err)
+{
+	struct core *core = ctx;
+	const json_t *names = json_object_get(reply, "images"), *each;
+	const char *group = json_string_value(json_object_get(reply, "group"));
+	size_t i;
+
+	(void)err;
+	if (!group || strcmp(group, core->group) != 0)
+		return; /* a vmctl that tells the names of all */
+	json_array_foreach(names, i, each)
+	{
+		const char *id = json_string_value(each);
+
+		if (id && !sandbox_of_id(core, id) && !record_has(core, id))
+			record_drop(core, id);
+	}
+}
+
+static void ask_for_files(struct core *core)
+{
+	vmm_request(&core->vmm,
+		    json_pack("{s:s, s:s}", "op", "images", "group", core->group),
+		    tidy_files, core);
+}
+
 static bool is_found(const struct attach *attach, uint32_t vm)
 {
 	for (size_t i = 0; i < json_array_size(attach->found); i++)
@@ -161,6 +211,7 @@ static void sort_out(struct attach *attach)
 		if (sb->state == SANDBOX_STORED)
 			guest_resume(sb); /* a run may have been waiting for it */
 	}
+	ask_for_files(attach->core);
 	next(attach);
 }
 

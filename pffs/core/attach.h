@@ -4,7 +4,9 @@
  * Theory of operation: sandboxes come back from their journals (journal.h), adrift. When
  * vmctl has answered it is asked for its machines. Those of this state directory, which are
  * told by their group, are attached, one after the other, if a sandbox has them, and
- * destroyed if none has: a template's machine, a fork point, or what was being made.
+ * destroyed if none has: the machine of a template that has an image, or what was being
+ * made. One that stands still, a fork point or a template that was made of a sandbox, is
+ * left so.
  * `attach` says how much of either stream there was: the guest is sent again what did not
  * arrive, and what it has said since comes again. Then the machine is woken as a fork is,
  * so that nothing in it waits any more for an answer that the former pffs was to give.

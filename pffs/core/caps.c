@@ -100,12 +100,13 @@ int caps_admit(struct core *core, unsigned count, uint64_t memory_mib,
 	       const struct sandbox *keep, struct error *err)
 {
 	const struct caps *caps = &core->options.caps;
-	struct use use = in_use(core), rest, most;
+	struct use use, rest, most;
 	struct sandbox *sb;
 	int why;
 
 	if (!caps->sandboxes && !caps->memory_mib)
 		return 0;
+	use = in_use(core);
 	use.count += count;
 	use.memory_mib += memory_mib;
 	why = above(caps, &use);

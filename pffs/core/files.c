@@ -130,7 +130,7 @@ static void finish(struct files_call *call, struct files_reply *reply)
 	bool unknown = !done && call->changes; /* nobody learns what it has changed */
 
 	if (call->changes)
-		sb->files->statfs_at = 0;
+		files_statfs_drop(sb);
 	call_free(call);
 	if (unknown)
 		files_cache_clear(sb->files);
@@ -412,7 +412,7 @@ void files_epoch_changed(struct sandbox *sb)
 		return;
 	files->epoch++;
 	files_cache_clear(files);
-	files->statfs_at = 0;
+	files_statfs_drop(sb);
 	send_again(files);
 	/* An answer may make calls; these are of the new epoch, and have no handles yet. */
 	while ((call = find_of_old_epoch(files)))

@@ -67,8 +67,8 @@ struct files {
 /** files_of() - Return: @sb's, or NULL without memory. */
 struct files *files_of(struct sandbox *sb);
 
-/** files_heard() - a program of the guest has said something. */
-static inline void files_heard(struct sandbox *sb)
+/** files_statfs_drop() - how much room there is may have changed. */
+static inline void files_statfs_drop(struct sandbox *sb)
 {
 	if (sb->files)
 		sb->files->statfs_at = 0;

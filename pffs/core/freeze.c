@@ -326,6 +326,14 @@ static void stay(struct freeze *freeze, const struct error *err)
 	sandbox_unref(sb);
 }
 
+/* For the run that it was in: what it has had is what it had then. */
+static void time_goes_on(struct sandbox *sb)
+{
+	if (sb->current)
+		sb->current->started_ns =
+		    io_monotonic_ns() - sb->current->gone_ms * 1000000u;
+}
+
 static void thawed(void *ctx, json_t *reply, const struct error *err)
 {
 	struct freeze *freeze = ctx;
@@ -345,9 +353,7 @@ static void thawed(void *ctx, json_t *reply, const struct error *err)
 	}
 	freeze->phase = WAKING;
 	sb->resources.quota = 0; /* of a new VM */
-	if (sb->current)	 /* for the journal */
-		sb->current->started_ns =
-		    io_monotonic_ns() - sb->current->gone_ms * 1000000u;
+	time_goes_on(sb);	 /* for the journal */
 	sandbox_adopt_vm(sb, (uint32_t)vm, pid, WAKE_MS);
 	journal_begin(sb);
 	guest_wake(sb);
@@ -419,7 +425,6 @@ void freeze_use_for(struct sandbox *sb, const char *verb)
 bool freeze_awake(struct sandbox *sb)
 {
 	struct freeze *freeze = sb->freeze;
-	struct run *run = sb->current;
 	char verb[sizeof(freeze->verb)];
 	struct error err;
 
@@ -430,8 +435,7 @@ bool freeze_awake(struct sandbox *sb)
 	record_drop(sb->core, sb->id);
 	sb->stored_bytes = 0;
 	journal_facts(sb);
-	if (run)
-		run->started_ns = io_monotonic_ns() - run->gone_ms * 1000000u;
+	time_goes_on(sb);
 	sandbox_event(sb, "resumed", NULL);
 	go_on(sb);
 	if (verb[0] && guest_ctl(sb, verb, &err) < 0)

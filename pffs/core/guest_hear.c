@@ -66,13 +66,12 @@ static int handle_exit(struct sandbox *sb, const struct agent_frame *frame,
 	struct run *run = sb->current;
 	struct agent_exit status;
 	int r = agent_get_exit(frame, &status, err);
-	int code = status.signaled ? 128 + status.value : status.value;
 
 	if (r < 0)
 		return r;
 	if (sb->state == SANDBOX_READY)
 		loop_timer_cancel(&sb->limit);
-	sandbox_end_run(sb, run, run->timed_out ? EXIT_TIMEOUT : code);
+	sandbox_end_run(sb, run, run->timed_out ? EXIT_TIMEOUT : agent_exit_code(&status));
 	guest_next(sb);
 	return 0;
 }
@@ -199,7 +198,7 @@ static int handle_frame(struct sandbox *sb, const struct agent_frame *frame,
 				 "the guest sent a frame that only a host sends");
 	if (frame->type == AGENT_FILES_REPLY || frame->type == AGENT_FILES_CHANGED)
 		return frame->epoch == sb->epoch ? files_frame(sb, frame, err) : 0;
-	files_heard(sb);
+	files_statfs_drop(sb);
 	if (frame->stream >= AGENT_TERMINALS)
 		return is_of_this_epoch(sb, frame) ? terminals_frame(sb, frame, err) : 0;
 	if (frame->stream)

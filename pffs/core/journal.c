@@ -149,7 +149,7 @@ static void begin(struct sandbox *sb, bool attached)
 	struct error err;
 	int fd;
 
-	if (sb->core->state_fd < 0 || sb->folder == FOLDER_HIDDEN || sb->gone)
+	if (sb->core->state_fd < 0 || !sandbox_is_known(sb) || sb->gone)
 		return;
 	stop(sb);
 	path = record_path(sb->core, sb->id, RECORD_LIVE);
@@ -180,16 +180,10 @@ void journal_attach(struct sandbox *sb)
 	begin(sb, true);
 }
 
-static size_t add_text(struct buf *to, const char *text)
-{
-	size_t len = text ? strlen(text) : 0;
-
-	return len && buf_append(to, text, len) == 0 ? len : 0;
-}
-
 void journal_facts(struct sandbox *sb)
 {
-	struct buf texts = {0};
+	const char *text = sb->merge_report ? sb->merge_report : "";
+	struct buf report = {0};
 	json_t *facts;
 
 	if (sb->journal_fd < 0 && sb->state == SANDBOX_STORED && !sb->freeze)
@@ -197,12 +191,10 @@ void journal_facts(struct sandbox *sb)
 	if (sb->journal_fd < 0)
 		return;
 	facts = record_facts(sb);
-	json_object_set_new(facts, "diff_paths",
-			    json_integer((json_int_t)add_text(&texts, sb->diff_paths)));
-	json_object_set_new(facts, "merge_report",
-			    json_integer((json_int_t)add_text(&texts, sb->merge_report)));
-	put_json(sb, JOURNAL_FACTS, facts, &texts);
-	buf_fini(&texts);
+	buf_append(&report, text, strlen(text));
+	json_object_set_new(facts, "merge_report", json_integer((json_int_t)report.len));
+	put_json(sb, JOURNAL_FACTS, facts, &report);
+	buf_fini(&report);
 }
 
 static int add_stream(struct buf *to, const struct stream *from)

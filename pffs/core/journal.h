@@ -23,7 +23,7 @@
 #include "pffs/core/sandbox.h"
 
 enum journal_type {
-	JOURNAL_FACTS = 1, /* u32 length of JSON, that, diff_paths, merge_report */
+	JOURNAL_FACTS = 1, /* u32 length of JSON, that, merge_report */
 	JOURNAL_RUN,	   /* u32 length of JSON, that, code */
 	JOURNAL_STARTED,   /* JSON */
 	JOURNAL_HEARD,	   /* a frame of the guest */

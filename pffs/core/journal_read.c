@@ -5,6 +5,7 @@
 #include "pffs/core/guest.h"
 #include "pffs/core/journal.h"
 #include "pffs/core/record_format.h"
+#include "pffs/core/record_json.h"
 #include "pffs/core/terminal.h"
 #include "util/cleanup.h"
 #include "util/io.h"
@@ -88,7 +89,6 @@ static void take_newest_facts(void *ctx, const struct entry *entry)
 		return;
 	facts = json_of(entry, &bytes, &len);
 	/* These are of the bytes that the record was begun with. */
-	json_object_del(facts, "diff_paths");
 	json_object_del(facts, "merge_report");
 	json_object_del(facts, "epoch");
 	json_object_del(facts, "heard");
@@ -110,63 +110,38 @@ json_t *journal_read(const char *path, struct error *err)
 	return record;
 }
 
-static uint64_t number(const json_t *json, const char *key)
-{
-	return (uint64_t)json_integer_value(json_object_get(json, key));
-}
-
-static bool flag(const json_t *json, const char *key)
-{
-	return json_is_true(json_object_get(json, key));
-}
-
-static struct timespec time_of(const json_t *json, const char *key)
-{
-	const json_t *pair = json_object_get(json, key);
-
-	return (struct timespec){
-	    .tv_sec = (time_t)json_integer_value(json_array_get(pair, 0)),
-	    .tv_nsec = (long)json_integer_value(json_array_get(pair, 1)),
-	};
-}
-
 static void set_text(char **text, const uint8_t *bytes, size_t len)
 {
 	free(*text);
 	*text = len ? strndup((const char *)bytes, len) : NULL;
 }
 
-static void read_texts(struct sandbox *sb, const json_t *json, const uint8_t *bytes,
-		       size_t len)
+static void read_report(struct sandbox *sb, const json_t *json, const uint8_t *bytes,
+			size_t len)
 {
-	size_t paths = number(json, "diff_paths"), report = number(json, "merge_report");
-
-	if (paths + report != len)
-		return;
-	set_text(&sb->diff_paths, bytes, paths);
-	set_text(&sb->merge_report, bytes + paths, report);
+	if (record_number(json, "merge_report") == len)
+		set_text(&sb->merge_report, bytes, len);
 }
 
 static void read_run(struct sandbox *sb, const json_t *json, const uint8_t *bytes,
 		     size_t len)
 {
 	struct feed *feed = feed_new();
-	struct run *run = feed ? run_new(sb, (enum agent_language)number(json, "language"),
-					 (uint32_t)number(json, "number"), feed)
-			       : NULL;
+	struct run *run =
+	    feed ? run_new(sb, (enum agent_language)record_number(json, "language"),
+			   (uint32_t)record_number(json, "number"), feed)
+		 : NULL;
 
 	feed_unref(feed);
 	if (!run)
 		return;
-	run->guest_id = (uint32_t)number(json, "guest_id");
-	run->queue_order = number(json, "order");
-	run->created = time_of(json, "created");
+	run->guest_id = (uint32_t)record_number(json, "guest_id");
+	run->queue_order = record_number(json, "order");
+	run->created = record_time(json, "created");
 	stream_append(&run->code, bytes, len);
-	feed->awaited = flag(json, "awaited");
+	feed->awaited = record_flag(json, "awaited");
 	run_complete(run);
-	sandbox_add_run(sb, run);
-	if (sb->core->next_order <= run->queue_order)
-		sb->core->next_order = run->queue_order + 1;
+	sandbox_restore_run(sb, run);
 }
 
 static void read_started(struct sandbox *sb, struct run *run, const json_t *json)
@@ -174,8 +149,8 @@ static void read_started(struct sandbox *sb, struct run *run, const json_t *json
 	sb->current = run;
 	run->state = RUN_RUNNING;
 	run->changes_due = true;
-	run->started = time_of(json, "started");
-	run->started_ns = number(json, "started_ns");
+	run->started = record_time(json, "started");
+	run->started_ns = record_number(json, "started_ns");
 	run->feed->window = UNSENT; /* until that is said: note_said() */
 	/* Nothing begins before the guest has said that the former run has ended. */
 	buf_fini(&sb->unsure);
@@ -185,15 +160,15 @@ static void read_end(struct sandbox *sb, struct run *run, const json_t *json)
 {
 	if (sb->current == run)
 		sb->current = NULL;
-	run_end(run, (int)number(json, "exit"));
-	run->ended = time_of(json, "ended");
+	run_end(run, (int)record_number(json, "exit"));
+	run->ended = record_time(json, "ended");
 }
 
 static void read_flags(struct run *run, const json_t *json)
 {
-	run->feed->awaited = flag(json, "awaited");
-	run->timed_out = flag(json, "timed_out");
-	run->killed = flag(json, "killed");
+	run->feed->awaited = record_flag(json, "awaited");
+	run->timed_out = record_flag(json, "timed_out");
+	run->killed = record_flag(json, "killed");
 }
 
 static void read_json(struct sandbox *sb, const struct entry *entry)
@@ -201,10 +176,10 @@ static void read_json(struct sandbox *sb, const struct entry *entry)
 	const uint8_t *bytes;
 	size_t len;
 	json_t *json = json_of(entry, &bytes, &len);
-	struct run *run = sandbox_run(sb, (uint32_t)number(json, "number"));
+	struct run *run = sandbox_run(sb, (uint32_t)record_number(json, "number"));
 
 	if (entry->type == JOURNAL_FACTS)
-		read_texts(sb, json, bytes, len);
+		read_report(sb, json, bytes, len);
 	else if (entry->type == JOURNAL_RUN)
 		read_run(sb, json, bytes, len);
 	else if (run && entry->type == JOURNAL_STARTED)
@@ -348,14 +323,15 @@ static void settle(struct sandbox *sb, const json_t *record)
 	struct run *run;
 
 	begin_again(sb);
-	sb->state = (enum sandbox_state)number(record, "state");
+	sb->state = (enum sandbox_state)record_number(record, "state");
 	snprintf(sb->reason, sizeof(sb->reason), "%s", reason ? reason : "");
-	sb->vm = (uint32_t)number(record, "vm");
+	sb->vm = (uint32_t)record_number(record, "vm");
 	if (sb->position)
 		buf_fini(&sb->in);
 	else
-		sb->in.len = number(record, "prefix");
-	if (sb->state == SANDBOX_READY || sb->state == SANDBOX_STARTING) {
+		sb->in.len = record_number(record, "prefix");
+	if (sb->state != SANDBOX_DEAD && sb->state != SANDBOX_STORED) {
+		sb->parked = sb->state == SANDBOX_FROZEN;
 		sb->state = SANDBOX_STARTING;
 		sb->adrift = true;
 	}
@@ -373,10 +349,10 @@ struct sandbox *journal_restore(struct core *core, const json_t *record, const c
 		return NULL;
 	sb->making = true; /* nobody is told of what was */
 	sb->state = SANDBOX_STARTING;
-	sb->position = number(record, "position");
-	for_each_entry(path, number(record, "entries"), replay, sb);
+	sb->position = record_number(record, "position");
+	for_each_entry(path, record_number(record, "entries"), replay, sb);
 	settle(sb, record);
-	sb->last_terminal = (uint32_t)number(record, "last_terminal");
+	sb->last_terminal = (uint32_t)record_number(record, "last_terminal");
 	terminals_forget(sb);
 	sb->making = false;
 	return sb;

@@ -2,6 +2,7 @@
 
 #include "pffs/core/journal.h"
 #include "pffs/core/record_format.h"
+#include "pffs/core/twin.h"
 #include "util/cleanup.h"
 
 #include <errno.h>
@@ -123,6 +124,11 @@ static bool has_journal(const struct core *core, const char *id)
 	return live && access(live, F_OK) == 0;
 }
 
+bool record_has(const struct core *core, const char *id)
+{
+	return has_journal(core, id) || !is_half(core, id);
+}
+
 /* A journal is newer than a record: it was begun when somebody had use for the sandbox. */
 static json_t *read_one(struct core *core, const char *id, bool live)
 {
@@ -139,12 +145,23 @@ static json_t *read_one(struct core *core, const char *id, bool live)
 	return record;
 }
 
-/* Parents first, so that there are the folders that their forks were in. */
-static int by_generation(const void *a, const void *b)
+/* Templates first, then fork points, and parents before the forks that are in their
+ * folders. */
+static json_int_t rank(const json_t *record)
+{
+	const char *place = json_string_value(json_object_get(record, "place"));
+
+	if (place && strcmp(place, RECORD_TEMPLATE) == 0)
+		return -2;
+	if (place && strcmp(place, RECORD_TWIN) == 0)
+		return -1;
+	return json_integer_value(json_object_get(record, "generation"));
+}
+
+static int by_rank(const void *a, const void *b)
 {
 	const json_t *const *one = a, *const *other = b;
-	json_int_t x = json_integer_value(json_object_get(*one, "generation"));
-	json_int_t y = json_integer_value(json_object_get(*other, "generation"));
+	json_int_t x = rank(*one), y = rank(*other);
 
 	return (x > y) - (x < y);
 }
@@ -206,11 +223,12 @@ void record_load(struct core *core)
 		return;
 	records = read_all(core, &count);
 	if (count)
-		qsort(records, count, sizeof(void *), by_generation);
+		qsort(records, count, sizeof(void *), by_rank);
 	for (size_t i = 0; i < count; i++) {
 		restore(core, records[i]);
 		json_decref(records[i]);
 	}
+	twins_restored(core);
 }
 
 void record_writer_init(struct record_writer *writer)

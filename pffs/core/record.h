@@ -39,6 +39,10 @@ void record_close(struct core *core);
 /** record_check() - sandboxes can be kept. Return: 0 or -errno with @err filled. */
 int record_check(const struct core *core, struct error *err);
 
+/** record_has() - there is a record of the sandbox @id on the disk, or a journal, whether
+ * they can be read or not. Also when that cannot be found out. */
+bool record_has(const struct core *core, const char *id);
+
 /** record_load() - have the sandboxes in the world that are in the state directory. */
 void record_load(struct core *core);
 

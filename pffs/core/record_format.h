@@ -5,6 +5,10 @@
 
 #include "pffs/core/sandbox.h"
 
+/* Places, in a record, of who is in no folder that is seen. */
+#define RECORD_TWIN	"twin"
+#define RECORD_TEMPLATE "template"
+
 /** record_save() - write ID.data and ID.json of @sb as files that are on the disk when this
  * returns. Return: 0 or -errno with @err filled. */
 int record_save(const struct sandbox *sb, const char *data, const char *json,

@@ -2,6 +2,7 @@
 
 #include "pffs/core/journal.h"
 #include "pffs/core/terminal.h"
+#include "pffs/core/twin.h"
 #include "util/cleanup.h"
 #include "util/io.h"
 
@@ -128,13 +129,16 @@ static json_t *put_terminals(struct bytes *b, const struct sandbox *sb)
 	return terminals;
 }
 
-/* Where its name belongs: "" the root, "sbx_..." the forks/ of a sandbox, "templates". */
+/* Where its name belongs: "" the root, "sbx_..." the forks/ of a sandbox, "templates" those
+ * of its template; or what it is that nobody sees. */
 static const char *place_of(const struct sandbox *sb)
 {
 	const struct sandbox *parent = sandbox_of_folder(sb->core, sb->folder);
 
 	if (parent)
 		return parent->id;
+	if (sb->folder == FOLDER_HIDDEN)
+		return sb->twin ? RECORD_TWIN : RECORD_TEMPLATE;
 	return sb->folder == FOLDER_ROOT ? "" : "templates";
 }
 
@@ -145,6 +149,30 @@ static json_t *put_numbers(const uint32_t numbers[RESOURCE_COUNT])
 	for (int i = 0; i < RESOURCE_COUNT; i++)
 		json_object_set_new(record, resources_name(i), json_integer(numbers[i]));
 	return record;
+}
+
+/* Any bytes, each as the character of its number: JSON has no others. */
+static json_t *as_characters(const char *text)
+{
+	size_t len = text ? strlen(text) : 0, at = 0;
+	cleanup_free char *utf8 = malloc(2 * len + 1);
+
+	if (!utf8)
+		return NULL;
+	for (size_t i = 0; i < len; i++) {
+		uint8_t byte = (uint8_t)text[i];
+
+		if (byte & 0x80)
+			utf8[at++] = (char)(0xc0 | byte >> 6);
+		utf8[at++] = (char)(byte & 0x80 ? 0x80 | (byte & 0x3f) : byte);
+	}
+	return json_stringn(utf8, at);
+}
+
+static void add_template(json_t *record, const struct template *template)
+{
+	json_object_set_new(record, "made_of", json_string(template->made_of));
+	json_object_set_new(record, "made", put_time(&template->created));
 }
 
 json_t *record_facts(const struct sandbox *sb)
@@ -177,6 +205,10 @@ json_t *record_facts(const struct sandbox *sb)
 	json_object_set_new(record, "state", json_integer(sb->state));
 	json_object_set_new(record, "reason", json_string(sb->reason));
 	json_object_set_new(record, "vm", json_integer((json_int_t)sb->vm));
+	json_object_set_new(record, "paths", as_characters(sb->diff_paths));
+	json_object_set_new(record, "base", json_string(sb->base ? twin_id(sb->base) : ""));
+	if (sb->folder == FOLDER_HIDDEN && !sb->twin)
+		add_template(record, &sb->core->templates.list[sb->template]);
 	return record;
 }
 
@@ -186,7 +218,6 @@ static json_t *put_sandbox(struct bytes *b, const struct sandbox *sb)
 
 	json_object_set_new(record, "in", json_integer((json_int_t)sb->in.len));
 	put(b, buf_peek(&sb->in), sb->in.len);
-	json_object_set_new(record, "diff_paths", put_text(b, sb->diff_paths));
 	json_object_set_new(record, "merge_report", put_text(b, sb->merge_report));
 	json_object_set_new(record, "runs", put_runs(b, sb));
 	json_object_set_new(record, "terminals", put_terminals(b, sb));

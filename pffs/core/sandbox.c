@@ -48,6 +48,14 @@ bool sandbox_is_shown(const struct sandbox *sb)
 	return !sb->making && sb->folder != FOLDER_HIDDEN;
 }
 
+bool sandbox_is_known(const struct sandbox *sb)
+{
+	const struct template *template = &sb->core->templates.list[sb->template];
+
+	return sb->folder != FOLDER_HIDDEN || sb->twin ||
+	       (template->made && template->machine == sb);
+}
+
 struct sandbox *sandbox_of_id(struct core *core, const char *id)
 {
 	struct sandbox *sb;
@@ -177,6 +185,13 @@ void sandbox_add_run(struct sandbox *sb, struct run *run)
 		sb->last_number = run->number;
 	sb->run_count++;
 	list_add_before(at, &run->link);
+}
+
+void sandbox_restore_run(struct sandbox *sb, struct run *run)
+{
+	sandbox_add_run(sb, run);
+	if (sb->core->next_order <= run->queue_order)
+		sb->core->next_order = run->queue_order + 1;
 }
 
 void sandbox_move_run(struct sandbox *sb, struct sandbox *from, struct run *run)
@@ -469,7 +484,6 @@ void sandbox_hide(struct sandbox *sb)
 
 	list_for_each (run, &sb->runs, struct run, link)
 		let_go(sb, run);
-	journal_drop(sb);
 	twin_drop(sb);
 	limits_end(sb);
 	limits_fork_gone(sb->core, sb->folder);

@@ -52,6 +52,7 @@ struct sandbox {
 	bool making;	 /* nobody sees it yet, but its name is taken */
 	bool adrift;	 /* it is of a former pffs, and its machine has yet to be taken up:
 			    attach.h */
+	bool parked;	 /* likewise, and may stand still */
 	uint64_t serial; /* never used twice by one core */
 	uint64_t event_count;
 	folder_t folder; /* where its name belongs */
@@ -152,6 +153,9 @@ bool sandbox_is_busy(const struct sandbox *sb);
 /** sandbox_add_run() - put a new run on the list; takes over its reference. */
 void sandbox_add_run(struct sandbox *sb, struct run *run);
 
+/** sandbox_restore_run() - likewise, one that had its place in the queue before. */
+void sandbox_restore_run(struct sandbox *sb, struct run *run);
+
 /** sandbox_move_run() - make a run of @from the newest one of @sb. */
 void sandbox_move_run(struct sandbox *sb, struct sandbox *from, struct run *run);
 
@@ -176,6 +180,10 @@ struct sandbox *sandbox_by_serial(struct core *core, uint64_t serial);
 
 /** sandbox_is_shown() - it is neither hidden nor still being made. */
 bool sandbox_is_shown(const struct sandbox *sb);
+
+/** sandbox_is_known() - what is known of it is kept on disk: it is shown or will be, or it
+ * is hidden and could not be made again. */
+bool sandbox_is_known(const struct sandbox *sb);
 
 /** sandbox_of_id() - also one that is not shown. */
 struct sandbox *sandbox_of_id(struct core *core, const char *id);

@@ -2,6 +2,7 @@
 
 #include "pffs/core/files.h"
 #include "pffs/core/guest.h"
+#include "pffs/core/journal.h"
 #include "pffs/core/terminal.h"
 
 #include <errno.h>
@@ -84,11 +85,11 @@ static bool keep_machine(struct templates *t, size_t index)
 	bool stale = machine && list_empty(&machine->forks) && !template->made &&
 		     templates_image_changed(t, index);
 
-	if (machine && (machine->state == SANDBOX_DEAD || stale)) {
+	if (machine && !template->made && (machine->state == SANDBOX_DEAD || stale)) {
 		sandbox_destroy(machine);
 		template->machine = NULL;
 	}
-	return template->machine;
+	return template->machine && template->machine->state != SANDBOX_DEAD;
 }
 
 struct sandbox *template_machine(struct core *core, size_t index, struct error *err)
@@ -103,11 +104,12 @@ struct sandbox *template_machine(struct core *core, size_t index, struct error *
 	}
 	if (keep_machine(t, index))
 		return t->list[index].machine;
-	if (t->list[index].made)
+	if (t->list[index].made) {
 		error_say(err, EIO, "the machine of template %s has died: make it again",
 			  t->list[index].name);
-	else
-		t->list[index].machine = boot(core, index, err);
+		return NULL;
+	}
+	t->list[index].machine = boot(core, index, err);
 	return t->list[index].machine;
 }
 
@@ -196,7 +198,30 @@ static int hide(struct sandbox *sb, const char *name, struct error *err)
 	sandbox_hide(sb);
 	sb->template = (size_t)index;
 	strcpy(sb->name, name);
+	journal_begin(sb); /* in place of the sandbox's */
 	return 0;
+}
+
+int template_restore(struct core *core, const char *name, struct error *err)
+{
+	int index = templates_find(&core->templates, name);
+
+	if (index >= 0) /* an image has come of that name, which is taken */
+		templates_remove(&core->templates, (size_t)index);
+	index = templates_add(&core->templates, name);
+	return index < 0 ? error_set(err, -index, "cannot restore a template") : index;
+}
+
+void template_restored(struct sandbox *machine, const char *made_of,
+		       const struct timespec *created)
+{
+	struct template *template = &machine->core->templates.list[machine->template];
+
+	template->machine = machine;
+	template->made = true;
+	template->created = *created;
+	snprintf(template->made_of, sizeof(template->made_of), "%s", made_of);
+	limits_end(machine);
 }
 
 static void go_on(struct sandbox *sb)
@@ -205,6 +230,7 @@ static void go_on(struct sandbox *sb)
 		    json_pack("{s:s, s:I}", "op", "resume", "vm", (json_int_t)sb->vm), NULL,
 		    NULL);
 	sb->state = SANDBOX_READY;
+	journal_facts(sb);
 	guest_resume(sb);
 	fork_next(sb);
 }
@@ -283,6 +309,7 @@ int template_freeze(struct sandbox *sb, const char *name, template_done_fn *done
 	*freezing = (struct freezing){.sb = sandbox_ref(sb), .done = done, .ctx = ctx};
 	strcpy(freezing->name, name);
 	sb->state = SANDBOX_FROZEN;
+	journal_facts(sb);
 	park(sb, frozen, freezing);
 	return 0;
 }

@@ -7,7 +7,8 @@
  * are made until vmctl ends. One that has died boots again when it is next needed,
  * and so does one whose image was replaced, or none of whose forks ever answered. A
  * sandbox, too, can be made a template: it is parked as it is, and hidden. There is no
- * image to boot that one from again.
+ * image to boot that one from again, so what is known of it is in a journal, as of any
+ * sandbox, and the next pffs takes it up.
  */
 #pragma once
 
@@ -60,6 +61,15 @@ typedef void template_done_fn(void *ctx, const struct error *err);
  */
 int template_freeze(struct sandbox *sb, const char *name, template_done_fn *done, void *ctx,
 		    struct error *err);
+
+/** template_restore() - have again the template @name that a former pffs made of a sandbox.
+ * Return: its index, or -errno with @err filled. */
+int template_restore(struct core *core, const char *name, struct error *err);
+
+/** template_restored() - @machine, which is adrift, is that of a template that was made of
+ * the sandbox @made_of. */
+void template_restored(struct sandbox *machine, const char *made_of,
+		       const struct timespec *created);
 
 /**
  * template_remove() - end a template that was made of a sandbox.

@@ -344,7 +344,7 @@ static int handle_exit(struct terminal *t, const struct agent_frame *frame,
 	int r = agent_get_exit(frame, &status, err);
 
 	if (r == 0)
-		end(t, status.signaled ? 128 + status.value : status.value);
+		end(t, agent_exit_code(&status));
 	return r;
 }
 

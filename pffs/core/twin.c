@@ -1,6 +1,7 @@
 #include "pffs/core/twin.h"
 
 #include "pffs/core/guest.h"
+#include "pffs/core/journal.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -117,28 +118,43 @@ static void park_it(struct loop_timer *timer)
 	ask(twin, "park", NULL, NULL);
 }
 
-struct twin *twin_new(struct sandbox *parent)
+/* Whoever makes it holds it. Return: NULL without memory. */
+static struct twin *make(struct sandbox *point)
 {
 	struct twin *twin = calloc(1, sizeof(*twin));
-	char name[SANDBOX_NAME_MAX + 1];
-	struct error ignored;
 
 	if (!twin)
 		return NULL;
-	snprintf(name, sizeof(name), "%.59s-twin", parent->name);
-	twin->point = sandbox_new(parent->core, FOLDER_HIDDEN, name, parent->template, 0, 0,
-				  &ignored);
-	if (!twin->point) {
-		free(twin);
-		return NULL;
-	}
-	sandbox_ref(twin->point);
-	twin->point->image = parent->image;
-	twin->point->twin = twin;
+	twin->point = sandbox_ref(point);
 	twin->holders = 1;
 	list_init(&twin->waiting);
 	loop_timer_init(&twin->linger, park_it);
+	point->twin = twin;
 	return twin;
+}
+
+struct twin *twin_new(struct sandbox *parent)
+{
+	struct sandbox *point;
+	struct twin *twin;
+	char name[SANDBOX_NAME_MAX + 1];
+	struct error ignored;
+
+	snprintf(name, sizeof(name), "%.59s-twin", parent->name);
+	point = sandbox_new(parent->core, FOLDER_HIDDEN, name, parent->template, 0, 0,
+			    &ignored);
+	if (!point)
+		return NULL;
+	point->image = parent->image;
+	twin = make(point);
+	if (!twin)
+		sandbox_destroy(point);
+	return twin;
+}
+
+const char *twin_id(const struct twin *twin)
+{
+	return twin->point->id;
 }
 
 const char *twin_name(const struct twin *twin)
@@ -161,12 +177,39 @@ void twin_adopt(struct twin *twin, const struct sandbox *parent, uint32_t vm, in
 	point->state = SANDBOX_FROZEN;
 	if (buf_append(&point->in, buf_peek(&parent->in), parent->in.len) < 0)
 		sandbox_die(point, "no memory for a fork point");
+	else
+		journal_begin(point);
 }
 
 void twin_hold(struct twin *twin, struct sandbox *child)
 {
 	twin->holders++;
 	child->base = twin;
+}
+
+void twin_restored(struct sandbox *point)
+{
+	limits_end(point);
+	if (!make(point))
+		sandbox_die(point, "no memory for a fork point");
+}
+
+void twin_restore(struct sandbox *child, const char *id)
+{
+	const struct sandbox *point = sandbox_of_id(child->core, id);
+
+	if (point && point->twin)
+		twin_hold(point->twin, child);
+	child->base_lost &= !child->base;
+}
+
+void twins_restored(struct core *core)
+{
+	struct sandbox *sb;
+
+	list_for_each (sb, &core->sandboxes, struct sandbox, link)
+		if (sb->twin)
+			twin_discard(sb->twin);
 }
 
 void twin_drop(struct sandbox *child)
@@ -207,6 +250,19 @@ static void have_it_run(struct twin *twin)
 	ask(twin, "resume", resumed, twin);
 }
 
+/* What the former pffs had it do is not asked: it is told anew what to stop. */
+void twin_attached(struct sandbox *point)
+{
+	struct twin *twin = point->twin;
+
+	point->state = SANDBOX_FROZEN;
+	if (!twin)
+		return;
+	ask(twin, "park", NULL, NULL);
+	if (twin->users)
+		have_it_run(twin);
+}
+
 static void refuse(twin_fn *ready, void *ctx, int code, const char *sentence)
 {
 	struct error err;
@@ -223,8 +279,8 @@ void twin_use(struct sandbox *sb, twin_fn *ready, void *ctx)
 	if (!twin || twin->point->state == SANDBOX_DEAD) {
 		refuse(ready, ctx, EIO,
 		       twin ? twin->point->reason
-			    : "the fork point is lost: it was that of a pffs that has "
-			      "ended");
+			    : "the fork point is lost: it ended with a former pffs, or "
+			      "its vmctl");
 		return;
 	}
 	waiter = malloc(sizeof(*waiter));

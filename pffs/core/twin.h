@@ -8,6 +8,9 @@
  * stop all other processes, so that the files stay what they were. It is parked again a
  * moment after the last user has done with it.
  *
+ * What is known of a twin is in a journal, as of any sandbox, and its children's records
+ * name it: so the next pffs takes it up.
+ *
  * A fork of a template's image has no twin: at its fork point it had the files of the
  * image.
  */
@@ -26,11 +29,26 @@ struct twin *twin_new(struct sandbox *parent);
 /** twin_name() - what vmctl is to call it. */
 const char *twin_name(const struct twin *twin);
 
+/** twin_id() - the id of the sandbox that nobody sees. */
+const char *twin_id(const struct twin *twin);
+
 /** twin_adopt() - vmctl has made its machine. */
 void twin_adopt(struct twin *twin, const struct sandbox *parent, uint32_t vm, int pid);
 
 /** twin_hold() - @child has it as its fork point. */
 void twin_hold(struct twin *twin, struct sandbox *child);
+
+/** twin_restored() - @point, which is adrift, is a fork point. */
+void twin_restored(struct sandbox *point);
+
+/** twin_restore() - @child, which is restored, had the fork point @id. */
+void twin_restore(struct sandbox *child, const char *id);
+
+/** twins_restored() - all sandboxes are there: who has no child goes. */
+void twins_restored(struct core *core);
+
+/** twin_attached() - the machine of @point has been taken up. */
+void twin_attached(struct sandbox *point);
 
 /** twin_drop() - @child needs its fork point no more. */
 void twin_drop(struct sandbox *child);

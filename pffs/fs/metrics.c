@@ -226,13 +226,11 @@ static void answered(void *ctx, const struct usage *usage, const struct error *e
 
 static int open_metrics(struct handle *h, struct error *err)
 {
-	struct question *question = malloc(sizeof(*question));
+	struct question *question = question_new(h, err);
 	struct sandbox *sb;
 
 	if (!question)
-		return error_set(err, ENOMEM, "cannot ask vmctl");
-	*question = (struct question){.h = h, .pending = 1};
-	h->question = question;
+		return err->code;
 	list_for_each (sb, &h->fs->core->sandboxes, struct sandbox, link) {
 		if (!is_shown(h, sb))
 			continue;

@@ -58,12 +58,10 @@ static void answered(void *ctx, const struct usage *usage, const struct error *e
 
 static int open_stats(struct handle *h, struct error *err)
 {
-	struct question *question = malloc(sizeof(*question));
+	struct question *question = question_new(h, err);
 
 	if (!question)
-		return error_set(err, ENOMEM, "cannot ask vmctl");
-	question->h = h;
-	h->question = question;
+		return err->code;
 	usage_ask(h->node.sb, answered, question);
 	return 0;
 }

@@ -73,36 +73,38 @@ def count_refused(server, client, name, spoil):
     return sum(is_refused(server, client, name, spoil) for _ in range(ROUNDS))
 
 
+def all_cuts(server, freeze, name):
+    client = server.client()
+    freeze(client)
+    assert count_refused(server, client, name, cut) == ROUNDS, "resumed from a part"
+    assert runs(client, done(thaw(client, "box"))), "and whole it is right"
+
+
+def all_flips(server, freeze, name):
+    client = server.client()
+    freeze(client)
+    refused = count_refused(server, client, name, flip)
+    assert refused > ROUNDS / 2, refused
+
+
 def test_cut(server):
     "a file cut at 200 random places is refused"
-    client = server.client()
-    freeze_one(client)
-    assert count_refused(server, client, "box", cut) == ROUNDS, "resumed from a part"
-    assert runs(client, done(thaw(client, "box"))), "and whole it is right"
+    all_cuts(server, freeze_one, "box")
 
 
 def test_flip(server):
     "a file with a flipped bit is refused, or the bit means nothing"
-    client = server.client()
-    freeze_one(client)
-    refused = count_refused(server, client, "box", flip)
-    assert refused > ROUNDS / 2, refused
+    all_flips(server, freeze_one, "box")
 
 
 def test_base_cut(server):
     "so is a machine whose base was cut"
-    client = server.client()
-    freeze_with_base(client)
-    assert count_refused(server, client, "base", cut) == ROUNDS, "resumed with a part"
-    assert runs(client, done(thaw(client, "box"))), "and with the whole it is right"
+    all_cuts(server, freeze_with_base, "base")
 
 
 def test_base_flip(server):
     "or has a flipped bit"
-    client = server.client()
-    freeze_with_base(client)
-    refused = count_refused(server, client, "base", flip)
-    assert refused > ROUNDS / 2, refused
+    all_flips(server, freeze_with_base, "base")
 
 
 def free_of(directory):

@@ -129,7 +129,10 @@ def walk(world, orders, kind):
         except (Late, AssertionError, OSError) as error:
             raise AssertionError(f"call {number} of {total}: {type(error).__name__} {error}"
                                  f"\n{world.said()[-3000:]}") from error
-    wait(lambda: world.holds() == before)
+    try:
+        wait(lambda: world.holds() == before)
+    except Late as error:
+        raise AssertionError(f"{before} before, {world.machines()} now\n{world.said()}") from error
 
 
 class FailingWorld(World):

@@ -68,7 +68,6 @@ class World:
         self.work, self.path = work, os.path.join(work, "mnt")
         self.images, self.state = os.path.join(work, "images"), os.path.join(work, "state")
         self.socket = os.path.join(work, "sock")
-        self.process = self  # what is ended with the test
         os.makedirs(os.path.join(self.images, "templates"))
         for name in ("kernel", "initramfs", "upper.ext4", "templates/default.erofs"):
             open(os.path.join(self.images, name), "w").close()
@@ -98,31 +97,11 @@ class World:
         except OSError:
             return False
 
-    def poll(self):
-        """What broker_kit asks of a process: has it ended?"""
-        return self.pffs.poll()
-
-    def terminate(self):
-        self.pffs.terminate()
-
-    def wait(self, seconds):
-        try:
-            return self.pffs.wait(seconds)
-        except subprocess.TimeoutExpired:
-            self.pffs.kill()
-            raise
-        finally:
-            self.clean_up()
-
-    def clean_up(self):
-        """Whatever became of it, nothing is left."""
+    def end(self):
+        """Whatever became of it, nothing is left. Return: what was wrong, if anything."""
+        wrong = broker_kit.end(self.pffs)
         subprocess.run(["umount", "-l", self.path], stderr=subprocess.DEVNULL, check=False)
-        if self.vmctl.poll() is None:
-            self.vmctl.terminate()
-        try:
-            self.vmctl.wait(LIMIT)
-        except subprocess.TimeoutExpired:
-            self.vmctl.kill()
+        return broker_kit.end(self.vmctl) or wrong
 
     def said(self):
         """The log of both."""

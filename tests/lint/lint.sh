@@ -1,6 +1,7 @@
 # One test per file for a lint tool. Sourced by the *.t beside it.
 # shellcheck shell=bash
 cd "$(dirname "${BASH_SOURCE[0]}")/../.." || exit 1
+renice -n 15 $$ >/dev/null # there may be other tests beside
 
 # need TOOL: without it there is nothing to test here.
 need() {

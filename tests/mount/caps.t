@@ -3,13 +3,10 @@
 . "$(dirname "$0")/lib.sh"
 mine=$scratch/mine
 pid=
-end_own() { # what a failure in the middle would leave
-	local status=$?
+also_clean_up() { # what a failure in the middle would leave
 	[ -z "$pid" ] || kill "$pid" 2>/dev/null
 	umount -l "$mine" 2>/dev/null
-	clean_up "$status"
 }
-trap end_own EXIT
 mounted() { # mounted OPTION...: one with the vmctl of the other tests
 	"$build/pffs/pffs" mount --foreground --socket "$PFFS_TEST_SOCKET" --state "$scratch/state" \
 		"$@" "$mine" >> "$scratch/log" 2>&1 &

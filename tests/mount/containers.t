@@ -11,16 +11,14 @@ second=
 device_mode=$(stat -c %a /dev/fuse)
 chmod 666 /dev/fuse # as Debian has it, where udev runs
 
-end_own() { # what a failure in the middle would leave
-	local status=$? dir
+also_clean_up() { # what a failure in the middle would leave
+	local dir
 	for dir in "$box" "$scratch"/own/*; do
 		umount -l "$dir" 2> /dev/null
 	done
 	chmod "$device_mode" /dev/fuse
 	[ -z "$second" ] || within 60 "$scratch/pffs" umount "$shared" 2> /dev/null
-	clean_up "$status"
 }
-trap end_own EXIT
 
 # What it is, as the user who made the mount.
 sandbox demo other

@@ -53,13 +53,10 @@ unharmed "another user"
 # pffs has no memory for the thousand sandboxes; it may have for the messages about it. It
 # is one of its own: another has memory that it used for other tests, and is free now.
 mine=$scratch/mine own=
-end_own() {
-	local status=$?
+also_clean_up() {
 	[ -z "$own" ] || kill "$own" 2> /dev/null
 	umount -l "$mine" 2> /dev/null
-	clean_up "$status"
 }
-trap end_own EXIT
 "$build/pffs/pffs" mount --foreground --socket "$PFFS_TEST_SOCKET" "$mine" > "$scratch/ignored" 2>&1 &
 own=$!
 ok "a mount of its own" wait_for 60 is_up "$mine"

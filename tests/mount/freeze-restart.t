@@ -1,25 +1,6 @@
 #!/bin/bash
 # What is frozen outlives pffs and vmctl, also when they are killed.
-. "$(dirname "$0")/lib.sh"
-cd "$scratch" || exit
-mkdir mnt spool
-unset PFFS_STATE
-pffs=$build/pffs/pffs
-images=${PFFS_IMAGES:-/var/cache/pffs}
-pid=
-
-# start: a pffs of this test's own, with a vmctl of its own.
-start() {
-	TMPDIR=$scratch/spool "$pffs" mount --foreground --socket "$scratch/sock" --images "$images" \
-		--engine "${PFFS_ENGINE:-auto}" --state "$scratch/state" mnt 2>> log &
-	pid=$!
-	wait_for 180 test -e mnt/host
-}
-
-stop() {
-	within 60 "$pffs" umount mnt
-	wait "$pid"
-}
+. "$(dirname "$0")/own-pffs.sh"
 
 frozen() {
 	echo freeze > "$1/ctl" && wait_for 90 state_is "$1" frozen
@@ -77,6 +58,7 @@ like "$(cat mnt/demo/forks/x/error)" "fork point is lost" "in a sentence"
 ok "freeze it again" frozen mnt/demo
 chmod 705 mnt/demo
 echo 61 > mnt/demo/config/exec_timeout
+printf '/\xff\n' > mnt/demo/config/diff_paths
 is "$(value mnt/demo/status state)" frozen "what is changed of one that is frozen"
 kill -KILL "$pid"
 wait "$pid" 2> /dev/null
@@ -86,6 +68,7 @@ vmctl=$(pgrep -f "serve --socket $scratch/sock" | head -n 1)
 wait_for 30 eval '! pgrep -f "serve --socket $scratch/sock" > /dev/null'
 ok "mount after all were killed" start
 is "$(stat -c %a mnt/demo) $(cat mnt/demo/config/exec_timeout)" "705 61" "is so in the next mount"
+is "$(od -An -tx1 mnt/demo/config/diff_paths)" " 2f ff 0a" "also diff_paths, of any bytes"
 echo 'print(x + 2)' > mnt/demo/exec
 is "$(cat mnt/demo/stdout)" 43 "the REPL is as it was"
 

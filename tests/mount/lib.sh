@@ -240,7 +240,8 @@ done_testing() {
 }
 
 clean_up() {
-	local status=${1:-$?} name jobs
+	local status=$? name jobs
+	! declare -F also_clean_up > /dev/null || also_clean_up
 	jobs=$(jobs -p)
 	# shellcheck disable=SC2086 # a list of numbers
 	[ -z "$jobs" ] || kill $jobs 2>/dev/null

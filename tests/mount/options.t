@@ -6,13 +6,10 @@ pffs() {
 }
 mine=$scratch/mine
 own_vmctl=
-end_own() { # what a failure in the middle would leave
-	local status=$?
+also_clean_up() { # what a failure in the middle would leave
 	[ -z "$own_vmctl" ] || kill "$own_vmctl" 2>/dev/null
 	umount -l "$mine" 2>/dev/null
-	clean_up "$status"
 }
-trap end_own EXIT
 socket=$scratch/vmctl.sock
 "$build/pffs/pffs" mount --foreground --memory-mib 200 --vcpus 2 --disk-mib 65536 --socket "$socket" \
 	"$mine" > "$scratch/log" 2>&1 &

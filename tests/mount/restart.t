@@ -1,24 +1,6 @@
 #!/bin/bash
 # pffs is killed: its sandboxes and their runs go on, and the next pffs takes them up.
-. "$(dirname "$0")/lib.sh"
-cd "$scratch" || exit
-mkdir mnt spool
-unset PFFS_STATE
-pffs=$build/pffs/pffs
-images=${PFFS_IMAGES:-/var/cache/pffs}
-pid=
-
-start() {
-	TMPDIR=$scratch/spool "$pffs" mount --foreground --socket "$scratch/sock" --images "$images" \
-		--engine "${PFFS_ENGINE:-auto}" --state "$scratch/state" mnt 2>> log &
-	pid=$!
-	wait_for 180 test -e mnt/host
-}
-
-stop() {
-	within 60 "$pffs" umount mnt
-	wait "$pid"
-}
+. "$(dirname "$0")/own-pffs.sh"
 
 # The mount that is left answers nothing: to mount again takes it away.
 kill_pffs() {
@@ -58,8 +40,23 @@ echo 'echo on; exec sleep 4321' > mnt/demo/pty/t/command
 is "$(within 60 head -c 2 mnt/demo/pty/t/data)" on "and a terminal"
 echo 'x = 99; open("/root/file", "w").write("one")' > mnt/demo/forks/f/exec
 is "$(cat mnt/demo/forks/f/exit)" 0 "and one in a fork"
-echo 'y = 7' > mnt/cold/exec
+is "$(cat mnt/demo/forks/f/changes)" "A root/file" "which has changed a file"
+within 60 mkdir mnt/base
+wait_for 120 state_is mnt/base ready
+echo 'z = 5; open("/root/base", "w").write("b")' > mnt/base/exec
+is "$(cat mnt/base/exit)" 0 "a sandbox"
+ok "becomes a template" within 60 mv mnt/base mnt/templates/warm
+within 60 mkdir mnt/templates/warm/forks/w
+wait_for 120 state_is mnt/templates/warm/forks/w ready
+info=$(cat mnt/templates/warm/info)
+echo 'y = 7; open("/root/cold", "w").write("c")' > mnt/cold/exec
 is "$(cat mnt/cold/exit)" 0 "and one in another sandbox"
+within 60 mkdir mnt/cold/forks/c
+echo 'open("/root/fork", "w").write("c")' > mnt/cold/forks/c/exec
+is "$(cat mnt/cold/forks/c/exit)" 0 "and in its fork"
+echo freeze > mnt/cold/forks/c/ctl
+wait_for 90 state_is mnt/cold/forks/c frozen
+mv mnt/cold/forks/c mnt/chill
 echo freeze > mnt/cold/ctl
 wait_for 90 state_is mnt/cold frozen
 echo 600 > mnt/demo/config/exec_timeout
@@ -77,7 +74,7 @@ sleep 2
 not_ok "a mount that fails, as it gets no vmctl," env PFFS_VMCTL=/bin/false timeout 60 "$pffs" mount \
 	--foreground --socket "$scratch/none" --state "$scratch/state" mnt 2>> log
 ok "does not keep the next one from what there is" start
-is "$(ls mnt | grep -E '^(demo|cold)$' | tr '\n' ' ')$(ls mnt/demo/forks)" "cold demo f" "all sandboxes are there"
+is "$(ls mnt | grep -E '^(demo|cold|chill)$' | tr '\n' ' ')$(ls mnt/demo/forks)" "chill cold demo f" "all sandboxes are there"
 is "$(value mnt/demo/status id) $(value mnt/demo/status created) $(value mnt/demo/status pid)" \
 	"$id $created $vm" "they are the same, and so is the machine"
 is "$(stat -c %a mnt/demo) $(cat mnt/demo/config/exec_timeout) $(cat mnt/demo/config/diff_paths)" \
@@ -99,6 +96,14 @@ echo 'echo again' > mnt/demo/pty/t/command
 is "$(within 60 cat mnt/demo/pty/t/data)" $'again\r' "and a new one works"
 echo 'print(y)' > mnt/cold/exec
 is "$(cat mnt/cold/stdout)" 7 "a frozen one resumes"
+is "$(within 60 cat mnt/demo/forks/f/changes)" "A root/file" "the fork point of a fork is there"
+is "$(within 120 cat mnt/chill/changes)" "A root/fork" "and that of one that was frozen"
+is "$(cat mnt/templates/warm/info)" "$info" "the template that was made of a sandbox is there"
+is "$(within 60 cat mnt/templates/warm/forks/w/changes)" "" "a sandbox of it has changed nothing since"
+ok "another one is made of it" within 60 mkdir mnt/warm
+echo 'print(z, open("/root/base").read())' > mnt/templates/warm/forks/w/exec
+is "$(cat mnt/templates/warm/forks/w/stdout)" "5 b" "with its memory and its files"
+ok "the template can be removed" eval 'within 60 rmdir mnt/templates/warm/forks/w && within 60 rmdir mnt/templates/warm'
 within 60 mkdir mnt/demo/forks/g
 echo 'print(x)' > mnt/demo/forks/g/exec
 is "$(cat mnt/demo/forks/g/stdout)" 41 "it can be forked"
@@ -132,7 +137,7 @@ is "$whole $ended" "$rounds $rounds" "killed at any moment, no line is lost, and
 echo 'print(x)' > mnt/demo/exec
 is "$(within 60 cat mnt/demo/stdout)" 99 "the REPL is as it was"
 is "$(cat mnt/demo/runs/1/stdout)" kept "the first run, too"
-within 60 rmdir mnt/demo/forks/g mnt/demo mnt/cold mnt/early
+within 60 rmdir mnt/demo/forks/g mnt/demo mnt/cold mnt/early mnt/chill mnt/warm
 stop
 is "$(ls state/sandboxes)" lock "nothing is left of what was removed"
 not_ok "the vmctl that the first one started has ended" pgrep -f "serve --socket $scratch/sock"

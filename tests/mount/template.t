@@ -13,7 +13,9 @@ images=${PFFS_IMAGES:-/var/cache/pffs}
 has_image() {
 	[ -e "$images/templates/$name.erofs" ]
 }
-trap 'status=$?; ! has_image || pffs template rm "$name"; clean_up "$status"' EXIT
+also_clean_up() {
+	! has_image || pffs template rm "$name"
+}
 
 # Small, so that it is made quickly: what the agent needs, and a mark of its own.
 mkdir -p "$scratch/recipe/files/etc"

@@ -142,6 +142,9 @@ class Server:
         return subprocess.Popen([VMCTL, "serve", "--engine", "kvm", "--socket", self.path,
                                  "--images", images, "--vm-program", FAKE_VM] + self.options)
 
+    def end(self):
+        return end(self.process)
+
     def client(self, **fields):
         return Client(self.path, **fields)
 
@@ -232,24 +235,34 @@ def gone(pid):
     return not os.path.exists(f"/proc/{pid}")
 
 
+def end(process):
+    """See to it that it has ended. Return: what was wrong with that, if anything."""
+    if process.poll() is not None:
+        return None  # by the test, which knows
+    process.terminate()
+    name = os.path.basename(process.args[0])
+    try:
+        code = process.wait(PATIENCE)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+        return f"{name} did not end within {PATIENCE} s"
+    return f"{name} ended with {code}" if code else None
+
+
 def run(number, name, test, server_class):
     with tempfile.TemporaryDirectory() as directory:
         server = server_class(directory, getattr(test, "options", ()))
-        ended = None
+        failure = None
         try:
             test(server)
-            ended = server.process.poll()
-            failure = None
-        except (AssertionError, Closed, OSError, KeyError, subprocess.SubprocessError) as e:
-            failure = e
-        if server.process.poll() is None:
-            server.process.terminate()
-            ended = server.process.wait(PATIENCE)
-            if ended and not failure:
-                failure = f"vmctl ended with {ended}"
-    print("not ok" if failure is not None else "ok", number, "-", test.__doc__, flush=True)
-    if failure is not None:
-        print("#", name, type(failure).__name__, failure, flush=True)
+        except Exception as e:  # of any kind: nothing may be left running
+            failure = f"{type(e).__name__} {e}"
+        wrong = server.end()
+        failure = failure or wrong
+    print("not ok" if failure else "ok", number, "-", test.__doc__, flush=True)
+    if failure:
+        print("#", name, failure.replace("\n", "\n# "), flush=True)
 
 
 def main(tests, server_class=Server):

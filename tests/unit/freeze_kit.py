@@ -33,7 +33,7 @@ class FreezeServer(Server):
         while True:
             try:
                 return self.client()
-            except ConnectionRefusedError:
+            except (ConnectionRefusedError, FileNotFoundError):
                 assert time.monotonic() < deadline
                 time.sleep(0.02)
 

@@ -5,11 +5,13 @@
 #include "pffs/core/journal.h"
 #include "pffs/core/attach.h"
 #include "pffs/core/record.h"
+#include "pffs/core/record_format.h"
 #include "tests/unit/world.h"
 #include "util/cleanup.h"
 
-#define ROUNDS 200
-#define VM     9u
+#define ROUNDS	200
+#define VM	9u
+#define NOBODYS "sbx_00000000000000000000000000000000"
 
 static char state[] = "/tmp/pffs-journal-XXXXXX";
 static char id[SANDBOX_ID_LEN + 1];
@@ -214,6 +216,19 @@ static void check_attach(unsigned sent, bool again)
 	sandbox_let_go(sb);
 }
 
+/* Of the files that vmctl has of the group one is that of the sandbox. */
+static void check_files(void)
+{
+	char body[256];
+
+	is_str(asked_for(), "images", "vmctl is asked for its files, too");
+	snprintf(body, sizeof(body),
+		 ",\"group\":\"%s\",\"images\":[\"" NOBODYS "\",\"%s\"]", core.group, id);
+	reply(body);
+	is_str(asked_for(), "drop", "one of which there is no record goes");
+	is_str(json_string_value(json_object_get(asked, "image")), NOBODYS, "and it alone");
+}
+
 static void check_lost(void)
 {
 	struct sandbox *sb = restore(saved, saved_len);
@@ -223,9 +238,37 @@ static void check_lost(void)
 	hear_all();
 	reply(",\"more\":false,\"vms\":[]");
 	ok(finished, "there is none");
+	check_files();
 	is_str(sandbox_state_name(sb), "dead", "a sandbox without its machine is dead");
 	is_int(sandbox_run(sb, 2)->exit_code, EXIT_KILLED, "and its runs have ended");
 	sandbox_let_go(sb);
+}
+
+/* Of a frozen sandbox the record alone is there, and is written anew. */
+static void check_renewed(void)
+{
+	static const char paths[] = "/caf\xc3\xa9\n/\xff\x80\x01\n";
+	struct error err;
+	struct sandbox *sb = sandbox_new(&core, FOLDER_ROOT, "cold", 0, 0, 0, &err);
+	cleanup_free char *json = record_path(&core, sb->id, ".json");
+	cleanup_free char *data = record_path(&core, sb->id, ".data");
+	json_t *record;
+
+	sb->state = SANDBOX_STORED;
+	sb->diff_paths = strdup("/old\n");
+	is_int(record_save(sb, data, json, &err), 0, "a frozen one is written");
+	free(sb->diff_paths);
+	sb->diff_paths = strdup(paths);
+	journal_facts(sb);
+	sandbox_let_go(sb);
+	record = record_read(json, &err);
+	sb = record ? record_restore(&core, record, data, &err) : NULL;
+	is_str(sb ? sb->diff_paths : "", paths, "its configuration is renewed");
+	json_decref(record);
+	if (sb)
+		sandbox_let_go(sb);
+	unlink(json);
+	unlink(data);
 }
 
 int main(void)
@@ -245,6 +288,7 @@ int main(void)
 	check_attach(0, true);
 	check_attach(100000, false);
 	check_lost();
+	check_renewed();
 	free(saved);
 	end_world();
 	snprintf(lock, sizeof(lock), "%s/lock", state);

@@ -14,7 +14,7 @@ import time
 
 import json
 
-from broker_kit import CONTROL, CREDIT, DATA, HELLO, PATIENCE, WINDOW, main, skip
+from broker_kit import CONTROL, CREDIT, DATA, HELLO, PATIENCE, WINDOW, end, main, skip
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 PFFS = os.environ.get("PFFS", os.path.join(HERE, "../../pffs/pffs"))
@@ -162,6 +162,11 @@ class LyingMount:
         while not os.path.exists(os.path.join(self.path, "host")):
             assert self.process.poll() is None and time.monotonic() < deadline, "no mount"
             time.sleep(0.02)
+
+    def end(self):
+        wrong = end(self.process)
+        subprocess.run(["umount", "-l", self.path], stderr=subprocess.DEVNULL, check=False)
+        return wrong
 
     def send(self, kind, payload=b"", channel=0):
         try:

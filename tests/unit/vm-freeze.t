@@ -34,6 +34,21 @@ def test_freeze(server):
     assert runs(client, done(thaw(client, "box")))
 
 
+def test_group(server):
+    "a file says of which group its machine was"
+    client = server.client()
+    mine = client.create("mine", memory_mib=MEMORY_MIB, group="us")
+    wait(lambda: client.request("log", vm=mine["vm"])["log"])
+    done(freeze(client, mine, "ours"))
+    done(freeze(client, boot(client), "other"))
+    assert client.request("images", group="us")["images"] == ["ours"]
+    assert client.request("images", group="them")["images"] == []
+    assert client.request("images", group="us")["group"] == "us"
+    done(client.request("thaw", image="ours", name="back", group="them"))
+    assert client.request("images", group="us")["images"] == ["ours"]
+    assert sorted(client.request("images")["images"]) == ["other", "ours"]
+
+
 def test_small(server):
     "pages of zeros are not stored"
     client = server.client()
@@ -111,6 +126,11 @@ def test_restart(server):
     assert runs(client, done(thaw(client, "box")))
 
 
+def unmounted(path):
+    """It cannot be while the process that wrote there is ending."""
+    return subprocess.run(["umount", path], stderr=subprocess.DEVNULL, check=False).returncode == 0
+
+
 def test_full(server):
     "a full disk leaves the VM running, and no file"
     if os.getuid():
@@ -124,7 +144,7 @@ def test_full(server):
         assert reply.get("errno") == ENOSPC, reply
         assert server.files() == [] and runs(client, vm)
     finally:
-        subprocess.run(["umount", server.state], check=True)
+        wait(unmounted, server.state)
     done(freeze(client, vm, "box"))
 
 
