@@ -13,16 +13,12 @@ TMPDIR=$scratch "$pffs" mount --foreground --socket "$PFFS_TEST_SOCKET" \
 	--memory-mib 192 --disk-mib 64 "$small" > "$scratch/log" 2>&1 &
 pid=$!
 
-# However the test ends, that pffs does, too; then what the harness does.
-finish() {
-	local status=$?
-	cd / || exit
+also_clean_up() {
+	cd / || return
 	[ ! -d "/proc/$pid" ] || within 60 "$pffs" umount "$small" 2> /dev/null
 	umount -l "$small" 2> /dev/null
 	[ "$failures" = 0 ] || diag "$(tail -n 20 "$scratch/log")"
-	clean_up "$status"
 }
-trap finish EXIT
 
 ok "a pffs with small machines" wait_for 60 is_up "$small"
 cd "$small" || exit
