@@ -1,24 +1,6 @@
 #!/bin/bash
 # pffs and its vmctl are killed: the machines and their runs go on, and the next two take them up.
-. "$(dirname "$0")/lib.sh"
-cd "$scratch" || exit
-mkdir mnt spool
-unset PFFS_STATE
-pffs=$build/pffs/pffs
-images=${PFFS_IMAGES:-/var/cache/pffs}
-pid=
-
-start() {
-	TMPDIR=$scratch/spool "$pffs" mount --foreground --socket "$scratch/sock" --images "$images" \
-		--engine "${PFFS_ENGINE:-auto}" --state "$scratch/state" mnt 2>> log &
-	pid=$!
-	wait_for 180 test -e mnt/host
-}
-
-stop() {
-	within 60 "$pffs" umount mnt
-	wait "$pid"
-}
+. "$(dirname "$0")/own-pffs.sh"
 
 # ours: all processes that have a file or a socket here.
 ours() {
