@@ -232,9 +232,23 @@ static char *prepare_state(struct host *host, const char *dir)
 	return path;
 }
 
-/* Take up the QEMU of a vmctl that was killed, or start one. */
-static int get_qemu(struct host *host, const struct serve_options *options,
-		    struct error *err)
+/* What was found did not come up. Return: 0: there is no QEMU now, and no trace of one. */
+static int forget(struct host *host, const struct error *why)
+{
+	fprintf(stderr, "vmctl: %s\n", why->text);
+	qemu_stop(&host->qemu);
+	host_dir_clear(&host->dir);
+	host->err = (struct error){0};
+	host->found = false;
+	return 0;
+}
+
+/*
+ * In the run directory, which is gone afterwards unless it is another QEMU's. The QEMU of a
+ * vmctl that was killed may be about to end, too; then another one is started.
+ */
+static int host_serve_in(struct host *host, const struct serve_options *options,
+			 int listener, struct error *err)
 {
 	cleanup_free char *state = prepare_state(host, options->state);
 	const struct qemu_options wanted = {
@@ -244,20 +258,18 @@ static int get_qemu(struct host *host, const struct serve_options *options,
 	};
 	int r = qemu_find(&host->qemu, &host->dir, &wanted, err);
 
-	host->found = r > 0;
-	return r ? r : qemu_start(&host->qemu, &host->dir, &wanted, err);
-}
-
-/* In the run directory, which is gone afterwards unless it is another QEMU's. */
-static int host_serve_in(struct host *host, const struct serve_options *options,
-			 int listener, struct error *err)
-{
-	int r = get_qemu(host, options, err);
-
 	if (r == -EBUSY)
 		return r;
-	if (r >= 0)
+	host->found = r > 0;
+	if (host->found)
 		r = host_run(host, options->images, listener, err);
+	if (host->found && r < 0 && !host->relay.up)
+		r = forget(host, err);
+	if (r == 0 && !host->found) {
+		r = qemu_start(&host->qemu, &host->dir, &wanted, err);
+		if (r == 0)
+			r = host_run(host, options->images, listener, err);
+	}
 	qemu_stop(&host->qemu);
 	host_dir_remove(&host->dir);
 	return r;
