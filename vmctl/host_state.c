@@ -13,11 +13,17 @@
 #include <sys/statvfs.h>
 #include <sys/wait.h>
 
-#define FILE_NAME "emulated.img"
-#define MKFS	  "/sbin/mke2fs"
-#define SIZE_MIN  (32ull << 20)
-#define SIZE_MAX_ (256ull << 30)
-#define MIB	  (1ull << 20)
+#define FILE_NAME   "emulated.img"
+#define MKFS	    "/sbin/mke2fs"
+#define MKFS_LAYOUT "packed_meta_blocks=1,lazy_itable_init=0,lazy_journal_init=1,nodiscard"
+#define SIZE_MIN    (32ull << 20)
+#define SIZE_MAX_   (256ull << 30)
+#define MIB	    (1ull << 20)
+
+/* Of ext4: journal, inodes, descriptors and directories, and bitmaps of each group. */
+#define RESERVED       (16 * MIB)
+#define GROUP_SIZE     (128 * MIB)
+#define RESERVED_GROUP (24ull << 10)
 
 /* Four fifths of what is free, in whole MiB. */
 static uint64_t choose_size(const char *dir)
@@ -40,16 +46,13 @@ static int make_file(const char *path, uint64_t size, struct error *err)
 	return 0;
 }
 
-/* There will be few files, and large ones; what is zeros stays a hole. */
+/* There will be few files, and large ones; what is zeros stays a hole. But what the file
+ * system itself needs stands together at the beginning. */
 static int make_file_system(const char *path, struct error *err)
 {
-	const char *argv[] = {
-	    MKFS,     "-q",   "-F",
-	    "-t",     "ext4", "-b",
-	    "4096",   "-m",   "0",
-	    "-N",     "8192", "-J",
-	    "size=8", "-E",   "lazy_itable_init=0,lazy_journal_init=1,nodiscard",
-	    path,     NULL};
+	const char *argv[] = {MKFS,	"-q", "-F",	   "-t", "ext4", "-b",
+			      "4096",	"-m", "0",	   "-N", "8192", "-J",
+			      "size=8", "-E", MKFS_LAYOUT, path, NULL};
 	const struct spawn_options options = {0};
 	pid_t pid = spawn(MKFS, argv, &options, err);
 	int status;
@@ -64,6 +67,20 @@ static int make_file_system(const char *path, struct error *err)
 	return status
 		   ? error_say(err, EIO, MKFS " could not make a file system in %s", path)
 		   : 0;
+}
+
+/*
+ * Nothing of what the file system itself needs may be a hole. When the host's disk is full
+ * a file of it cannot be written, which is told, but without its journal it would be
+ * read-only from then on.
+ */
+static int reserve(const char *path, uint64_t size, struct error *err)
+{
+	uint64_t need = RESERVED + size / GROUP_SIZE * RESERVED_GROUP;
+	cleanup_close int fd = open(path, O_RDWR | O_CLOEXEC);
+	int r = fd < 0 ? errno : posix_fallocate(fd, 0, (off_t)(need < size ? need : size));
+
+	return r ? error_set(err, r, "cannot make %s", path) : 0;
 }
 
 static int make_disk(const struct store *store, const char *path, struct error *err)
@@ -82,6 +99,8 @@ static int make_disk(const struct store *store, const char *path, struct error *
 	r = make_file(fresh, size, err);
 	if (r == 0)
 		r = make_file_system(fresh, err);
+	if (r == 0)
+		r = reserve(fresh, size, err);
 	if (r == 0 && rename(fresh, path) < 0)
 		r = error_set(err, errno, "cannot make %s", path);
 	if (r < 0)

@@ -56,11 +56,11 @@ class Mortal(World):
         return self.files(), len(self.processes()), open_files(self.pffs.pid), open_files(self.vmctl.pid)
 
 
-def kill_and_mount(world, boxes, chance):
+def kill_and_mount(world, boxes, chance, kill):
     """Load, the end of a pffs, perhaps of several, and one that stays."""
     workers = [in_thread(box.work) for box in boxes]
     time.sleep(chance.random() * MOST_LOAD)
-    world.kill_pffs()
+    kill(world)
     join(workers)
     while chance.random() < 0.2:
         world.begin_pffs(chance.random() * 0.1)
@@ -79,13 +79,13 @@ def check(world, boxes):
             box.check()
 
 
-def rounds(world, chance):
+def rounds(world, chance, kill):
     boxes = [Box(world, i, chance.random()) for i in range(BOXES)]
     for box in boxes:
         box.make()
     for number in range(ROUNDS):
         try:
-            kill_and_mount(world, boxes, chance)
+            kill_and_mount(world, boxes, chance, kill)
             check(world, boxes)
         except (Late, AssertionError, OSError) as error:
             raise AssertionError(f"round {number}: {type(error).__name__} {error}\n"
@@ -94,18 +94,23 @@ def rounds(world, chance):
         box.remove()
 
 
-def test_pffs(world):
-    "pffs killed at random moments: nothing acknowledged is lost, or comes twice, and nothing leaks"
+def walk(world, kill):
+    """@kill: what is done to @world in each round; pffs has ended then."""
     seed = int(os.environ.get("PFFS_SEED", random.randrange(1 << 32)))
     world.make("first")
     world.remove("first")
     world.holds()
     before = world.leaves()
     try:
-        rounds(world, random.Random(seed))
+        rounds(world, random.Random(seed), kill)
         wait(lambda: world.leaves() == before)
     except Exception as error:
         raise AssertionError(f"PFFS_SEED={seed}: {error}\nthere is {world.leaves()}, was {before}") from None
+
+
+def test_pffs(world):
+    "pffs killed at random moments: nothing acknowledged is lost, or comes twice, and nothing leaks"
+    walk(world, Mortal.kill_pffs)
 
 
 main(globals(), Mortal)
