@@ -4,6 +4,7 @@
 #include "util/io.h"
 #include "vmctl/cgroup.h"
 #include "vmctl/client.h"
+#include "vmctl/freeze.h"
 #include "vmctl/vmproc.h"
 
 #include <errno.h>
@@ -58,7 +59,7 @@ static void on_connection(struct loop_source *source, uint32_t revents)
 		fprintf(stderr, "vmctl: %s\n", err.text);
 }
 
-/* A VM takes two descriptors, a fork three, and five while it is made. */
+/* A VM takes four descriptors, and a fork six while it is made. */
 static void raise_limit(void)
 {
 	struct rlimit limit;
@@ -74,6 +75,20 @@ static void raise_limit(void)
 		setrlimit(RLIMIT_NOFILE, &limit); /* for root alone */
 }
 
+/* What a former broker left. */
+static int take_up(struct broker *broker, struct error *err)
+{
+	int r = keeper_open(broker, broker->config.keeper, err);
+	struct vmproc *vm;
+
+	if (r < 0)
+		return r;
+	list_for_each (vm, &broker->vms, struct vmproc, link)
+		vmproc_go_on(vm);
+	freeze_tidy_all(broker);
+	return 0;
+}
+
 int broker_init(struct broker *broker, const struct broker_config *config,
 		struct error *err)
 {
@@ -84,6 +99,7 @@ int broker_init(struct broker *broker, const struct broker_config *config,
 	    .config = *config,
 	    .started_ns = io_monotonic_ns(),
 	    .listener = LOOP_SOURCE_NONE,
+	    .keeper = {.source = LOOP_SOURCE_NONE},
 	    .listen_fd = -1,
 	    .limits_cpu = cgroup_usable(),
 	};
@@ -114,7 +130,7 @@ int broker_init(struct broker *broker, const struct broker_config *config,
 		return error_set(err, errno, "cannot take signals");
 	r = loop_add(&broker->loop, &broker->signals, broker->signal_fd, EPOLLIN,
 		     on_signal);
-	return r < 0 ? error_set(err, -r, "cannot take signals") : 0;
+	return r < 0 ? error_set(err, -r, "cannot take signals") : take_up(broker, err);
 }
 
 int broker_listen(struct broker *broker, int fd, struct error *err)
@@ -161,6 +177,7 @@ void broker_fini(struct broker *broker)
 
 	list_for_each (client, &broker->clients, struct client, link)
 		client_free(client);
+	keeper_close(broker);
 	loop_del(&broker->loop, &broker->signals);
 	close(broker->signal_fd);
 	if (broker->listen_fd >= 0)
@@ -175,7 +192,7 @@ struct vmproc *broker_find_any(struct broker *broker, uint32_t id)
 	struct vmproc *vm;
 
 	list_for_each (vm, &broker->buckets[id % BROKER_BUCKETS], struct vmproc, bucket)
-		if (vm->channel.id == id && vm->seen)
+		if (vm->channel.id == id && vm->facts->seen)
 			return vm;
 	return NULL;
 }
@@ -186,7 +203,7 @@ struct vmproc *broker_find_pid(struct broker *broker, pid_t pid)
 
 	list_for_each (vm, &broker->pids[(unsigned)pid % BROKER_BUCKETS], struct vmproc,
 		       pid_bucket)
-		if (vm->pid == pid)
+		if (vm->facts->pid == pid)
 			return vm;
 	return NULL;
 }
@@ -195,5 +212,5 @@ struct vmproc *broker_find(struct broker *broker, uint32_t id)
 {
 	struct vmproc *vm = broker_find_any(broker, id);
 
-	return vm && !vm->destroying ? vm : NULL;
+	return vm && !vm->facts->destroying ? vm : NULL;
 }

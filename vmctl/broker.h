@@ -13,13 +13,15 @@
  *
  * Children are reaped on SIGCHLD, whoever they are, so that the broker can be
  * PID 1. On SIGTERM or SIGINT every VM is ended, and broker_run() returns when
- * the last of them has been reaped.
+ * the last of them has been reaped. A broker that is killed instead leaves its VMs to the
+ * next one (keep.h).
  */
 #pragma once
 
 #include "util/error.h"
 #include "util/list.h"
 #include "util/loop.h"
+#include "vmctl/keeper.h"
 #include "vmctl/store.h"
 
 #include <stdbool.h>
@@ -35,6 +37,7 @@ struct vmproc;
 struct broker_config {
 	const char *state;	/* directory of frozen machines, or NULL */
 	const char *images;	/* directory of kernel, initramfs, templates */
+	const char *keeper;	/* path of the keeper's socket, or NULL (keeper.h) */
 	const char *engine;	/* "kvm" or "emulated", as `stat` reports it */
 	const char *vm_program; /* what to execute as `vmctl vm` */
 	unsigned deadline_ms;	/* for an answer of a VM process; 0: BROKER_DEADLINE_MS */
@@ -45,6 +48,7 @@ struct broker {
 	struct broker_config config;
 	struct store store;
 	struct loop loop;
+	struct keeper keeper;
 	struct link clients; /* struct client, by its link */
 	struct link vms;     /* struct vmproc, by its link, in order of id */
 	struct link buckets[BROKER_BUCKETS]; /* struct vmproc, by its bucket: by id */
@@ -62,7 +66,8 @@ struct broker {
  * broker_init() - make a broker without clients.
  * @config: copied; its strings stay the caller's and must outlive the broker.
  *
- * Blocks SIGTERM, SIGINT and SIGCHLD and takes them from a descriptor.
+ * Blocks SIGTERM, SIGINT and SIGCHLD and takes them from a descriptor. Takes up the VMs
+ * that a former broker has left.
  *
  * Return: 0 or -errno with @err filled.
  */

@@ -26,7 +26,7 @@ static int write_file(const char *path, const char *text)
 	return fd < 0 ? -errno : io_write_all(fd, text, strlen(text));
 }
 
-/* Those of a broker that was killed are empty: its VMs have ended with it. */
+/* Those of a broker that was killed: unless there still is a VM in them. */
 static void remove_orphans(void)
 {
 	DIR *dir = opendir(ROOT);
@@ -50,9 +50,9 @@ bool cgroup_usable(void)
 	return true;
 }
 
-static void name_group(uint32_t id, char path[PATH_ROOM])
+static void name_group(pid_t broker, uint32_t id, char path[PATH_ROOM])
 {
-	snprintf(path, PATH_ROOM, ROOT "/pffs-%d-%u", getpid(), id);
+	snprintf(path, PATH_ROOM, ROOT "/pffs-%d-%u", broker, id);
 }
 
 static int put_in(const char *group, const char *file, const char *text)
@@ -63,12 +63,12 @@ static int put_in(const char *group, const char *file, const char *text)
 	return write_file(path, text);
 }
 
-int cgroup_limit(uint32_t id, pid_t pid, unsigned percent, struct error *err)
+int cgroup_limit(pid_t broker, uint32_t id, pid_t pid, unsigned percent, struct error *err)
 {
 	char group[PATH_ROOM], quota[48] = "max", process[16];
 	int r = 0;
 
-	name_group(id, group);
+	name_group(broker, id, group);
 	if (percent)
 		snprintf(quota, sizeof(quota), "%u %u", percent * (PERIOD_US / 100),
 			 PERIOD_US);
@@ -83,25 +83,27 @@ int cgroup_limit(uint32_t id, pid_t pid, unsigned percent, struct error *err)
 }
 
 /* Return: whether there is nothing left to do. */
-static bool try_remove(uint32_t id)
+static bool try_remove(pid_t broker, uint32_t id)
 {
 	char group[PATH_ROOM];
 
-	name_group(id, group);
+	name_group(broker, id, group);
 	return rmdir(group) == 0 || errno == ENOENT;
 }
 
 struct left {
 	struct link link;
+	pid_t broker;
 	uint32_t id;
 };
 
-void cgroup_remove(uint32_t id, struct link *left)
+void cgroup_remove(pid_t broker, uint32_t id, struct link *left)
 {
-	struct left *group = try_remove(id) ? NULL : malloc(sizeof(*group));
+	struct left *group = try_remove(broker, id) ? NULL : malloc(sizeof(*group));
 
 	if (!group)
 		return;
+	group->broker = broker;
 	group->id = id;
 	list_add_before(left, &group->link);
 }
@@ -111,7 +113,7 @@ void cgroup_tidy(struct link *left)
 	struct left *group;
 
 	list_for_each (group, left, struct left, link)
-		if (try_remove(group->id)) {
+		if (try_remove(group->broker, group->id)) {
 			list_del(&group->link);
 			free(group);
 		}

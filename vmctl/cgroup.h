@@ -25,17 +25,18 @@ bool cgroup_usable(void);
 
 /**
  * cgroup_limit() - let the process @pid of VM @id use so much of one CPU's time.
+ * @broker: the process that first limited it; it may have been killed.
  * @percent: 0 for no limit.
  *
  * Return: 0 or -errno with @err filled.
  */
-int cgroup_limit(uint32_t id, pid_t pid, unsigned percent, struct error *err);
+int cgroup_limit(pid_t broker, uint32_t id, pid_t pid, unsigned percent, struct error *err);
 
 /**
  * cgroup_remove() - VM @id, whose process has ended, has no cgroup any more.
  * @left: groups in which there still is a process.
  */
-void cgroup_remove(uint32_t id, struct link *left);
+void cgroup_remove(pid_t broker, uint32_t id, struct link *left);
 
 /** cgroup_tidy() - a process has ended: remove what is left, if it can be now. */
 void cgroup_tidy(struct link *left);

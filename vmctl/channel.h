@@ -15,24 +15,47 @@
  * may be in the middle of it; a new owner is let in while that is at most
  * LINK_WINDOW, so @to_vm never holds more than two windows.
  *
- * What went to an owner stays in @kept until it is credited: an owner may be killed before
- * it has dealt with it. The next one tells how much of the stream it knows and gets the
- * rest again. So LINK_WINDOW is always @window and what is kept, while there is an owner.
+ * What went to an owner stays in @from_vm until it is credited: an owner may be killed
+ *before it has dealt with it. The next one tells how much of the stream it knows and gets
+ *the rest again. So LINK_WINDOW is always @window and what is kept, while there is an
+ *owner.
  *
  * A fork cuts both streams (docs/fork.md). From channel_hold() on nothing is read
  * and what the owner sends waits, its last @held bytes; channel_cut() lets bytes
  * through up to the place of the cut, where cut() is called; channel_release() ends
  * it.
  *
+ * When the broker is killed
+ *
+ * All that must not be lost is in @state, which another broker finds, as it finds the
+ * socket (keep.h). A killed process has carried out some of its instructions and none of
+ * the others, so what counts is their order. Of bytes of the VM: (1) they are peeked, by
+ * which the socket's own peek offset (SO_PEEK_OFF) grows, to behind the end of @from_vm;
+ * (2) they are counted there; (3) they are taken from the socket, by which the offset goes
+ * back to 0; (4) @consumed is told. With C for what was counted but not told, and P for the
+ * offset, a broker that finds
+ *	C = 0, P = 0  has found everything in its place;
+ *	C = 0, P > 0  came after (1): it peeks again, from the beginning;
+ *	C > 0, P > 0  came after (2), or amid (3): it takes P bytes, which are counted;
+ *	C > 0, P = 0  came after (3): it tells @consumed.
+ * So none is lost, and none is there twice. Bytes for the VM are appended as whole frames
+ *of the link, and counted by one store. (1) @writing is set; (2) they are written; (3) they
+ * are dropped from @to_vm; (4) @writing is cleared. No offset tells whether (2) has been,
+ * but the VM's process knows how much it was ever sent: a broker that finds @writing set
+ * asks it, and writes nothing before channel_sent().
+ *
+ * What was held for a fork or a freeze is not held any more: these have failed with the
+ * broker that wanted them.
+ *
  * The socket is watched only for what is of use now: a peer that is gone makes
  * it readable and writable for ever.
  */
 #pragma once
 
-#include "util/buf.h"
 #include "util/error.h"
 #include "util/list.h"
 #include "util/loop.h"
+#include "vmctl/kept.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -46,28 +69,49 @@ struct channel {
 	struct loop *loop;
 	struct loop_source source;
 	struct client *owner;
-	struct buf to_vm;
-	struct buf kept; /* the newest bytes of @relayed, that no owner has credited */
-	size_t repeat;	 /* how many of them the owner is to get again */
+	struct channel_state *state;
+	struct ring from_vm; /* the newest bytes of the VM, that no owner has credited */
+	struct ring to_vm;
+	size_t repeat; /* how many of @from_vm the owner is to get again */
 	uint32_t id;
 	uint32_t window;  /* bytes that may still go to the owner */
 	uint32_t allowed; /* bytes that the owner may still send */
 	uint32_t taken;	  /* bytes the VM took, not yet told to the owner */
 	size_t stale;	  /* bytes of @to_vm that came from former owners */
-	uint64_t fed;	  /* bytes ever put into @to_vm while it was not held */
-	uint64_t relayed; /* bytes ever read from the VM */
-	uint64_t limit;	  /* what @relayed may come to; UINT64_MAX: no limit */
+	uint64_t
+	    limit; /* what has been read of the VM may come to it; UINT64_MAX: no limit */
 	bool hold;
+	bool unsure; /* another broker was killed amid writing: see channel_sent() */
 	size_t held; /* bytes at the end of @to_vm that have to wait */
 	int fd;	     /* the agent socket; -1 when its end has been read */
 	bool ended;  /* the VM's process is gone: no more bytes will come */
 	void (*drained)(struct channel *channel); /* the last byte is queued */
-	void (*cut)(struct channel *channel);	  /* @relayed has come to @limit */
+	void (*cut)(struct channel *channel);	  /* @limit has been come to */
 };
 
-/** channel_init() - a channel without an owner; @fd becomes the channel's. */
-void channel_init(struct channel *channel, struct loop *loop, uint32_t id, int fd,
+/**
+ * channel_init() - a channel without an owner.
+ * @kept: what is known of the VM; all zeros, or left by another broker. The caller's.
+ * @fd:   the channel's from now on.
+ */
+void channel_init(struct channel *channel, struct loop *loop, struct kept *kept, int fd,
 		  void (*drained)(struct channel *channel));
+
+/** channel_sent() - of an @unsure channel: the VM was sent @count bytes. Return: 0, or
+ * -EPROTO if that cannot be. */
+int channel_sent(struct channel *channel, uint64_t count);
+
+/** channel_relayed() - how many bytes were ever read from the VM. */
+static inline uint64_t channel_relayed(const struct channel *channel)
+{
+	return channel->state->from_vm.head;
+}
+
+/** channel_fed() - how many bytes its owners have sent that are not held. */
+static inline uint64_t channel_fed(const struct channel *channel)
+{
+	return channel->state->to_vm.head - channel->held;
+}
 
 /** channel_fini() - let the owner go and close the socket. */
 void channel_fini(struct channel *channel);

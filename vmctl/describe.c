@@ -14,10 +14,11 @@
 json_t *describe_vm(const struct vmproc *vm)
 {
 	return json_pack("{s:I, s:s, s:s, s:s, s:s, s:i, s:i, s:i, s:s}", "vm",
-			 (json_int_t)vm->channel.id, "name", vm->name, "group", vm->group,
-			 "template", vm->template, "state", vm->dead ? "dead" : "running",
-			 "pid", (int)vm->pid, "memory_mib", vm->memory_mib, "vcpus",
-			 vm->vcpus, "reason", vm->dead ? vm->reason : "");
+			 (json_int_t)vm->channel.id, "name", vm->facts->name, "group",
+			 vm->facts->group, "template", vm->facts->template, "state",
+			 vm->facts->dead ? "dead" : "running", "pid", (int)vm->facts->pid,
+			 "memory_mib", vm->facts->memory_mib, "vcpus", vm->facts->vcpus,
+			 "reason", vm->facts->dead ? vm->facts->reason : "");
 }
 
 json_t *describe_attached(const struct vmproc *vm)
@@ -38,7 +39,7 @@ json_t *describe_broker(const struct broker *broker)
 	int count = 0;
 
 	list_for_each (vm, &broker->vms, struct vmproc, link)
-		count += vm->seen;
+		count += vm->facts->seen;
 	return json_pack("{s:s, s:s, s:i, s:I, s:I, s:i, s:b, s:o}", "engine",
 			 broker->config.engine, "version", PACKAGE_VERSION, "vms", count,
 			 "uptime_s", (json_int_t)up, "memory_available",

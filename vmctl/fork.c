@@ -62,8 +62,8 @@ int fork_check_parent(const struct client *client, struct vmproc *parent, struct
 {
 	unsigned id = parent->channel.id;
 
-	if (parent->dead)
-		return error_say(err, EIO, "VM %u is dead: %s", id, parent->reason);
+	if (parent->facts->dead)
+		return error_say(err, EIO, "VM %u is dead: %s", id, parent->facts->reason);
 	if (parent->control_fd < 0)
 		return error_say(err, EIO, "VM %u is ending", id);
 	if (parent->channel.owner != client)
@@ -83,7 +83,7 @@ static void fail(struct fork *fork, const struct error *err)
 static json_t *describe(const struct vmproc *child)
 {
 	return json_pack("{s:I, s:i}", "vm", (json_int_t)child->channel.id, "pid",
-			 (int)child->pid);
+			 (int)child->facts->pid);
 }
 
 /* The reply comes where the streams part: behind what the parent has said. */
@@ -105,7 +105,7 @@ static void finish(struct fork *fork)
 	list_for_each (child, &fork->children, struct vmproc, sibling) {
 		list_del(&child->sibling);
 		child->making = NULL;
-		child->seen = true;
+		child->facts->seen = true;
 		channel_attach(&child->channel, client, CHANNEL_NOW, NULL);
 	}
 	fork->done = true;
@@ -119,7 +119,8 @@ static bool pids_match(const struct fork *fork)
 	size_t i = 0;
 
 	list_for_each (child, &fork->children, struct vmproc, sibling)
-		if (json_integer_value(json_array_get(fork->pids, i++)) != child->pid)
+		if (json_integer_value(json_array_get(fork->pids, i++)) !=
+		    child->facts->pid)
 			return false;
 	return true;
 }
@@ -130,7 +131,7 @@ static void step(struct fork *fork)
 	struct error err;
 
 	if (json_array_size(fork->pids) < fork->count || fork->started < fork->count ||
-	    channel->relayed != channel->limit)
+	    channel_relayed(channel) != channel->limit)
 		return;
 	if (pids_match(fork)) {
 		finish(fork);
@@ -283,7 +284,7 @@ int fork_answer(struct request *request, json_t *message)
 		fail(fork, &err);
 		return -EPROTO;
 	}
-	if (fork->asked < fork->count && ask(fork, channel->fed, &err) < 0) {
+	if (fork->asked < fork->count && ask(fork, channel_fed(channel), &err) < 0) {
 		fail(fork, &err);
 		return 0;
 	}
@@ -305,7 +306,8 @@ void fork_started(struct vmproc *child)
 	struct error err;
 
 	/* It is in its parent's cgroup, which is the parent's alone. */
-	if (parent->grouped && vmproc_limit(child, parent->cpu_percent, &err) < 0) {
+	if (parent->facts->group_of &&
+	    vmproc_limit(child, parent->facts->cpu_percent, &err) < 0) {
 		fail(fork, &err);
 		return;
 	}
@@ -322,10 +324,10 @@ void fork_child_dead(struct vmproc *child)
 	child->making = NULL;
 	list_del(&child->sibling);
 	/* Of a child that could not make its threads. */
-	if (child->errnum == EAGAIN)
-		child->errnum = ENOMEM;
-	error_say(&err, child->errnum ? fork_errno(child->errnum) : EIO,
-		  "the fork %s did not live: %s", child->name, child->reason);
+	if (child->facts->errnum == EAGAIN)
+		child->facts->errnum = ENOMEM;
+	error_say(&err, child->facts->errnum ? fork_errno(child->facts->errnum) : EIO,
+		  "the fork %s did not live: %s", child->facts->name, child->facts->reason);
 	fail(fork, &err);
 }
 
@@ -341,10 +343,10 @@ void fork_interrupt(struct vmproc *parent)
 }
 
 /* The process may still wait for its guest, or for the rest of the names. */
-static void cancel(struct vmproc *parent)
+void fork_cancel(struct vmproc *parent)
 {
 	json_t *message = json_pack("{s:s, s:[], s:I}", "op", "fork", "names", "seq",
-				    (json_int_t)++parent->last_seq);
+				    (json_int_t)++parent->facts->last_seq);
 
 	if (message)
 		vmproc_ask(parent, message, NULL, 0, NULL);
@@ -359,7 +361,7 @@ void fork_end(struct request *request)
 	if (!fork)
 		return;
 	if (fork->asked && !fork->done)
-		cancel(request->vm);
+		fork_cancel(request->vm);
 	list_for_each (child, &fork->children, struct vmproc, sibling) {
 		list_del(&child->sibling);
 		child->making = NULL;

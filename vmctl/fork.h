@@ -62,5 +62,8 @@ void fork_child_dead(struct vmproc *child);
  * be one that is being frozen. */
 void fork_interrupt(struct vmproc *parent);
 
+/** fork_cancel() - the process of @parent is to forget what it was told to fork. */
+void fork_cancel(struct vmproc *parent);
+
 /** fork_end() - the request is about to be freed. */
 void fork_end(struct request *request);

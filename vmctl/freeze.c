@@ -82,7 +82,7 @@ static int ask(struct freeze *freeze, json_t *question, int other, struct error 
 /* What the VM is compared with: @given, unless it is known better. */
 static const char *choose_base(const struct vmproc *vm, const char *given)
 {
-	const char *base = vm->base[0] ? vm->base : given;
+	const char *base = vm->facts->base[0] ? vm->facts->base : given;
 
 	return base && images_is_name(base) && store_has(&vm->broker->store, base) ? base
 										   : "";
@@ -102,7 +102,7 @@ static int order(struct freeze *freeze, const char *given, struct error *err)
 	}
 	question = json_pack("{s:s, s:I, s:s, s:s, s:s}", "op", "freeze", "agent_in",
 			     (json_int_t)channel_hold(&vm->channel), "template",
-			     vm->template, "group", vm->group, "base", base);
+			     vm->facts->template, "group", vm->facts->group, "base", base);
 	return ask(freeze, question, other, err);
 }
 
@@ -121,6 +121,7 @@ int freeze_begin(struct client *client, json_t *seq, struct vmproc *vm, const ch
 	freeze = freeze_new(client, seq, vm, REQUEST_FREEZE, image, err);
 	if (!freeze)
 		return err->code;
+	snprintf(vm->facts->freezing, sizeof(vm->facts->freezing), "%s", image);
 	r = order(freeze, base, err);
 	if (r < 0)
 		request_free(freeze->request);
@@ -137,8 +138,9 @@ int freeze_save(struct client *client, json_t *seq, struct vmproc *vm, const cha
 		r = check_image(image, err);
 	if (r < 0)
 		return r;
-	if (vm->dead)
-		return error_say(err, EIO, "VM %u is dead: %s", vm->channel.id, vm->reason);
+	if (vm->facts->dead)
+		return error_say(err, EIO, "VM %u is dead: %s", vm->channel.id,
+				 vm->facts->reason);
 	if (store_has(&vm->broker->store, image)) {
 		reply(client, seq, json_object());
 		return 0;
@@ -146,7 +148,8 @@ int freeze_save(struct client *client, json_t *seq, struct vmproc *vm, const cha
 	freeze = freeze_new(client, seq, vm, REQUEST_SAVE, image, err);
 	if (!freeze)
 		return err->code;
-	r = ask(freeze, json_pack("{s:s, s:s}", "op", "save", "template", vm->template), -1,
+	r = ask(freeze,
+		json_pack("{s:s, s:s}", "op", "save", "template", vm->facts->template), -1,
 		err);
 	if (r < 0)
 		request_free(freeze->request);
@@ -202,15 +205,24 @@ int freeze_answer(struct request *request, json_t *message)
 /* The process may still wait for its guest, or stand still because it is in the file. */
 static void cancel(struct vmproc *vm)
 {
-	json_t *forget = json_pack("{s:s, s:[], s:I}", "op", "fork", "names", "seq",
-				   (json_int_t)++vm->last_seq);
-	json_t *resume =
-	    json_pack("{s:s, s:I}", "op", "resume", "seq", (json_int_t)++vm->last_seq);
+	json_t *resume = json_pack("{s:s, s:I}", "op", "resume", "seq",
+				   (json_int_t)++vm->facts->last_seq);
 
-	if (forget && resume && vmproc_ask(vm, forget, NULL, 0, NULL) == 0)
+	fork_cancel(vm);
+	if (resume)
 		vmproc_ask(vm, resume, NULL, 0, NULL);
-	json_decref(forget);
 	json_decref(resume);
+}
+
+void freeze_undo(struct vmproc *vm)
+{
+	const struct store *store = &vm->broker->store;
+	struct error ignored;
+
+	if (store_has(store, vm->facts->freezing))
+		store_remove(store, vm->facts->freezing, &ignored);
+	cancel(vm);
+	vm->facts->freezing[0] = '\0';
 }
 
 static void end_thaw(struct request *request)
@@ -234,8 +246,10 @@ void freeze_end(struct request *request)
 	if (freeze->created)
 		store_abort(store_of(freeze), freeze->image);
 	if (request->kind == REQUEST_FREEZE) {
-		if (freeze->asked && !freeze->done)
+		if (freeze->asked && !freeze->done) {
 			cancel(request->vm);
+			request->vm->facts->freezing[0] = '\0';
+		}
 		channel_release(&request->vm->channel);
 	}
 	free(freeze);
@@ -305,13 +319,13 @@ void freeze_started(struct vmproc *vm)
 	struct error err;
 
 	vm->thawing = NULL;
-	vm->seen = true;
+	vm->facts->seen = true;
 	if (channel_attach(&vm->channel, request->client, CHANNEL_NOW, &err) < 0) {
 		request_fail(request, &err);
 		return;
 	}
 	request_reply(request, json_pack("{s:I, s:i}", "vm", (json_int_t)vm->channel.id,
-					 "pid", (int)vm->pid));
+					 "pid", (int)vm->facts->pid));
 }
 
 void freeze_dead(struct vmproc *vm)
@@ -320,7 +334,8 @@ void freeze_dead(struct vmproc *vm)
 	struct error err;
 
 	vm->thawing = NULL;
-	error_say(&err, vm->errnum ? fork_errno(vm->errnum) : EIO, "%s", vm->reason);
+	error_say(&err, vm->facts->errnum ? fork_errno(vm->facts->errnum) : EIO, "%s",
+		  vm->facts->reason);
 	request_fail(request, &err);
 }
 
@@ -340,7 +355,7 @@ static bool is_in_use(const struct broker *broker, const char *base)
 	const struct vmproc *vm;
 
 	list_for_each (vm, &broker->vms, struct vmproc, link)
-		if (strcmp(vm->base, base) == 0 || is_being_frozen(vm))
+		if (strcmp(vm->facts->base, base) == 0 || is_being_frozen(vm))
 			return true;
 	return store_needs(&broker->store, base);
 }
@@ -351,6 +366,18 @@ void freeze_tidy(struct broker *broker, const char *base)
 
 	if (base && base[0] && store_has(&broker->store, base) && !is_in_use(broker, base))
 		store_remove(&broker->store, base, &ignored);
+}
+
+void freeze_tidy_all(struct broker *broker)
+{
+	json_t *bases = store_bases(&broker->store), *each;
+	size_t i;
+
+	json_array_foreach(bases, i, each)
+	{
+		freeze_tidy(broker, json_string_value(each));
+	}
+	json_decref(bases);
 }
 
 /* One that cannot be read has no base that anybody could name. */

@@ -58,5 +58,12 @@ void freeze_dead(struct vmproc *vm);
 /** freeze_tidy() - a VM that needed the snapshot @base is gone, or a snapshot that did. */
 void freeze_tidy(struct broker *broker, const char *base);
 
+/** freeze_tidy_all() - the memories that were saved for machines that there are not. */
+void freeze_tidy_all(struct broker *broker);
+
+/** freeze_undo() - @vm was being frozen for a client that has not been told so: it runs on.
+ */
+void freeze_undo(struct vmproc *vm);
+
 /** freeze_end() - the request is about to be freed. */
 void freeze_end(struct request *request);

@@ -5,6 +5,7 @@
 #include "util/json_memory.h"
 #include "vmctl/ctl.h"
 #include "vmctl/host.h"
+#include "vmctl/keep.h"
 #include "vmctl/probe.h"
 #include "vmctl/serve.h"
 #include "vmctl/usage.h"
@@ -34,6 +35,7 @@ static const struct {
     {"serve", serve_main},    {"probe", probe_main}, {"list", ctl_list_main},
     {"stat", ctl_stat_main},  {"log", ctl_log_main}, {"kill", ctl_kill_main},
     {"vm", vm_main},	      /* what the broker starts for each VM */
+    {"keep", keep_main},      /* what holds all VMs while there is no broker */
     {"host", host_init_main}, /* PID 1 of the emulated host */
 };
 

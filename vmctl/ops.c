@@ -158,9 +158,9 @@ static int op_create(struct call *call)
 	vm = start_vm(call, &spec);
 	if (!vm || channel_attach(&vm->channel, call->client, CHANNEL_NOW, &call->err) < 0)
 		return call->err.code;
-	reply(
-	    call->client, call->seq,
-	    json_pack("{s:I, s:i}", "vm", (json_int_t)vm->channel.id, "pid", (int)vm->pid));
+	reply(call->client, call->seq,
+	      json_pack("{s:I, s:i}", "vm", (json_int_t)vm->channel.id, "pid",
+			(int)vm->facts->pid));
 	return 0;
 }
 
@@ -219,7 +219,7 @@ static int op_list(struct call *call)
 	bool more = false;
 
 	list_for_each (vm, &call->broker->vms, struct vmproc, link) {
-		if ((json_int_t)vm->channel.id <= after || !vm->seen)
+		if ((json_int_t)vm->channel.id <= after || !vm->facts->seen)
 			continue;
 		more = json_array_size(vms) == LIST_MAX;
 		if (more)
@@ -240,7 +240,8 @@ static void answer_of_dead(struct request *request)
 	} else if (request->kind == REQUEST_LOG) {
 		request_reply(request, describe_log(vm->log));
 	} else {
-		error_say(&err, EIO, "VM %u is dead: %s", vm->channel.id, vm->reason);
+		error_say(&err, EIO, "VM %u is dead: %s", vm->channel.id,
+			  vm->facts->reason);
 		request_fail(request, &err);
 	}
 }
@@ -257,7 +258,7 @@ static int ask(struct call *call, enum request_kind kind, const char *op)
 	request = request_new(call->client, call->seq, vm, kind);
 	if (!request)
 		return error_set(&call->err, ENOMEM, "cannot ask a VM");
-	if (vm->dead)
+	if (vm->facts->dead)
 		answer_of_dead(request);
 	else
 		r = request_ask(request, json_pack("{s:s}", "op", op), NULL, 0, &call->err);
@@ -393,7 +394,7 @@ static int op_kill(struct call *call)
 
 	if (!vm || get_number(call, "signal", 1, NSIG - 1, &signal) < 0)
 		return call->err.code;
-	if (vm->dead)
+	if (vm->facts->dead)
 		return error_say(&call->err, ESRCH, "VM %u is dead", vm->channel.id);
 	r = vmproc_signal(vm, (int)signal);
 	if (r < 0)
@@ -410,7 +411,7 @@ static int op_limit(struct call *call)
 	if (!vm ||
 	    get_number(call, "cpu_percent", 0, (json_int_t)100 * VCPUS_MAX, &percent) < 0)
 		return call->err.code;
-	if (vm->dead)
+	if (vm->facts->dead)
 		return error_say(&call->err, ESRCH, "VM %u is dead", vm->channel.id);
 	if (vmproc_limit(vm, (int)percent, &call->err) < 0)
 		return call->err.code;
@@ -510,11 +511,14 @@ int ops_answer(struct vmproc *vm, json_t *message)
 	const char *sentence = json_string_value(json_object_get(message, "error"));
 	struct request *request;
 
-	if (seq <= 0 || (uint64_t)seq > vm->last_seq)
+	if (seq <= 0 || (uint64_t)seq > vm->facts->last_seq)
 		return -EPROTO;
 	request = request_find(vm, (uint64_t)seq);
 	if (!request)
-		return 0;
+		return vm->count_seq == (uint64_t)seq
+			   ? channel_sent(&vm->channel,
+					  (uint64_t)number_in(message, "agent_in"))
+			   : 0;
 	if (sentence)
 		answer_error(request, message, sentence);
 	else if (request->kind == REQUEST_FORK)
@@ -534,7 +538,7 @@ int ops_answer(struct vmproc *vm, json_t *message)
 static void send_dead(struct client *client, const struct vmproc *vm)
 {
 	json_t *event = json_pack("{s:s, s:I, s:s}", "event", "dead", "vm",
-				  (json_int_t)vm->channel.id, "reason", vm->reason);
+				  (json_int_t)vm->channel.id, "reason", vm->facts->reason);
 
 	if (!event || client_send(client, event) < 0)
 		client_break(client);

@@ -95,13 +95,13 @@ int request_ask(struct request *request, json_t *question, const int *fds, unsig
 		struct error *err)
 {
 	struct vmproc *vm = request->vm;
-	json_t *seq = json_integer((json_int_t)++vm->last_seq);
+	json_t *seq = json_integer((json_int_t)++vm->facts->last_seq);
 	int r = json_object_set_new(question, "seq", seq) < 0
 		    ? error_set(err, ENOMEM, "cannot ask the VM's process")
 		    : vmproc_ask(vm, question, fds, count, err);
 
 	json_decref(question);
-	request->vm_seq = vm->last_seq;
+	request->vm_seq = vm->facts->last_seq;
 	request_wait(request);
 	return r;
 }

@@ -1,5 +1,6 @@
 #include "vmctl/serve.h"
 
+#include "util/cleanup.h"
 #include "util/io.h"
 #include "vmctl/broker.h"
 #include "vmctl/client.h"
@@ -52,10 +53,15 @@ static int serve_kvm(const struct serve_options *options, int listen_fd, struct 
 	    .vm_program = options->vm_program,
 	    .deadline_ms = options->deadline_ms,
 	};
+	cleanup_free char *keeper = NULL;
 	struct broker broker;
 	struct line line = {.source = LOOP_SOURCE_NONE};
-	int r = broker_init(&broker, &config, err);
+	int r;
 
+	if (!options->ports && asprintf(&keeper, "%s.keep", options->socket) < 0)
+		return error_set(err, ENOMEM, "cannot start");
+	config.keeper = keeper;
+	r = broker_init(&broker, &config, err);
 	if (r == 0 && options->ports)
 		r = take_ports(&broker, &line, options->ports, err);
 	if (r == 0)

@@ -76,21 +76,18 @@ static bool is_base(const struct store *store, const char *name)
 	return is;
 }
 
-/* What was written for a machine that then was not frozen. */
-static void remove_unneeded(const struct store *store)
+json_t *store_bases(const struct store *store)
 {
-	json_t *names = store_list(store), *each;
-	struct error ignored;
+	json_t *names = store_list(store), *bases = json_array(), *each;
 	size_t i;
 
 	json_array_foreach(names, i, each)
 	{
-		const char *name = json_string_value(each);
-
-		if (is_base(store, name) && !store_needs(store, name))
-			store_remove(store, name, &ignored);
+		if (is_base(store, json_string_value(each)))
+			json_array_append(bases, each);
 	}
 	json_decref(names);
+	return bases;
 }
 
 void store_open(struct store *store, const char *dir)
@@ -108,7 +105,6 @@ void store_open(struct store *store, const char *dir)
 		return;
 	}
 	remove_unfinished(store);
-	remove_unneeded(store);
 }
 
 void store_close(struct store *store)

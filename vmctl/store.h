@@ -4,11 +4,10 @@
  * Theory of operation
  *
  * A snapshot is written as NAME.new, and gets its name when it is on the disk; what is left
- * of one whose writer did not come so far is removed when the store is opened, as is a
- * memory that no machine was compared with. One process has the store, by a lock. A
- * snapshot of memory alone, which others are compared with, is a file like the others, and
- * goes when nothing needs it any more: no file that names it, and no VM that was made of
- * one.
+ * of one whose writer did not come so far is removed when the store is opened. One process
+ * has the store, by a lock. A snapshot of memory alone, which others are compared with, is
+ * a file like the others, and goes when nothing needs it any more: no file that names it,
+ * and no VM that was made of one.
  */
 #pragma once
 
@@ -61,6 +60,9 @@ json_t *store_describe(const struct store *store, const char *name, struct error
 
 /** store_list() - the names of all snapshots. Return: new array. */
 json_t *store_list(const struct store *store);
+
+/** store_bases() - those of memory alone. Return: new array. */
+json_t *store_bases(const struct store *store);
 
 /** store_list_group() - the names of those that are of machines of @group, at most @max.
  * Return: new array. */

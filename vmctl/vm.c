@@ -16,6 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
@@ -106,6 +107,19 @@ static json_t *resume(void)
 	return json_object();
 }
 
+/* A broker that another one follows cannot know what it was about to send. */
+static json_t *agent_answer(void)
+{
+	int unread = 0;
+	uint64_t bytes;
+
+	pthread_mutex_lock(&vm.machine.lock);
+	ioctl(VM_AGENT_FD, FIONREAD, &unread);
+	bytes = vm.machine.console.bytes_in + (unsigned)unread;
+	pthread_mutex_unlock(&vm.machine.lock);
+	return json_pack("{s:I}", "agent_in", (json_int_t)bytes);
+}
+
 /* @fds came with the request. */
 static void answer(json_t *request, struct vm_fork_fds *fds)
 {
@@ -128,6 +142,8 @@ static void answer(json_t *request, struct vm_fork_fds *fds)
 		reply = log_answer();
 	else if (op && strcmp(op, "stat") == 0)
 		reply = vm_stat(&vm.machine);
+	else if (op && strcmp(op, "agent") == 0)
+		reply = agent_answer();
 	else if (op && strcmp(op, "park") == 0)
 		reply = park();
 	else if (op && strcmp(op, "resume") == 0)

@@ -13,13 +13,14 @@
  * and the answer is {"event":"started"} once the guest runs. After that
  * {"op":"log","seq":N} is answered by {"seq":N,"log":TEXT} and
  * {"op":"stat","seq":N} by {"seq":N,"cpu_usec":,"memory_bytes":,"memory_private":,
- * "memory_shared":,"disk_bytes":}.
+ * "memory_shared":,"disk_bytes":}. {"op":"agent","seq":N} is answered by
+ * {"seq":N,"agent_in":}, the number of bytes that were ever sent on descriptor 4.
  * {"op":"park"} and {"op":"resume"} are answered by {"seq":N}, {"op":"fork"},
  * {"op":"freeze"} and {"op":"save"} as
  * vm_fork.h says. A fork says {"event":"started"} on its own control socket, and its
  * parent {"event":"child","pid":,"status":} when it has reaped it.
- * A message is VM_MESSAGE_MAX bytes at most. The end of descriptor 3 ends the
- * process at once. A process that ends by itself says
+ * A message is VM_MESSAGE_MAX bytes at most. The end of descriptor 3, which is not that of
+ *the broker (keep.h), ends the process at once. A process that ends by itself says
  * {"event":"dead","reason":SENTENCE,"log":TEXT,"errno":} first.
  */
 #pragma once

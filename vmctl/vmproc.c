@@ -7,10 +7,11 @@
 #include "vmctl/client.h"
 #include "vmctl/fork.h"
 #include "vmctl/freeze.h"
+#include "vmctl/keeper.h"
 #include "vmctl/ops.h"
 #include "vmctl/request.h"
-#include "vmctl/spawn.h"
 #include "vmctl/vm_fork.h"
+#include "vmctl/vmproc_parts.h"
 
 #include <ctype.h>
 #include <errno.h>
@@ -25,20 +26,19 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-/* A log of 64 KiB, when JSON has escaped every byte of it, and some more. */
-#define MESSAGE_MAX (512u << 10)
-#define ERRNUM_MAX  4096
-#define FDS_MAX	    ((size_t)VM_FORK_BATCH * VMPROC_FDS)
+#define ERRNUM_MAX 4096
+#define FDS_MAX	   ((size_t)VM_FORK_BATCH * VMPROC_FDS)
 
 _Static_assert(VMPROC_FDS == VM_FORK_FDS, "both ends count a child's sockets alike");
 
 static void vmproc_free(struct vmproc *vm)
 {
 	struct broker *broker = vm->broker;
-	char base[sizeof(vm->base)];
+	char base[sizeof(vm->facts->base)];
 
-	strcpy(base, vm->base);
+	strcpy(base, vm->facts->base);
 	ops_vm_gone(vm);
+	keeper_drop(broker, vm);
 	channel_fini(&vm->channel);
 	loop_timer_cancel(&vm->grace);
 	loop_del(&broker->loop, &vm->exited);
@@ -46,8 +46,11 @@ static void vmproc_free(struct vmproc *vm)
 		close(vm->pidfd);
 	list_del(&vm->link);
 	list_del(&vm->bucket);
-	if (vm->grouped)
-		cgroup_remove(vm->channel.id, &broker->left_groups);
+	if (vm->facts->group_of)
+		cgroup_remove(vm->facts->group_of, vm->facts->id, &broker->left_groups);
+	if (vm->kept_fd >= 0)
+		close(vm->kept_fd);
+	kept_free(vm->kept);
 	free(vm->log);
 	free(vm);
 	freeze_tidy(broker, base);
@@ -59,6 +62,7 @@ static void close_control(struct vmproc *vm)
 	if (vm->control_fd < 0)
 		return;
 	loop_del(&vm->broker->loop, &vm->control);
+	shutdown(vm->control_fd, SHUT_RDWR); /* the keeper has it, too */
 	close(vm->control_fd);
 	vm->control_fd = -1;
 }
@@ -66,29 +70,29 @@ static void close_control(struct vmproc *vm)
 /* Ask the process to end, and see to it that it does. */
 static void vmproc_end(struct vmproc *vm)
 {
-	if (vm->dead)
+	if (vm->facts->dead)
 		return;
 	close_control(vm);
 	if (!vm->grace.deadline_ns)
 		loop_timer_set(&vm->broker->loop, &vm->grace,
-			       vm->pid ? VMPROC_GRACE_MS : 0);
+			       vm->facts->pid ? VMPROC_GRACE_MS : 0);
 }
 
 int vmproc_signal(struct vmproc *vm, int signal)
 {
 	int r = vm->pidfd >= 0
 		    ? (int)syscall(SYS_pidfd_send_signal, vm->pidfd, signal, NULL, 0)
-		    : kill(vm->pid, signal);
+		    : kill(vm->facts->pid, signal);
 
 	return r < 0 ? -errno : 0;
 }
 
 /* A process that is not known had the chance to see the end of its sockets. */
-static void on_grace(struct loop_timer *timer)
+void vmproc_on_grace(struct loop_timer *timer)
 {
 	struct vmproc *vm = container_of(timer, struct vmproc, grace);
 
-	if (vm->gone || !vm->pid)
+	if (vm->gone || !vm->facts->pid)
 		vmproc_reaped(vm, vm->status);
 	else
 		vmproc_signal(vm, SIGKILL);
@@ -97,10 +101,10 @@ static void on_grace(struct loop_timer *timer)
 /* Keep the first reason; it becomes one line whatever it was. */
 static void set_reason(struct vmproc *vm, const char *reason)
 {
-	if (vm->reason[0])
+	if (vm->facts->reason[0])
 		return;
-	snprintf(vm->reason, sizeof(vm->reason), "%s", reason);
-	for (char *p = vm->reason; *p; p++)
+	snprintf(vm->facts->reason, sizeof(vm->facts->reason), "%s", reason);
+	for (char *p = vm->facts->reason; *p; p++)
 		if (!isprint((unsigned char)*p))
 			*p = '?';
 }
@@ -114,17 +118,25 @@ static void gone(struct vmproc *vm, int status, uint64_t wait_ms)
 	loop_timer_set(&vm->broker->loop, &vm->grace, wait_ms);
 }
 
+/* Nobody tells more of a child of a broker that was killed. */
 static void on_exited(struct loop_source *source, uint32_t revents)
 {
 	struct vmproc *vm = container_of(source, struct vmproc, exited);
+	const struct vmproc *parent = broker_find_any(vm->broker, vm->facts->parent);
+	bool orphan = vm->adopted && (!parent || parent->facts->dead);
 
 	(void)revents;
-	gone(vm, 0, VMPROC_GRACE_MS);
+	gone(vm, 0, orphan ? 0 : VMPROC_GRACE_MS);
 }
 
-static void set_pid(struct vmproc *vm, pid_t pid)
+int vmproc_watch_exit(struct vmproc *vm)
 {
-	vm->pid = pid;
+	return loop_add(&vm->broker->loop, &vm->exited, vm->pidfd, EPOLLIN, on_exited);
+}
+
+void vmproc_set_pid(struct vmproc *vm, pid_t pid)
+{
+	vm->facts->pid = pid;
 	list_add_before(&vm->broker->pids[(unsigned)pid % BROKER_BUCKETS], &vm->pid_bucket);
 }
 
@@ -136,8 +148,9 @@ static int meet(struct vmproc *vm, pid_t pid)
 	vm->pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
 	if (vm->pidfd < 0)
 		return -errno;
-	set_pid(vm, pid);
-	return loop_add(&vm->broker->loop, &vm->exited, vm->pidfd, EPOLLIN, on_exited);
+	vmproc_set_pid(vm, pid);
+	keeper_process(vm->broker, vm);
+	return vmproc_watch_exit(vm);
 }
 
 /* A VM process says how a fork of it has ended. */
@@ -148,7 +161,7 @@ static void on_child(const struct vmproc *parent, const json_t *message)
 	struct vmproc *vm = broker_find_pid(parent->broker, (pid_t)pid);
 	struct pollfd state = {.events = POLLIN};
 
-	if (!vm || vm->parent != parent->channel.id)
+	if (!vm || vm->facts->parent != parent->channel.id)
 		return;
 	state.fd = vm->pidfd;
 	if (poll(&state, 1, 0) == 1)
@@ -161,8 +174,8 @@ static void on_event(struct vmproc *vm, const json_t *message, const char *event
 	const char *log = json_string_value(json_object_get(message, "log"));
 	json_int_t errnum = json_integer_value(json_object_get(message, "errno"));
 
-	if (strcmp(event, "started") == 0 && !vm->started) {
-		vm->started = true;
+	if (strcmp(event, "started") == 0 && !vm->facts->started) {
+		vm->facts->started = true;
 		if (vm->making)
 			fork_started(vm);
 		else if (vm->thawing)
@@ -176,7 +189,7 @@ static void on_event(struct vmproc *vm, const json_t *message, const char *event
 		return;
 	set_reason(vm, reason ? reason : "it did not say why it ended");
 	if (errnum > 0 && errnum < ERRNUM_MAX)
-		vm->errnum = (int)errnum;
+		vm->facts->errnum = (int)errnum;
 	if (log && !vm->log)
 		vm->log = strdup(log);
 	vmproc_end(vm);
@@ -215,26 +228,28 @@ static bool is_last(const char *event)
 /* Take one message. Return: false when there is none now. */
 static bool take_message(struct vmproc *vm)
 {
-	static char text[MESSAGE_MAX];
+	static char text[VMPROC_MESSAGE_MAX];
 	pid_t sender;
 	ssize_t n = receive(vm->control_fd, text, sizeof(text), &sender);
 	const char *event;
 	json_t *message;
 	int r;
 
-	if (n < 0 && (errno == EAGAIN || errno == EINTR))
-		return errno == EINTR;
+	/* What was not read by a process that ended resets the connection, once, and comes
+	 * before its last words. */
+	if (n < 0 && (errno == EAGAIN || errno == EINTR || errno == ECONNRESET))
+		return errno != EAGAIN;
 	if (n <= 0) {
 		vmproc_end(vm);
 		return false;
 	}
 	message = json_loadb(text, (size_t)n, JSON_REJECT_DUPLICATES, NULL);
 	event = json_string_value(json_object_get(message, "event"));
-	r = vm->pid ? 0 : meet(vm, sender);
+	r = vm->facts->pid ? 0 : meet(vm, sender);
 	if (r == -ESRCH && !is_last(event)) {
 		; /* its last words, or the end, come next */
 	} else if (r < 0 && !is_last(event)) {
-		vm->errnum = -r;
+		vm->facts->errnum = -r;
 		vmproc_end(vm);
 	} else if (event) {
 		on_event(vm, message, event);
@@ -252,6 +267,12 @@ static void on_control(struct loop_source *source, uint32_t revents)
 	take_message(container_of(source, struct vmproc, control));
 }
 
+int vmproc_watch_control(struct vmproc *vm)
+{
+	return loop_add(&vm->broker->loop, &vm->control, vm->control_fd, EPOLLIN,
+			on_control);
+}
+
 static void reason_of_status(struct vmproc *vm, int status)
 {
 	char text[120];
@@ -259,9 +280,9 @@ static void reason_of_status(struct vmproc *vm, int status)
 	if (WIFSIGNALED(status))
 		snprintf(text, sizeof(text), "its process was killed by signal %d (%s)",
 			 WTERMSIG(status), strsignal(WTERMSIG(status)));
-	else if (vm->destroying)
+	else if (vm->facts->destroying)
 		snprintf(text, sizeof(text), "it was destroyed");
-	else if (vm->gone || !vm->pid)
+	else if (vm->gone || !vm->facts->pid)
 		snprintf(text, sizeof(text), "its process ended without saying why");
 	else
 		snprintf(text, sizeof(text),
@@ -275,7 +296,7 @@ void vmproc_reaped(struct vmproc *vm, int status)
 {
 	while (vm->control_fd >= 0 && take_message(vm))
 		;
-	vm->dead = true;
+	vm->facts->dead = true;
 	list_del(&vm->pid_bucket);
 	close_control(vm);
 	loop_del(&vm->broker->loop, &vm->exited);
@@ -289,18 +310,18 @@ void vmproc_reaped(struct vmproc *vm, int status)
 		vmproc_free(vm);
 		return;
 	}
-	if (vm->seen)
+	if (vm->facts->seen)
 		ops_vm_dead(vm);
 	channel_end(&vm->channel);
-	if (vm->destroying)
+	if (vm->facts->destroying)
 		vmproc_free(vm);
 }
 
 void vmproc_destroy(struct vmproc *vm)
 {
-	vm->destroying = true;
+	vm->facts->destroying = true;
 	channel_detach(&vm->channel);
-	if (vm->dead)
+	if (vm->facts->dead)
 		vmproc_free(vm);
 	else
 		vmproc_end(vm);
@@ -316,9 +337,11 @@ int vmproc_limit(struct vmproc *vm, int cpu_percent, struct error *err)
 {
 	if (!vm->broker->limits_cpu)
 		return error_say(err, ENOTSUP, "this machine has no cgroup v2 for VMs");
-	vm->grouped = true; /* also when only a part of what follows is done */
-	vm->cpu_percent = cpu_percent;
-	return cgroup_limit(vm->channel.id, vm->pid, (unsigned)cpu_percent, err);
+	if (!vm->facts->group_of)
+		vm->facts->group_of = getpid(); /* also when what follows is done in part */
+	vm->facts->cpu_percent = cpu_percent;
+	return cgroup_limit(vm->facts->group_of, vm->facts->id, vm->facts->pid,
+			    (unsigned)cpu_percent, err);
 }
 
 static void add_fds(struct msghdr *msg, char *ancillary, const int *fds, unsigned count)
@@ -355,165 +378,4 @@ int vmproc_ask(struct vmproc *vm, json_t *message, const int *fds, unsigned coun
 	if (errno == EPIPE || errno == ECONNRESET)
 		return error_say(err, EIO, "the VM's process has ended");
 	return error_set(err, errno, "cannot ask the VM's process");
-}
-
-static json_t *pack_boot(const struct vmproc_spec *spec)
-{
-	return json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:i, s:i, s:i}", "op", "start",
-			 "name", spec->name, "kernel", spec->kernel, "initramfs",
-			 spec->initramfs, "base", spec->base, "upper", spec->upper,
-			 "memory_mib", spec->memory_mib, "vcpus", spec->vcpus, "disk_mib",
-			 spec->disk_mib);
-}
-
-static json_t *pack_thaw(const struct vmproc_spec *spec)
-{
-	return json_pack("{s:s, s:s, s:s, s:s, s:s*}", "op", "start", "name", spec->name,
-			 "base", spec->base, "file", spec->file, "other", spec->other);
-}
-
-static int send_start(struct vmproc *vm, const struct vmproc_spec *spec, struct error *err)
-{
-	json_t *start = spec->file ? pack_thaw(spec) : pack_boot(spec);
-	int r = start ? vmproc_ask(vm, start, NULL, 0, err)
-		      : error_set(err, ENOMEM, "cannot make a VM");
-
-	json_decref(start);
-	return r;
-}
-
-/* Two connected sockets: [0] for us, non-blocking, [1] for the VM process. */
-static int make_pair(int type, int pair[2], struct error *err)
-{
-	int bytes = MESSAGE_MAX, yes = 1;
-
-	if (socketpair(AF_UNIX, type | SOCK_CLOEXEC, 0, pair) < 0)
-		return error_set(err, errno, "cannot make a socket pair for a VM");
-	if (setsockopt(pair[1], SOL_SOCKET, SO_SNDBUFFORCE, &bytes, sizeof(bytes)) < 0)
-		setsockopt(pair[1], SOL_SOCKET, SO_SNDBUF, &bytes, sizeof(bytes));
-	if (type == SOCK_SEQPACKET)
-		setsockopt(pair[0], SOL_SOCKET, SO_PASSCRED, &yes, sizeof(yes));
-	return io_set_nonblock(pair[0], true);
-}
-
-/* The VM's two pairs of sockets; @theirs are the caller's, also on failure. */
-static int make_sockets(struct vmproc *vm, int theirs[VMPROC_FDS], struct error *err)
-{
-	int control[2] = {-1, -1}, agent[2] = {-1, -1};
-	int r = make_pair(SOCK_SEQPACKET, control, err);
-
-	if (r == 0)
-		r = make_pair(SOCK_STREAM, agent, err);
-	theirs[0] = control[1];
-	theirs[1] = agent[1];
-	vm->control_fd = control[0];
-	channel_init(&vm->channel, &vm->broker->loop, vm->broker->last_id, agent[0],
-		     ops_channel_drained);
-	if (r == 0)
-		r = loop_add(&vm->broker->loop, &vm->control, vm->control_fd, EPOLLIN,
-			     on_control);
-	return r;
-}
-
-static void close_fds(int fds[VMPROC_FDS])
-{
-	for (int i = 0; i < VMPROC_FDS; i++) {
-		if (fds[i] >= 0)
-			close(fds[i]);
-		fds[i] = -1;
-	}
-}
-
-static int vmproc_exec(struct vmproc *vm, struct error *err)
-{
-	const char *program = vm->broker->config.vm_program;
-	const char *argv[] = {"vmctl", "vm", NULL};
-	int fds[VMPROC_FDS], r = make_sockets(vm, fds, err);
-	struct spawn_options options = {.fds = fds, .count = VMPROC_FDS};
-	pid_t pid = r < 0 ? r : spawn(program, argv, &options, err);
-
-	close_fds(fds);
-	if (pid < 0)
-		return pid;
-	set_pid(vm, pid);
-	return 0;
-}
-
-/* A VM without a process, or NULL with @err filled. */
-static struct vmproc *vmproc_new(struct broker *broker, const struct vmproc_spec *spec,
-				 struct error *err)
-{
-	struct vmproc *vm;
-
-	if (broker->stopping || broker->last_id == UINT32_MAX) {
-		error_say(err, ESHUTDOWN, "vmctl is about to end");
-		return NULL;
-	}
-	vm = calloc(1, sizeof(*vm));
-	if (!vm) {
-		error_set(err, ENOMEM, "cannot make a VM");
-		return NULL;
-	}
-	vm->broker = broker;
-	vm->control_fd = -1;
-	vm->memory_mib = spec->memory_mib;
-	vm->vcpus = spec->vcpus;
-	vm->pidfd = -1;
-	vm->control = vm->exited = LOOP_SOURCE_NONE;
-	snprintf(vm->name, sizeof(vm->name), "%s", spec->name);
-	snprintf(vm->template, sizeof(vm->template), "%s", spec->template);
-	snprintf(vm->group, sizeof(vm->group), "%s", spec->group);
-	loop_timer_init(&vm->grace, on_grace);
-	list_init(&vm->requests);
-	list_init(&vm->pid_bucket);
-	broker->last_id++;
-	broker->vm_count++;
-	list_add_before(&broker->vms, &vm->link);
-	list_add_before(&broker->buckets[broker->last_id % BROKER_BUCKETS], &vm->bucket);
-	return vm;
-}
-
-int vmproc_start(struct broker *broker, const struct vmproc_spec *spec, struct vmproc **vm,
-		 struct error *err)
-{
-	struct vmproc *made = vmproc_new(broker, spec, err);
-	int r;
-
-	if (!made)
-		return err->code;
-	r = vmproc_exec(made, err);
-	if (r == 0)
-		r = send_start(made, spec, err);
-	if (r < 0) {
-		vmproc_destroy(made);
-		return r;
-	}
-	if (spec->other_name)
-		snprintf(made->base, sizeof(made->base), "%s", spec->other_name);
-	made->seen = !spec->file;
-	*vm = made;
-	return 0;
-}
-
-struct vmproc *vmproc_prepare(struct vmproc *parent, const char *name, int fds[VMPROC_FDS],
-			      struct error *err)
-{
-	const struct vmproc_spec spec = {
-	    .template = parent->template,
-	    .name = name,
-	    .group = parent->group,
-	    .memory_mib = parent->memory_mib,
-	    .vcpus = parent->vcpus,
-	};
-	struct vmproc *vm = vmproc_new(parent->broker, &spec, err);
-
-	if (!vm)
-		return NULL;
-	vm->parent = parent->channel.id;
-	strcpy(vm->base, parent->base);
-	if (make_sockets(vm, fds, err) == 0)
-		return vm;
-	close_fds(fds);
-	vmproc_destroy(vm);
-	return NULL;
 }

@@ -6,9 +6,16 @@
  *
  * The child is executed as `vmctl vm` in a session of its own, with descriptor
  * 3 as control socket (SOCK_SEQPACKET, one JSON object per message) and 4 as
- * agent socket. The end of descriptor 3 makes it exit, so no VM outlives its
- * broker. A VM that has to go is told so by closing that socket; one that does
- * not heed it within VMPROC_GRACE_MS is killed.
+ * agent socket. The end of descriptor 3 makes it exit. A VM that has to go is told
+ * so by shutting down that socket; one that does not heed it within VMPROC_GRACE_MS is
+ * killed.
+ *
+ * A VM outlives a broker that is killed, because the keeper (keep.h) has the broker's ends
+ * of the sockets, and @kept, too. The next broker adopts those that clients knew, and
+ * destroys what was being made or destroyed. A fork or a freeze that was under way is
+ * called off, unless the client may have had the reply: then the VM was @destroying.
+ * The process of an adopted VM is no child of the broker and is known by its pidfd alone.
+ * Its log is lost if it had ended.
  *
  * A VM says why it ends in a last control message. The broker adds the reason
  * itself when there was none. Its end counts from the moment it is reaped: then
@@ -31,6 +38,8 @@
 #include "util/list.h"
 #include "util/loop.h"
 #include "vmctl/channel.h"
+#include "vmctl/keep.h"
+#include "vmctl/kept.h"
 
 #include <jansson.h>
 #include <stdbool.h>
@@ -38,7 +47,7 @@
 #include <sys/types.h>
 
 #define VMPROC_GRACE_MS 2000
-#define VMPROC_NAME_MAX 128
+#define VMPROC_NAME_MAX KEPT_NAME_MAX
 #define VMPROC_FDS	2 /* a VM's control and agent sockets */
 
 struct broker;
@@ -64,29 +73,19 @@ struct vmproc {
 	struct loop_source control, exited; /* the sources of control_fd and pidfd */
 	struct loop_timer grace;	    /* fires when the process has to be killed */
 	struct link requests;	 /* struct request, by its vm_link: wait for an answer */
-	uint64_t last_seq;	 /* of the questions to the process */
+	uint64_t count_seq;	 /* of the question how much it was ever sent, or 0 */
 	int control_fd;		 /* -1 once closed */
-	pid_t pid;		 /* 0 while it is not known */
-	int pidfd;		 /* of a fork's process, or -1 */
-	uint32_t parent;	 /* the VM it was forked from, or 0 */
+	int pidfd;		 /* of its process, or -1 */
 	struct fork *making;	 /* what makes it, or NULL */
 	struct request *thawing; /* what waits for it to be made of a file, or NULL */
 	struct link sibling;	 /* while @making: among those that it makes */
-	int memory_mib, vcpus;
-	int cpu_percent; /* 0: no limit */
-	bool grouped;	 /* it has a cgroup of its own */
-	int errnum;	 /* what the process said with its reason, or 0 */
-	int status;	 /* while @gone: what is known of its status */
-	bool seen;	 /* clients know it */
-	bool started;	 /* its guest runs */
-	bool gone;	 /* a fork's process has ended; vmproc_reaped() is to come */
-	bool dead;	 /* reaped */
-	bool destroying; /* to be freed when it is dead */
-	char name[VMPROC_NAME_MAX + 1], template[VMPROC_NAME_MAX + 1];
-	char group[VMPROC_NAME_MAX + 1]; /* whose it is, in its client's words, or empty */
-	char base[65];			 /* the snapshot that it has memory of, or empty */
-	char reason[320];		 /* of its end; empty while there is none */
-	char *log; /* what its guest had said when it ended, or NULL */
+	struct kept *kept;	 /* what outlives the broker */
+	struct vm_facts *facts;	 /* in there */
+	int kept_fd;
+	int status;   /* while @gone: what is known of its status */
+	bool adopted; /* a former broker made it */
+	bool gone;    /* a fork's process has ended; vmproc_reaped() is to come */
+	char *log;    /* what its guest had said when it ended, or NULL */
 };
 
 /**
@@ -113,6 +112,16 @@ struct vmproc *vmproc_prepare(struct vmproc *parent, const char *name, int fds[V
  */
 int vmproc_ask(struct vmproc *vm, json_t *message, const int *fds, unsigned count,
 	       struct error *err);
+
+/**
+ * vmproc_adopt() - take up a VM that a former broker had; vmproc_go_on() is to follow.
+ * @fds: as KEEP_PUT has them; those that are taken over become -1.
+ * Return: 0 or -errno with @err; -EPROTO when it cannot be taken up by this vmctl.
+ */
+int vmproc_adopt(struct broker *broker, int fds[KEEP_FDS_MAX], struct error *err);
+
+/** vmproc_go_on() - an adopted VM goes on, or is destroyed if nobody can know of it. */
+void vmproc_go_on(struct vmproc *vm);
 
 /** vmproc_signal() - signal the process. Return: 0 or -errno. */
 int vmproc_signal(struct vmproc *vm, int signal);

@@ -149,8 +149,30 @@ class Server:
         return Client(self.path, **fields)
 
     def children(self):
+        """But for the keeper, which it always has."""
         with open(f"/proc/{self.process.pid}/task/{self.process.pid}/children") as f:
-            return f.read().split()
+            return [pid for pid in f.read().split() if not is_keeper(pid)]
+
+    def keeper(self):
+        """The process that has what a broker that is killed leaves."""
+        for pid in filter(str.isdigit, os.listdir("/proc")):
+            if is_keeper(pid, self.path + ".keep"):
+                return int(pid)
+        return None
+
+    def restart(self):
+        """vmctl is killed, and started again. Its clients have to connect anew."""
+        self.process.kill()
+        self.process.wait()
+        self.process = self.start(os.path.dirname(self.path),
+                                  os.path.join(os.path.dirname(self.path), "images"))
+        deadline = time.monotonic() + PATIENCE
+        while time.monotonic() < deadline:
+            try:
+                return self.client()
+            except (ConnectionRefusedError, FileNotFoundError):
+                time.sleep(0.01)
+        raise Closed
 
     def fds(self):
         return len(os.listdir(f"/proc/{self.process.pid}/fd"))
@@ -229,6 +251,15 @@ class RelayServer(Server):
         with open(path + ".new", "w"):
             pass
         os.rename(path + ".new", path)
+
+
+def is_keeper(pid, path=None):
+    try:
+        with open(f"/proc/{pid}/cmdline") as f:
+            words = f.read().split("\0")
+    except (OSError, UnicodeDecodeError):
+        return False
+    return words[:2] == ["vmctl", "keep"] and path in (None, words[2])
 
 
 def gone(pid):
