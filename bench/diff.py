@@ -27,6 +27,8 @@ for i in range(0, %d, %d):
     with open("%s/%%d/%%d" %% (i // 100, i), "r+") as file:
         file.write("x")
 """
+LINK = "open('/root/one', 'w').close(); import os; os.link('/root/one', '/root/two')"
+UNLINK = "os.remove('/root/one'); os.remove('/root/two')"
 HASH = "cd %s && find . -type f -print0 | sort -z | xargs -0 sha256sum\n" % TREE
 
 
@@ -80,6 +82,10 @@ def measure(files, changed, rounds):
     run("bench-diff/forks/a", CHANGE % (files, files // changed, TREE))
     listed, fast = timed(cat, "bench-diff/diff/a")
     row("diff/a, where %d files differ" % changed, fast)
+    run("bench-diff/forks/a", LINK)
+    _, slow = timed(cat, "bench-diff/diff/a")
+    row("the same, with all files looked at", slow, "%.1f times as long" % (slow / fast))
+    run("bench-diff/forks/a", UNLINK)
     hashed, slow = timed(hashes, "bench-diff", "bench-diff/forks/a")
     row("sha256sum over both trees", slow, "%.1f times as long" % (slow / fast))
     _, took = timed(cat, "bench-diff/diff/a.patch")

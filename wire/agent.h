@@ -86,7 +86,7 @@ enum agent_type {
 	AGENT_EXIT = 68,
 	AGENT_STDIN_TAKEN = 69,
 	AGENT_RESET_DONE = 70, /* the new REPL answers */
-	AGENT_AWAKE = 71,      /* AGENT_WAKE has been done */
+	AGENT_AWAKE = 71, /* AGENT_WAKE has been done; u8, 1: FILES_MARK may be asked */
 	AGENT_FILES_REPLY = 72,
 	AGENT_FILES_CHANGED =
 	    73,		    /* stream 0: numbers of watches, u32 each; UINT32_MAX: all */

@@ -117,8 +117,14 @@ enum files_op {
 	FILES_SETLK = 27, /* the same, also F_UNLCK; FILES_WAIT */
 	FILES_FLOCK = 28, /* handle, mode LOCK_*, without LOCK_NB; FILES_WAIT */
 	FILES_TREE = 29,  /* -> handle to be read: entries of wire/tree.h; value: its bytes.
-			     FILES_IMAGE: all that the image has, as if it were new */
-	FILES_OP_MAX = FILES_TREE,
+			     FILES_IMAGE: all that the image has, as if it were new.
+			     Data: picks (wire/picks.h), of which alone it tells */
+	FILES_MARK = 30,  /* -> value: a moment that has just been, in ns; the clock is the
+			     machine's and goes on in its forks. ENODATA: see below */
+	FILES_SINCE = 31, /* offset: a moment -> data: picks for FILES_TREE, outside of
+			     which nothing has changed since. ENODATA: they are too many,
+			     or not known */
+	FILES_OP_MAX = FILES_SINCE,
 };
 
 /* Flags of a request. */

@@ -15,6 +15,7 @@
 #include "guest/agent/files.h"
 
 #include "guest/agent/agent.h"
+#include "guest/agent/dirty.h"
 #include "guest/agent/log.h"
 #include "util/cleanup.h"
 #include "util/io.h"
@@ -33,7 +34,7 @@
 #define PIECE	      (64u << 10) /* bytes taken from the server at a time */
 #define IN_ROOM	      (AGENT_HEADER + AGENT_PAYLOAD_MAX + PIECE)
 #define SOCKET_ROOM   (512 << 10)
-#define KEPT	      5	 /* descriptors that the server is given */
+#define KEPT	      7	 /* descriptors that the server is given */
 #define FREE_FD	      16 /* above those that the server is given */
 #define STOPPED_MSECS 5000
 
@@ -185,8 +186,10 @@ void files_resume(struct files *files)
 /* In the child: it keeps these descriptors and nothing else of the agent's. */
 static void __attribute__((noreturn)) child(const struct files *files, int socket_fd)
 {
-	const int keep[KEPT] = {socket_fd, files->root, files->inotify.fd,
-				files->layers.upper, files->layers.lower};
+	const int keep[KEPT] = {socket_fd,	     files->root,
+				files->inotify.fd,   files->layers.upper,
+				files->layers.lower, files->dirty.inodes,
+				files->dirty.state};
 	int high[KEPT];
 
 	for (int i = 0; i < KEPT; i++) {
@@ -205,6 +208,8 @@ static void __attribute__((noreturn)) child(const struct files *files, int socke
 	    .inotify = STDERR_FILENO + 3,
 	    .layers = {high[3] < 0 ? -1 : STDERR_FILENO + 4,
 		       high[4] < 0 ? -1 : STDERR_FILENO + 5},
+	    .dirty = {high[5] < 0 ? -1 : STDERR_FILENO + 6,
+		      high[6] < 0 ? -1 : STDERR_FILENO + 7},
 	    .shared = files->shared,
 	});
 }
@@ -320,6 +325,13 @@ void files_wake(struct files *files)
 	files->used = false;
 }
 
+void files_awake(struct files *files)
+{
+	const uint8_t notes_changes = files->dirty.inodes >= 0;
+
+	port_send(port_of(files), 0, AGENT_AWAKE, &notes_changes, 1);
+}
+
 static void let_go_on(struct loop_timer *timer)
 {
 	struct files *files = container_of(timer, struct files, stopped);
@@ -356,6 +368,7 @@ static int make_shared(struct files *files)
 		return -errno;
 	files->shared = at;
 	files->shared->links_told = files->links->cpus > 0;
+	files->shared->loops = loops_in("/proc/partitions");
 	return 0;
 }
 
@@ -381,6 +394,7 @@ void files_init(struct files *files, struct agent *agent, int root,
 	    .agent = agent,
 	    .root = root,
 	    .layers = *layers,
+	    .dirty = dirty_init(layers->upper),
 	    .fd = -1,
 	    .links = &agent->links,
 	};

@@ -27,8 +27,9 @@ struct files_pending {
 
 struct files {
 	struct agent *agent;
-	int root;		   /* -1: there is no file service */
-	struct layers layers;	   /* of the overlay; -1 where there is none */
+	int root;	      /* -1: there is no file service */
+	struct layers layers; /* of the overlay; -1 where there is none */
+	struct dirty dirty;
 	pid_t pid;		   /* of the server; 0: none */
 	int fd;			   /* the socket to it; -1: none */
 	struct loop_source source; /* the same, while the port has room for replies */
@@ -63,6 +64,9 @@ void files_pass(struct files *files, const struct agent_frame *frame);
 
 /** files_wake() - a new epoch: what was open or asked for before is nobody's. */
 void files_wake(struct files *files);
+
+/** files_awake() - tell the host that the machine is another one now. */
+void files_awake(struct files *files);
 
 /** files_resume() - the port has room again. */
 void files_resume(struct files *files);

@@ -14,6 +14,7 @@
 #include "guest/agent/links.h"
 
 #include "guest/agent/log.h"
+#include "guest/agent/tracing.h"
 #include "guest/files/server.h"
 #include "util/cleanup.h"
 #include "util/io.h"
@@ -21,17 +22,13 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/perf_event.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
-#include <sys/mount.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#define TRACING "/sys/kernel/tracing"
-#define OTHERS	"comm != \"" FILES_SERVER_NAME "\""
+#define OTHERS "comm != \"" FILES_SERVER_NAME "\""
 
 /* r1024: calls that sleep at the same time, at most. */
 static const char probes[] = "p:pffs/link_entered do_linkat comm=$comm\n"
@@ -43,18 +40,6 @@ static int make_probes(void)
 	cleanup_close int fd = open(TRACING "/kprobe_events", O_WRONLY | O_CLOEXEC);
 
 	return fd < 0 ? -errno : io_write_all(fd, probes, strlen(probes));
-}
-
-/* Return: the event's number, or -errno. */
-static int number_of(const char *event)
-{
-	cleanup_free char *text = NULL;
-	char path[128];
-	size_t len;
-
-	snprintf(path, sizeof(path), TRACING "/events/pffs/%s/id", event);
-	text = io_read_file(path, 32, &len, NULL);
-	return text ? (int)strtol(text, NULL, 10) : -ENOENT;
 }
 
 /* Return: 0 or -errno. */
@@ -85,8 +70,8 @@ static int map_ring(int event, unsigned int cpu, const struct perf_event_mmap_pa
 
 static int map_rings(struct links *links, unsigned int cpus)
 {
-	int entered = number_of("link_entered"), returned = number_of("link_returned"),
-	    r = 0;
+	int entered = tracing_number("pffs/link_entered"),
+	    returned = tracing_number("pffs/link_returned"), r = 0;
 
 	if (entered < 0 || returned < 0)
 		return -ENOENT;
@@ -101,16 +86,12 @@ static int map_rings(struct links *links, unsigned int cpus)
 void links_init(struct links *links)
 {
 	long cpus = sysconf(_SC_NPROCESSORS_CONF);
-	int r = cpus < 1 || cpus > LINKS_CPUS ? -ERANGE : 0;
+	int begun = cpus < 1 || cpus > LINKS_CPUS ? -ERANGE : tracing_begin();
+	int r = begun < 0 ? begun : make_probes();
 
-	if (r == 0 && mount("tracefs", TRACING, "tracefs", 0, NULL) < 0)
-		r = -errno;
-	if (r == 0) {
-		r = make_probes();
-		if (r == 0)
-			r = map_rings(links, (unsigned int)cpus);
-		umount2(TRACING, MNT_DETACH);
-	}
+	if (r == 0)
+		r = map_rings(links, (unsigned int)cpus);
+	tracing_end(begun);
 	if (r < 0)
 		log_say("hard links cannot be counted: %s", strerror(-r));
 	else

@@ -38,7 +38,7 @@ static void apply(const struct agent_wake *wake)
 		groups_freeze();
 	files_wake(&agent.files);
 	if (wake->frozen) {
-		port_send(&agent.port, 0, AGENT_AWAKE, NULL, 0);
+		files_awake(&agent.files);
 	} else {
 		wake_apply(wake);
 		repl_reseed(&agent.repl);

@@ -245,7 +245,7 @@ static void reseeded(struct repl *repl)
 {
 	loop_timer_cancel(&repl->reseed);
 	for (; repl->wakes_due; repl->wakes_due--)
-		port_send(&repl->agent->port, 0, AGENT_AWAKE, NULL, 0);
+		files_awake(&repl->agent->files);
 }
 
 static void take_word(struct repl *repl, const char *word)

@@ -56,6 +56,8 @@ static const struct operation {
 			IN_ATTRIB},
     [FILES_LISTXATTR] = {op_listxattr, NULL, TAKES_PATH | TAKES_FILE, 0},
     [FILES_TREE] = {op_tree, NULL, 0, 0},
+    [FILES_MARK] = {op_mark, NULL, 0, 0},
+    [FILES_SINCE] = {op_since, NULL, 0, 0},
     [FILES_REMOVEXATTR] = {op_removexattr, settle_file,
 			   TAKES_PATH | TAKES_FILE | WRITES | QUIET, IN_ATTRIB},
     [FILES_GETLK] = {op_getlk, NULL, TAKES_HANDLE, 0},

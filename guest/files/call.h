@@ -29,6 +29,7 @@ struct server {
 	int fd, root, inotify;
 	struct files_shared *shared;
 	struct changes changes;
+	struct dirty dirty;
 	pthread_mutex_t turn;	 /* who has it reads the next request */
 	pthread_mutex_t writing; /* who has it writes a reply */
 	atomic_int waiting, threads;
@@ -237,6 +238,8 @@ int op_setxattr(struct call *call);
 int op_listxattr(struct call *call);
 int op_removexattr(struct call *call);
 int op_tree(struct call *call);
+int op_since(struct call *call);
+int op_mark(struct call *call);
 int op_getlk(struct call *call);
 int op_setlk(struct call *call);
 int op_flock(struct call *call);

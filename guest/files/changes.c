@@ -50,7 +50,7 @@ static int take_tree(const struct changes *changes, struct tree *tree)
 {
 	struct buf bytes = {0};
 	struct error err;
-	int r = tree_walk(&changes->layers, false, &bytes);
+	int r = tree_walk(&changes->layers, false, NULL, &bytes);
 
 	*tree = (struct tree){0};
 	if (r == 0)

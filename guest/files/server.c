@@ -279,6 +279,7 @@ void files_serve(const struct files_config *config)
 	server.root = config->root;
 	server.inotify = config->inotify;
 	server.shared = config->shared;
+	server.dirty = config->dirty;
 	changes_init(&server.changes, &config->layers);
 	pthread_mutex_init(&server.turn, NULL);
 	pthread_mutex_init(&server.writing, NULL);

@@ -6,6 +6,7 @@
  */
 #pragma once
 
+#include "guest/files/dirty.h"
 #include "guest/files/note.h"
 #include "guest/files/tree.h"
 
@@ -23,6 +24,7 @@ struct files_shared {
 	atomic_int recent[FILES_WATCHES];
 	struct files_note notes[FILES_NOTES];
 	bool links_told; /* the host is told of links that others make */
+	int loops;	 /* loop devices that there were from the beginning */
 };
 
 struct files_config {
@@ -30,8 +32,12 @@ struct files_config {
 	int root;    /* the directory that paths begin at */
 	int inotify; /* its events are the agent's to read */
 	struct layers layers;
+	struct dirty dirty;
 	struct files_shared *shared;
 };
+
+/** loops_in() - Return: how many loop devices with a file are in /proc/partitions. */
+int loops_in(const char *partitions);
 
 /**
  * files_serve() - serve until the socket's other end closes; the process ends then.

@@ -12,6 +12,9 @@
  * descriptors by single names without following links, so what the guest renames
  * meanwhile cannot lead it elsewhere. The path is in one buffer; a level of the
  * recursion takes its larger parts from the heap, for the stack is a thread's.
+ *
+ * Where only some paths are wanted, a directory's names are those that are on the way to
+ * one, and all that it has if it was picked for these. Everything else is the same.
  */
 #include "guest/files/tree.h"
 
@@ -31,6 +34,7 @@
 
 struct walk {
 	struct buf *out;
+	const struct picks *picks; /* NULL: all */
 	bool image;
 	size_t len; /* of the path */
 	char path[FILES_PATH_MAX + 1];
@@ -41,6 +45,8 @@ struct walk {
 struct place {
 	int upper, lower;
 	bool hidden; /* nothing of the lower one shows */
+	enum pick_how how;
+	size_t first; /* pick that may be below it, and those that follow */
 };
 
 typedef int name_fn(struct walk *w, const struct place *at, const char *name);
@@ -132,8 +138,81 @@ static int each_of(struct walk *w, const struct place *at, const char *names, ss
 	return r;
 }
 
+/* A pick below the directory that the path leads to. Return: what its path goes on with
+ * from there, or NULL. */
+static const char *rest_of_pick(const struct walk *w, size_t i)
+{
+	const char *path = i < w->picks->count ? w->picks->list[i].path : NULL;
+
+	if (!path || strncmp(path, w->path, w->len) != 0)
+		return NULL;
+	if (!w->len)
+		return *path ? path : NULL;
+	return path[w->len] == '/' ? path + w->len + 1 : NULL;
+}
+
+/* What is wanted of the directory that the path leads to, in @at. Return: whether
+ * anything is. */
+static bool pick(const struct walk *w, const struct place *at, struct place *place)
+{
+	const struct picks *picks = w->picks;
+	size_t i;
+
+	place->how = PICK_ALL;
+	if (!picks || at->how == PICK_ALL)
+		return true;
+	i = picks_at(picks, w->path);
+	place->how = PICK_NAME;
+	if (i < picks->count && strcmp(picks->list[i].path, w->path) == 0)
+		place->how = picks->list[i++].how;
+	place->first = i;
+	return place->how != PICK_NAME || rest_of_pick(w, i);
+}
+
+static bool is_there(int dir, const char *name)
+{
+	struct stat st;
+
+	return fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) == 0;
+}
+
+/* The first behind @i that is not of the name @name. */
+static size_t next_name(const struct walk *w, size_t i, const char *name, size_t len)
+{
+	const char *rest;
+
+	do
+		rest = rest_of_pick(w, ++i);
+	while (rest && strncmp(rest, name, len) == 0 && (!rest[len] || rest[len] == '/'));
+	return i;
+}
+
+/* Likewise for each name that a pick leads to. */
+static int each_pick(struct walk *w, const struct place *at, int dir, name_fn *fn)
+{
+	const char *rest;
+	int r = 0;
+
+	for (size_t i = at->first; r == 0 && (rest = rest_of_pick(w, i));) {
+		size_t len = strcspn(rest, "/");
+		char name[FILES_NAME_MAX + 1] = "";
+		ssize_t before;
+
+		memcpy(name, rest, len);
+		i = next_name(w, i, rest, len);
+		if (at->how == PICK_NAMES && is_there(dir, name))
+			continue; /* each_name() has had it */
+		before = enter(w, name);
+		if (before < 0)
+			continue;
+		r = fn(w, at, name);
+		leave(w, before);
+	}
+	return r;
+}
+
 /* Call @fn for each name in @dir, with the path of that name. */
-static int each_name(struct walk *w, const struct place *at, int dir, name_fn *fn)
+static int each_in(struct walk *w, const struct place *at, int dir, name_fn *fn)
 {
 	cleanup_free char *names = malloc(NAMES_ROOM);
 	ssize_t n = 0;
@@ -142,6 +221,14 @@ static int each_name(struct walk *w, const struct place *at, int dir, name_fn *f
 	while (r == 0 && (n = getdents64(dir, names, NAMES_ROOM)) > 0)
 		r = each_of(w, at, names, n, fn);
 	return n < 0 && errno != ENOENT ? -errno : r;
+}
+
+/* For each that is wanted. */
+static int each_name(struct walk *w, const struct place *at, int dir, name_fn *fn)
+{
+	int r = at->how == PICK_NAME ? 0 : each_in(w, at, dir, fn);
+
+	return r < 0 || at->how == PICK_ALL ? r : each_pick(w, at, dir, fn);
 }
 
 static int put(struct walk *w, struct tree_state now, struct tree_state below)
@@ -156,18 +243,19 @@ static int image_name(struct walk *w, const struct place *at, const char *name)
 {
 	const struct tree_state nothing = {0};
 	struct tree_state state = look(at->lower, name, w->targets[1]);
+	struct place place = {.upper = -1, .hidden = true};
 	cleanup_close int dir = -1;
 	int r;
 
 	if (!state.mode)
 		return 0;
 	r = w->image ? put(w, state, nothing) : put(w, nothing, state);
-	if (r < 0 || !S_ISDIR(state.mode))
+	if (r < 0 || !S_ISDIR(state.mode) || !pick(w, at, &place))
 		return r;
-	dir = open_dir(at->lower, name);
+	dir = place.lower = open_dir(at->lower, name);
 	if (dir < 0)
 		return -errno;
-	return each_name(w, &(struct place){-1, dir, true}, dir, image_name);
+	return each_name(w, &place, dir, image_name);
 }
 
 static int walk_place(struct walk *w, const struct place *at);
@@ -186,6 +274,8 @@ static int upper_dir(struct walk *w, const struct place *at, const char *name, b
 	cleanup_close int below = lower ? open_dir(at->lower, name) : -1;
 	struct place place = {.upper = upper, .lower = below, .hidden = at->hidden};
 
+	if (!pick(w, at, &place))
+		return 0;
 	if (upper < 0)
 		return errno == ENOENT || errno == ENOTDIR || errno == ELOOP ? 0 : -errno;
 	if (lower && below < 0)
@@ -199,10 +289,11 @@ static int upper_dir(struct walk *w, const struct place *at, const char *name, b
 static int gone_dir(struct walk *w, const struct place *at, const char *name)
 {
 	cleanup_close int dir = open_dir(at->lower, name);
+	struct place place = {.upper = -1, .lower = dir, .hidden = true};
 
 	if (dir < 0)
 		return -errno;
-	return each_name(w, &(struct place){-1, dir, true}, dir, image_name);
+	return pick(w, at, &place) ? each_name(w, &place, dir, image_name) : 0;
 }
 
 static bool is_whiteout(const struct tree_state *st)
@@ -226,7 +317,7 @@ static int upper_name(struct walk *w, const struct place *at, const char *name)
 		return 0; /* it has just gone */
 	if (is_whiteout(&now))
 		now = (struct tree_state){0};
-	if ((now.mode || below.mode) && !same_dirs(&now, &below))
+	if ((now.mode || below.mode) && (at->how != PICK_ALL || !same_dirs(&now, &below)))
 		r = put(w, now, below);
 	if (r == 0 && S_ISDIR(now.mode))
 		return upper_dir(w, at, name, S_ISDIR(below.mode));
@@ -238,9 +329,7 @@ static int upper_name(struct walk *w, const struct place *at, const char *name)
 /* What the lower layer has in a directory that hides it. */
 static int hidden_name(struct walk *w, const struct place *at, const char *name)
 {
-	struct stat st;
-
-	if (fstatat(at->upper, name, &st, AT_SYMLINK_NOFOLLOW) == 0)
+	if (is_there(at->upper, name))
 		return 0; /* upper_name() has seen it */
 	return image_name(w, at, name);
 }
@@ -254,7 +343,8 @@ static int walk_place(struct walk *w, const struct place *at)
 	return r;
 }
 
-int tree_walk(const struct layers *layers, bool image, struct buf *out)
+int tree_walk(const struct layers *layers, bool image, const struct picks *picks,
+	      struct buf *out)
 {
 	cleanup_free struct walk *w = calloc(1, sizeof(*w));
 	cleanup_close int upper = open_dir(layers->upper, ".");
@@ -265,6 +355,8 @@ int tree_walk(const struct layers *layers, bool image, struct buf *out)
 		return -ENOMEM;
 	w->out = out;
 	w->image = image;
+	w->picks = picks;
+	pick(w, &(struct place){0}, &root);
 	if (image)
 		return lower < 0 ? -EBADF : each_name(w, &root, lower, image_name);
 	return upper < 0 ? -EBADF : walk_place(w, &root);

@@ -1,5 +1,7 @@
 #include "pffs/core/diff_parts.h"
 
+#include "pffs/core/files.h"
+
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,6 +25,11 @@ static void cancel_all(struct diff *diff)
 	for (int i = 0; i < 2; i++) {
 		diff->pending -= diff_cancel_fetch(&sides[i]->tree_fetch);
 		diff->pending -= diff_cancel_fetch(&sides[i]->image_fetch);
+		if (sides[i]->since) {
+			files_cancel(sides[i]->since);
+			sides[i]->since = NULL;
+			diff->pending--;
+		}
 	}
 	diff_tasks_cancel(diff);
 }
@@ -37,6 +44,7 @@ void diff_release(struct diff *diff)
 	comparison_fini(&diff->result);
 	diff_side_fini(&diff->from);
 	diff_side_fini(&diff->to);
+	buf_fini(&diff->picks);
 	free(diff->paths);
 	free(diff);
 }
@@ -66,7 +74,7 @@ static void compare(struct diff *diff);
 
 void diff_settle(struct diff *diff)
 {
-	if (diff->pending == 1 && !diff->done && !diff->compared)
+	if (diff->pending == 1 && !diff->done && !diff->compared && !diff_look_again(diff))
 		compare(diff);
 	diff->pending--;
 	diff_release(diff);
@@ -158,6 +166,7 @@ struct diff *diff_begin(const struct diff_order *order, diff_fn *done, void *ctx
 	}
 	diff->from = side_of(diff, order->from_of, order->from);
 	diff->to = side_of(diff, order->to_of, order->to);
+	diff->parted = diff->moment = diff_parted(&diff->from, &diff->to);
 	diff->budget = patch_budget;
 	list_init(&diff->tasks);
 	diff->form = order->form;

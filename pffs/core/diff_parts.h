@@ -1,7 +1,7 @@
 /*
  * The parts of a comparison of sandboxes, among themselves: diff.c its life and the
- * comparison of the trees, diff_sides.c the machines and their trees, diff_tasks.c the
- * contents of files.
+ * comparison of the trees, diff_sides.c the machines and their trees, diff_near.c what of
+ * these has to be looked at, diff_tasks.c the contents of files.
  */
 #pragma once
 
@@ -15,6 +15,7 @@ struct side {
 	struct diff *diff;
 	void (*done_with)(struct sandbox *machine); /* NULL: that needs nothing */
 	struct fetch *tree_fetch, *image_fetch;	    /* on their way; or NULL */
+	struct files_call *since;		    /* likewise */
 	enum diff_of of;
 	struct sandbox *sb;	 /* reference */
 	struct sandbox *machine; /* reference: who answers for it; NULL: nobody yet */
@@ -25,7 +26,12 @@ struct side {
  * is done. */
 struct diff {
 	struct side from, to;
-	bool same_image; /* the trees are over the same */
+	bool same_image;  /* the trees are over the same */
+	int64_t parted;	  /* when both sides were still one; 0: not known */
+	int64_t moment;	  /* the same, as long as that is of use */
+	struct buf picks; /* then: what of the trees is looked at (wire/picks.h) */
+	bool unknown;	  /* that cannot be told */
+	bool again;	  /* it is looked at for the second time */
 	enum diff_form form;
 	char *paths;
 	struct comparison result;
@@ -69,6 +75,21 @@ bool diff_cancel_fetch(struct fetch **fetch);
 void diff_side_use(struct side *side);
 
 void diff_side_fini(struct side *side);
+
+/** diff_need_tree() - ask for the tree of a side, or for diff->picks of it. */
+void diff_need_tree(struct side *side);
+
+/** diff_parted() - Return: a moment at which both sides were one; 0: not known. */
+int64_t diff_parted(const struct side *from, const struct side *to);
+
+/** diff_need_trees() - ask both, who are there, for what has to be compared. */
+void diff_need_trees(struct diff *diff);
+
+/**
+ * diff_look_again() - both trees are there.
+ * Return: whether they show that more of them is needed, which was asked for.
+ */
+bool diff_look_again(struct diff *diff);
 
 /** diff_tasks_next() - read contents where they are needed; print when all is there. */
 void diff_tasks_next(struct diff *diff);

@@ -46,12 +46,15 @@ static void have_image(void *ctx, struct tree *tree, const struct error *err)
 	have_part(side->diff, &side->image, tree, err);
 }
 
-static void need_tree(struct side *side)
+void diff_need_tree(struct side *side)
 {
-	if (side->diff->done)
+	struct diff *diff = side->diff;
+
+	if (diff->done)
 		return;
-	diff_expect(side->diff);
-	side->tree_fetch = fetch_tree(side->machine, have_tree, side);
+	diff_expect(diff);
+	side->tree_fetch =
+	    fetch_tree(side->machine, diff->moment ? &diff->picks : NULL, have_tree, side);
 }
 
 static void need_image(struct side *side)
@@ -66,6 +69,8 @@ static void need_image(struct side *side)
 static void compare_images(struct diff *diff)
 {
 	diff->same_image = diff->from.machine->image == diff->to.machine->image;
+	if (diff->moment)
+		diff_need_trees(diff);
 	if (diff->same_image)
 		return;
 	need_image(&diff->from);
@@ -97,8 +102,8 @@ static void have_machine(void *ctx, struct sandbox *machine, const struct error 
 	} else {
 		diff_finish(diff, NULL, 0, err);
 	}
-	if (machine)
-		need_tree(side);
+	if (machine && !diff->moment)
+		diff_need_tree(side);
 	if (diff->from.machine && diff->to.machine)
 		compare_images(diff);
 	diff_settle(diff);

@@ -204,23 +204,31 @@ struct fetch *fetch_part(struct sandbox *sb, const char *path, uint64_t offset,
 	return begin(sb, &request, &kind);
 }
 
-static struct fetch *begin_tree(struct sandbox *sb, uint32_t flags, fetch_tree_fn *done,
-				void *ctx)
+static struct fetch *begin_tree(struct sandbox *sb, const struct files_request *request,
+				fetch_tree_fn *done, void *ctx)
 {
-	const struct files_request request = {.op = FILES_TREE, .flags = flags};
 	const struct fetch kind = {.limit = TREE_LIMIT, .tree_done = done, .ctx = ctx};
 
-	return begin(sb, &request, &kind);
+	return begin(sb, request, &kind);
 }
 
-struct fetch *fetch_tree(struct sandbox *sb, fetch_tree_fn *done, void *ctx)
+struct fetch *fetch_tree(struct sandbox *sb, const struct buf *picks, fetch_tree_fn *done,
+			 void *ctx)
 {
-	return begin_tree(sb, 0, done, ctx);
+	const struct files_request request = {
+	    .op = FILES_TREE,
+	    .data = picks ? buf_peek(picks) : NULL,
+	    .data_len = picks ? (uint32_t)picks->len : 0,
+	};
+
+	return begin_tree(sb, &request, done, ctx);
 }
 
 struct fetch *fetch_image(struct sandbox *sb, fetch_tree_fn *done, void *ctx)
 {
-	return begin_tree(sb, FILES_IMAGE, done, ctx);
+	const struct files_request request = {.op = FILES_TREE, .flags = FILES_IMAGE};
+
+	return begin_tree(sb, &request, done, ctx);
 }
 
 void fetch_cancel(struct fetch *fetch)

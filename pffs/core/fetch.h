@@ -28,8 +28,12 @@ struct fetch *fetch_file(struct sandbox *sb, const char *path, uint64_t limit,
 struct fetch *fetch_part(struct sandbox *sb, const char *path, uint64_t offset,
 			 uint64_t size, fetch_fn *done, void *ctx);
 
-/** fetch_tree() - how the files of @sb differ from its image's. @done as above. */
-struct fetch *fetch_tree(struct sandbox *sb, fetch_tree_fn *done, void *ctx);
+/**
+ * fetch_tree() - how the files of @sb differ from its image's. @done as above.
+ * @picks: of all these (wire/picks.h), encoded; NULL: all.
+ */
+struct fetch *fetch_tree(struct sandbox *sb, const struct buf *picks, fetch_tree_fn *done,
+			 void *ctx);
 
 /** fetch_image() - likewise all files of the image of @sb. */
 struct fetch *fetch_image(struct sandbox *sb, fetch_tree_fn *done, void *ctx);

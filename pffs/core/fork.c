@@ -5,6 +5,7 @@
 #include "pffs/core/freeze.h"
 #include "pffs/core/guest.h"
 #include "pffs/core/journal.h"
+#include "pffs/core/lineage.h"
 #include "pffs/core/template.h"
 #include "pffs/core/terminal.h"
 #include "pffs/core/twin.h"
@@ -16,6 +17,10 @@
 /* How long a guest may leave what was sent to it in its port. */
 #define PATIENCE_MS 10000u
 
+/* How long a guest may take to say what time it is. Without that a comparison of files
+ * has to look at more of them. */
+#define MARK_MS 500u
+
 /* How long all children of a fork may take to wake. */
 #define WAKE_MS(count) (30000u + 1000u * (uint64_t)(count))
 
@@ -24,10 +29,14 @@
  * @waiting counts these.
  */
 struct fork {
-	struct link link;	    /* on parent->forks until vmctl has answered */
-	struct sandbox *parent;	    /* reference */
-	struct twin *twin;	    /* their fork point, or NULL: the template's image */
-	struct loop_timer patience; /* while the guest has not taken what it was sent */
+	struct link link;	      /* on parent->forks until vmctl has answered */
+	struct sandbox *parent;	      /* reference */
+	struct twin *twin;	      /* their fork point, or NULL: the template's image */
+	struct loop_timer patience;   /* while the guest has not taken what it was sent */
+	struct files_call *mark_call; /* on its way to the parent; or NULL */
+	struct loop_timer mark_limit;
+	int64_t moment; /* just before the fork, see lineage.h; 0: not known */
+	bool marked;	/* nobody is to be asked for it any more */
 	bool early;
 	bool asked;    /* vmctl has been */
 	bool answered; /* and has answered */
@@ -48,12 +57,21 @@ static void tell(struct fork *fork, const struct error *err)
 		done(fork->ctx, fork->children, err);
 }
 
+static void mark_cancel(struct fork *fork)
+{
+	loop_timer_cancel(&fork->mark_limit);
+	if (fork->mark_call)
+		files_cancel(fork->mark_call);
+	fork->mark_call = NULL;
+}
+
 static void release(struct fork *fork)
 {
 	if (fork->asked && !fork->answered)
 		return;
 	list_del(&fork->link);
 	loop_timer_cancel(&fork->patience);
+	mark_cancel(fork);
 	for (size_t i = 0; i < fork->count; i++)
 		sandbox_unref(fork->children[i]);
 	if (fork->twin)
@@ -155,6 +173,7 @@ static void succeed(struct fork *fork)
 }
 
 static void patience_ends(struct loop_timer *timer);
+static void mark_ends(struct loop_timer *timer);
 
 /* Of an image everybody knows what was in it. */
 static bool needs_twin(const struct sandbox *parent)
@@ -178,6 +197,7 @@ static struct fork *fork_new(struct sandbox *parent, const struct fork_order *or
 	fork->parent = sandbox_ref(parent);
 	fork->early = order->early;
 	loop_timer_init(&fork->patience, patience_ends);
+	loop_timer_init(&fork->mark_limit, mark_ends);
 	list_add_before(&parent->forks, &fork->link);
 	return fork;
 }
@@ -358,6 +378,7 @@ static void adopt(const struct fork *fork, struct sandbox *child, uint32_t vm, i
 	child->epoch = parent->epoch;
 	child->heard = parent->heard;
 	sandbox_adopt_vm(child, vm, pid, WAKE_MS(fork->count));
+	child->lineage = lineage_new(parent->lineage, fork->moment);
 	if (fork->twin)
 		twin_hold(fork->twin, child);
 	if (copy_runs(parent, child) < 0 || terminals_fork(child, parent) < 0) {
@@ -375,7 +396,7 @@ static void give_twin_vm(const struct fork *fork, const json_t *made)
 	int pid = (int)json_integer_value(json_object_get(made, "pid"));
 
 	if (fork->twin)
-		twin_adopt(fork->twin, fork->parent, vm, pid);
+		twin_adopt(fork->twin, fork->parent, vm, pid, fork->moment);
 }
 
 /* Child @i has a VM now, if anybody still wants it. */
@@ -402,6 +423,8 @@ static void take_reply(struct fork *fork, const json_t *reply)
 
 	fork->pause_usec = json_integer_value(json_object_get(reply, "pause_usec"));
 	fork->answered = false; /* stays until all VMs are given */
+	if (!fork->parent->lineage)
+		fork->parent->lineage = lineage_new(NULL, 0);
 	give_twin_vm(fork, json_object_get(reply, "twin"));
 	for (size_t i = 0; i < fork->count; i++)
 		give_vm(fork, i, json_array_get(vms, i));
@@ -464,7 +487,39 @@ bool fork_waits(const struct sandbox *parent)
 {
 	const struct fork *fork = first(parent);
 
-	return fork && !fork->asked && !caps_full(parent->core, 0, 0);
+	return fork && !fork->asked && !fork->mark_call && !caps_full(parent->core, 0, 0);
+}
+
+static void have_mark(void *ctx, const struct files_reply *reply)
+{
+	struct fork *fork = ctx;
+
+	fork->mark_call = NULL;
+	mark_cancel(fork);
+	if (!reply->error && reply->value < INT64_MAX)
+		fork->moment = (int64_t)reply->value;
+	fork_next(fork->parent);
+}
+
+static void mark_ends(struct loop_timer *timer)
+{
+	struct fork *fork = container_of(timer, struct fork, mark_limit);
+
+	mark_cancel(fork);
+	fork_next(fork->parent);
+}
+
+/* Have the parent's guest say what time it is. Return: whether that is being waited for. */
+static bool mark(struct fork *fork)
+{
+	static const struct files_request request = {.op = FILES_MARK};
+	struct sandbox *parent = fork->parent;
+
+	if (!fork->marked && parent->state == SANDBOX_READY && parent->notes_changes &&
+	    files_request(parent, &request, have_mark, fork, &fork->mark_call) == 0)
+		loop_timer_set(parent->core->loop, &fork->mark_limit, MARK_MS);
+	fork->marked = true;
+	return fork->mark_call;
 }
 
 static void patience_ends(struct loop_timer *timer)
@@ -488,7 +543,8 @@ static void ask_next(struct sandbox *parent)
 		freeze_use(parent);
 	if (!fork || fork->asked || freeze_holds(parent) || parent->saving ||
 	    caps_full(parent->core, 0, 0) ||
-	    (parent->state != SANDBOX_READY && parent->state != SANDBOX_FROZEN))
+	    (parent->state != SANDBOX_READY && parent->state != SANDBOX_FROZEN) ||
+	    mark(fork))
 		return;
 	if (parent->channel.out.len) {
 		if (!fork->patience.deadline_ns)

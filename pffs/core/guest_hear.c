@@ -39,6 +39,7 @@ static void handle_life(struct sandbox *sb, const struct agent_frame *frame)
 		template_booted(sb);
 	if (frame->type != AGENT_AWAKE || !sb->epoch || frame->epoch != sb->epoch)
 		return;
+	sb->notes_changes = frame->len == 1 && frame->payload[0];
 	if (sb->heard != sb->epoch) /* again: no news */
 		journal_heard(sb, frame);
 	handle_awake(sb);

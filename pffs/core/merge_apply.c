@@ -427,7 +427,7 @@ static void take_step(struct loop_timer *timer)
 	else if (step->kind == STEP_HOLD)
 		hold(apply);
 	else if (step->kind == STEP_LOOK)
-		fetch_tree(apply->sb, looked, apply);
+		fetch_tree(apply->sb, NULL, looked, apply);
 	else
 		ask(apply, step);
 }

@@ -185,7 +185,7 @@ static struct merge_files *called(struct call *call)
 static void look_at(struct merge_files *merge, struct sandbox *sb, fetch_tree_fn *done)
 {
 	struct call *call = wait_for_call(merge);
-	struct fetch *fetch = call ? fetch_tree(sb, done, call) : NULL;
+	struct fetch *fetch = call ? fetch_tree(sb, NULL, done, call) : NULL;
 
 	if (fetch)
 		call->fetch = fetch;

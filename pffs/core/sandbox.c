@@ -6,6 +6,7 @@
 #include "pffs/core/guest.h"
 #include "pffs/core/hold.h"
 #include "pffs/core/journal.h"
+#include "pffs/core/lineage.h"
 #include "pffs/core/merge.h"
 #include "pffs/core/terminal.h"
 #include "pffs/core/twin.h"
@@ -97,6 +98,7 @@ void sandbox_unref(struct sandbox *sb)
 		guest_stdin_settled(sb->ahead);
 	free(sb->merge_report);
 	free(sb->diff_paths);
+	lineage_unref(sb->lineage);
 	buf_fini(&sb->unsure);
 	free(sb);
 }
@@ -414,6 +416,10 @@ void sandbox_take_machine(struct sandbox *sb, struct sandbox *from)
 	sb->heard = from->heard;
 	sb->in = from->in;
 	from->in = (struct buf){0};
+	lineage_unref(sb->lineage);
+	sb->lineage = from->lineage;
+	from->lineage = NULL;
+	sb->notes_changes = from->notes_changes;
 	vmm_hand_over(&from->channel, &sb->channel);
 	resources_moved(sb, from);
 	loop_timer_cancel(&from->limit);

@@ -80,24 +80,26 @@ struct sandbox {
 	uint64_t position;     /* while adrift: up to where its guest was heard */
 	struct buf unsure;     /* likewise: frames to it that may not have arrived */
 	uint64_t journal_size; /* of the file of journal.h, */
-	uint64_t journal_start; /* and what it was when it was begun */
-	uint64_t said_ns;	/* when the guest was told what is in it last, */
-	uint64_t typed_ns;	/* and something of a terminal */
-	int journal_fd;		/* -1: none */
-	bool booting;		/* it was, and its agent has yet to say READY */
-	uint16_t epoch;		/* of the newest WAKE */
-	uint16_t heard;		/* of the newest AWAKE */
-	unsigned fork_number;	/* the newest that a fork got for a name */
-	struct link forks;	/* struct fork: those that vmctl has not made yet */
-	struct fork *birth;	/* the fork that makes it, until it has woken */
-	bool fork_woke;		/* one of it has, ever */
-	struct twin *base;	/* its fork point, see twin.h; or NULL */
-	bool base_lost;		/* it had one, and a former pffs has ended since */
-	struct twin *twin;	/* that this is the machine of; or NULL */
-	struct freeze *freeze;	/* while it is being frozen, or resumed; or NULL */
-	unsigned saving;	/* of a template: how often vmctl writes it; no fork then */
-	uint64_t stored_bytes;	/* of the file that its machine is in, or was */
-	struct merge *merge;	/* that it takes part in; see merge.h */
+	uint64_t journal_start;	 /* and what it was when it was begun */
+	uint64_t said_ns;	 /* when the guest was told what is in it last, */
+	uint64_t typed_ns;	 /* and something of a terminal */
+	int journal_fd;		 /* -1: none */
+	bool booting;		 /* it was, and its agent has yet to say READY */
+	uint16_t epoch;		 /* of the newest WAKE */
+	uint16_t heard;		 /* of the newest AWAKE */
+	unsigned fork_number;	 /* the newest that a fork got for a name */
+	struct link forks;	 /* struct fork: those that vmctl has not made yet */
+	struct fork *birth;	 /* the fork that makes it, until it has woken */
+	bool notes_changes;	 /* its guest does: it can be asked for moments */
+	bool fork_woke;		 /* one of it has, ever */
+	struct lineage *lineage; /* of its machine, see lineage.h; NULL: unknown */
+	struct twin *base;	 /* its fork point, see twin.h; or NULL */
+	bool base_lost;		 /* it had one, and a former pffs has ended since */
+	struct twin *twin;	 /* that this is the machine of; or NULL */
+	struct freeze *freeze;	 /* while it is being frozen, or resumed; or NULL */
+	unsigned saving;       /* of a template: how often vmctl writes it; no fork then */
+	uint64_t stored_bytes; /* of the file that its machine is in, or was */
+	struct merge *merge;   /* that it takes part in; see merge.h */
 	struct merge_files *merge_files; /* likewise */
 	struct hold *hold;		 /* while its programs stand still; or NULL */
 	char *merge_report;		 /* of the last merge into it; or NULL */

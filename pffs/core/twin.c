@@ -18,6 +18,7 @@ struct twin {
 	unsigned holders;      /* children, and who makes it */
 	unsigned users;	       /* told that it is awake, or going to be */
 	bool woken;	       /* by WAKE, once and for all */
+	int64_t moment;	       /* that it is of, see lineage.h */
 	struct link waiting;   /* struct waiter */
 	struct loop_timer linger;
 };
@@ -162,10 +163,12 @@ const char *twin_name(const struct twin *twin)
 	return twin->point->name;
 }
 
-void twin_adopt(struct twin *twin, const struct sandbox *parent, uint32_t vm, int pid)
+void twin_adopt(struct twin *twin, const struct sandbox *parent, uint32_t vm, int pid,
+		int64_t moment)
 {
 	struct sandbox *point = twin->point;
 
+	twin->moment = moment;
 	if (point->gone) {
 		sandbox_discard_vm(point->core, vm);
 		return;
@@ -296,6 +299,11 @@ void twin_use(struct sandbox *sb, twin_fn *ready, void *ctx)
 		tell(twin, NULL);
 	else if (twin->point->state == SANDBOX_FROZEN)
 		have_it_run(twin);
+}
+
+int64_t twin_moment(const struct sandbox *sb)
+{
+	return sb->base ? sb->base->moment : 0;
 }
 
 void twin_done(struct sandbox *point)

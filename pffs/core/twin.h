@@ -32,8 +32,10 @@ const char *twin_name(const struct twin *twin);
 /** twin_id() - the id of the sandbox that nobody sees. */
 const char *twin_id(const struct twin *twin);
 
-/** twin_adopt() - vmctl has made its machine. */
-void twin_adopt(struct twin *twin, const struct sandbox *parent, uint32_t vm, int pid);
+/** twin_adopt() - vmctl has made its machine.
+ * @moment: just before, see lineage.h; 0: not known. */
+void twin_adopt(struct twin *twin, const struct sandbox *parent, uint32_t vm, int pid,
+		int64_t moment);
 
 /** twin_hold() - @child has it as its fork point. */
 void twin_hold(struct twin *twin, struct sandbox *child);
@@ -70,6 +72,9 @@ bool sandbox_has_base(const struct sandbox *sb);
  * @ready: called once, later or before this returns.
  */
 void twin_use(struct sandbox *sb, twin_fn *ready, void *ctx);
+
+/** twin_moment() - Return: when the fork point of @sb was, see lineage.h; 0: not known. */
+int64_t twin_moment(const struct sandbox *sb);
 
 /** twin_done() - one who was told that @point is awake needs it no more. */
 void twin_done(struct sandbox *point);

@@ -58,7 +58,8 @@ static bool get_tree(const struct layers *layers, bool image, struct tree *tree)
 	struct buf bytes = {0};
 	struct error err;
 
-	return tree_walk(layers, image, &bytes) == 0 && tree_parse(tree, &bytes, &err) == 0;
+	return tree_walk(layers, image, NULL, &bytes) == 0 &&
+	       tree_parse(tree, &bytes, &err) == 0;
 }
 
 static int show_tree(const struct layers *layers, bool image)
