@@ -94,12 +94,12 @@ static int find_again(struct broker *broker, struct error *err)
 	return r < 0 ? r : use(broker, fd, err);
 }
 
-static void start_or_say(struct broker *broker)
+static void start_or_say(struct broker *broker, bool again)
 {
 	struct keeper *keeper = keeper_of(broker);
 	struct error err;
 
-	if (find_again(broker, &err) == 0 || start(broker, &err) == 0) {
+	if ((again && find_again(broker, &err) == 0) || start(broker, &err) == 0) {
 		keeper->said = false;
 		send_all(broker);
 		return;
@@ -114,7 +114,7 @@ static void start_or_say(struct broker *broker)
 
 static void on_again(struct loop_timer *timer)
 {
-	start_or_say(container_of(timer, struct broker, keeper.again));
+	start_or_say(container_of(timer, struct broker, keeper.again), true);
 }
 
 static void close_fds(int fds[KEEP_FDS_MAX])
@@ -167,8 +167,9 @@ static int take_up(struct broker *broker, struct error *err)
 	if (r == 0)
 		return (r = use(broker, fd, err)) < 0 ? r : 1;
 	close(fd);
-	if (r == -ECONNRESET || r == -EPIPE)
-		return list_empty(&broker->vms) ? 0 : r; /* it had none, and has ended */
+	/* It had none, and has ended. */
+	if ((r == -ECONNRESET || r == -EPIPE) && list_empty(&broker->vms))
+		return 0;
 	if (!err->text[0])
 		error_set(err, -r, "cannot take up the VMs of a former vmctl from %s",
 			  keeper_of(broker)->path);
@@ -188,7 +189,7 @@ int keeper_open(struct broker *broker, const char *path, struct error *err)
 	loop_timer_init(&keeper->again, on_again);
 	r = take_up(broker, err);
 	if (r == 0)
-		start_or_say(broker);
+		start_or_say(broker, false);
 	return r < 0 ? r : 0;
 }
 
