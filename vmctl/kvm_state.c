@@ -14,6 +14,9 @@
 #define MSR_TSC		 0x10
 #define MSR_TSC_DEADLINE 0x6e0
 
+#define TSC_PPM_SAME	 250   /* rates that KVM itself takes for the same */
+#define TSC_PPM_MEASURED 10000 /* a kernel measures the rate, better or worse, at boot */
+
 #define LAPIC_LVTT	   0x320 /* Intel SDM vol. 3A, table 10-1 and 10.5.1 */
 #define LVTT_MODE_MASK	   (3u << 17)
 #define LVTT_MODE_DEADLINE (2u << 17)
@@ -226,6 +229,14 @@ static int make_room(struct kvm_state *state, int dev_fd, const int *fds, unsign
 	return 0;
 }
 
+/* Return: the rate of a vCPU's TSC, or 0 when KVM does not tell. */
+static uint32_t tsc_rate(int fd)
+{
+	int khz = ioctl(fd, KVM_GET_TSC_KHZ, 0);
+
+	return khz > 0 ? (uint32_t)khz : 0;
+}
+
 static void probe(struct kvm_state *state, int vm_fd)
 {
 	int size = ioctl(vm_fd, KVM_CHECK_EXTENSION, KVM_CAP_XSAVE2);
@@ -265,6 +276,7 @@ int kvm_state_get(struct kvm_state *state, int dev_fd, int vm_fd, const int *fds
 	if (!state->vcpu_count)
 		probe(state, vm_fd);
 	r = make_room(state, dev_fd, fds, count, err);
+	state->tsc_khz = r < 0 || !count ? 0 : tsc_rate(fds[0]);
 	for (unsigned i = 0; i < count && !r; i++)
 		r = get_vcpu(state, &state->vcpu[i], fds[i], err);
 	if (!r && state->has_clock && ioctl(vm_fd, KVM_GET_CLOCK, &state->clock) < 0)
@@ -332,11 +344,40 @@ static int set_vcpu(const struct kvm_state *state, const struct kvm_vcpu_state *
 	return r;
 }
 
+static bool differ(uint64_t a, uint64_t b, unsigned ppm)
+{
+	return (a > b ? a - b : b - a) * 1000000 > b * ppm;
+}
+
+/* Before the TSCs themselves. Without the means KVM would take a higher rate as well, and
+ * have the guest's clocks jump after it. */
+static int set_tsc_rate(const struct kvm_state *state, int vm_fd, const int *fds,
+			struct error *err)
+{
+	uint32_t here = state->tsc_khz ? tsc_rate(fds[0]) : 0;
+
+	if (!here || !differ(here, state->tsc_khz, TSC_PPM_SAME))
+		return 0;
+	if (!has(vm_fd, KVM_CAP_TSC_CONTROL))
+		return !differ(here, state->tsc_khz, TSC_PPM_MEASURED)
+			   ? 0
+			   : error_say(
+				 err, ENOTSUP,
+				 "the clock of the guest's CPUs ran at %u kHz, that of "
+				 "this host's runs at %u, and cannot be scaled",
+				 state->tsc_khz, here);
+	for (unsigned i = 0; i < state->vcpu_count; i++)
+		if (ioctl(fds[i], KVM_SET_TSC_KHZ, (unsigned long)state->tsc_khz) < 0)
+			return error_set(err, errno, "KVM does not take a TSC of %u kHz",
+					 state->tsc_khz);
+	return 0;
+}
+
 int kvm_state_set(const struct kvm_state *state, int vm_fd, const int *fds,
 		  struct error *err)
 {
 	struct kvm_clock_data clock = {.clock = state->clock.clock};
-	int r = 0;
+	int r = set_tsc_rate(state, vm_fd, fds, err);
 
 	for (unsigned i = 0; i < state->vcpu_count && !r; i++)
 		r = set_vcpu(state, &state->vcpu[i], fds[i], err);

@@ -13,7 +13,9 @@
  * interrupt at once.
  *
  * Time stands still for the guest between reading and setting: both its TSC and
- * the clock of KVM go on from what they were.
+ * the clock of KVM go on from what they were. The TSC goes on at the rate that it had,
+ * which a kernel measures once: KVM scales that of another host's CPUs, where they can
+ * do that, and a host where they cannot does not get the VM.
  *
  * Nothing here is fit for another host or another KVM.
  */
@@ -47,6 +49,7 @@ struct kvm_state {
 	unsigned vcpu_count;
 	struct kvm_vcpu_state vcpu[KVM_STATE_VCPUS_MAX];
 	struct kvm_clock_data clock;
+	uint32_t tsc_khz; /* 0: KVM does not tell */
 	struct kvm_irqchip chip[KVM_STATE_CHIPS];
 
 	/* What this KVM can tell; fixed by the first reading. */
@@ -67,7 +70,8 @@ int kvm_state_get(struct kvm_state *state, int dev_fd, int vm_fd, const int *fds
 
 /**
  * kvm_state_set() - set the state into a new VM with as many new vCPUs.
- * Return: 0 or -errno with @err filled; then the VM is of no use.
+ * Return: 0, or -errno with @err filled, -ENOTSUP when the TSC has another rate here;
+ *         then the VM is of no use.
  */
 int kvm_state_set(const struct kvm_state *state, int vm_fd, const int *fds,
 		  struct error *err);

@@ -55,6 +55,7 @@ size_t kvm_state_save(const struct kvm_state *state, void *to, size_t room)
 	cursor_put_u32(&c, (uint32_t)state->xsave_size);
 	cursor_put_u32(&c, state->msr_count);
 	cursor_put_u32(&c, flags_of(state));
+	cursor_put_u32(&c, state->tsc_khz);
 	cursor_put_raw(&c, &state->clock, sizeof(state->clock));
 	cursor_put_raw(&c, state->chip, sizeof(state->chip));
 	for (unsigned i = 0; i < state->vcpu_count; i++)
@@ -116,6 +117,7 @@ int kvm_state_load(struct kvm_state *state, const void *from, size_t len)
 	state->xsave_size = cursor_get_u32(&c);
 	state->msr_count = cursor_get_u32(&c);
 	flags = cursor_get_u32(&c);
+	state->tsc_khz = cursor_get_u32(&c);
 	state->has_xsave2 = flags & HAS_XSAVE2;
 	state->has_xcrs = flags & HAS_XCRS;
 	state->has_debugregs = flags & HAS_DEBUGREGS;

@@ -5,6 +5,7 @@
 #include "util/loop.h"
 #include "vmctl/machine.h"
 #include "vmctl/vm_fork.h"
+#include "vmctl/vm_limits.h"
 #include "vmctl/vm_stat.h"
 
 #include <errno.h>
@@ -364,6 +365,8 @@ static int begin(struct error *err)
 	if (!r)
 		r = build(start, err);
 	json_decref(start);
+	if (!r)
+		vm_limits_set(&vm.machine);
 	return r ? r : vcpus_start(&vm.machine.vcpus, err);
 }
 

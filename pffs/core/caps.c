@@ -1,5 +1,6 @@
 #include "pffs/core/caps.h"
 
+#include "pffs/core/fork.h"
 #include "pffs/core/freeze.h"
 #include "pffs/core/record.h"
 
@@ -31,6 +32,54 @@ static struct use in_use(const struct core *core)
 		if (caps_count(sb))
 			add(&use, sb);
 	return use;
+}
+
+/* Return: 0, or the errno that says which cap @use is above. */
+static int above(const struct caps *caps, const struct use *use)
+{
+	if (caps->sandboxes && use->count > caps->sandboxes)
+		return ENOSPC;
+	return caps->memory_mib && use->memory_mib > caps->memory_mib ? ENOMEM : 0;
+}
+
+bool caps_full(const struct core *core, unsigned count, uint64_t memory_mib)
+{
+	const struct sandbox *sb;
+	struct use use = in_use(core);
+	bool frozen_soon = false;
+
+	if (!core->options.caps.freeze)
+		return false;
+	use.count += count;
+	use.memory_mib += memory_mib;
+	list_for_each (sb, &core->sandboxes, struct sandbox, link)
+		if (freeze_holds(sb)) {
+			add(&use, sb);
+			frozen_soon = true;
+		}
+	return frozen_soon && above(&core->options.caps, &use);
+}
+
+static void look_again(struct loop_timer *timer)
+{
+	struct core *core = container_of(timer, struct core, room);
+	struct sandbox *sb;
+
+	list_for_each (sb, &core->sandboxes, struct sandbox, link) {
+		fork_next(sb);
+		freeze_resume(sb);
+	}
+}
+
+void caps_init(struct core *core)
+{
+	loop_timer_init(&core->room, look_again);
+}
+
+void caps_changed(struct core *core)
+{
+	if (core->options.caps.freeze)
+		loop_timer_set(core->loop, &core->room, 0);
 }
 
 uint64_t caps_memory_mib(const struct core *core)
@@ -65,14 +114,6 @@ static struct sandbox *longest_idle(const struct core *core, const struct sandbo
 		    (!longest || sb->limits.used_ns < longest->limits.used_ns))
 			longest = sb;
 	return longest;
-}
-
-/* Return: 0, or the errno that says which cap @use is above. */
-static int above(const struct caps *caps, const struct use *use)
-{
-	if (caps->sandboxes && use->count > caps->sandboxes)
-		return ENOSPC;
-	return caps->memory_mib && use->memory_mib > caps->memory_mib ? ENOMEM : 0;
 }
 
 static int refuse(const struct core *core, int why, struct error *err)

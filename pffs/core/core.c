@@ -41,6 +41,7 @@ int core_init(struct core *core, struct loop *loop, const struct core_options *o
 	list_init(&core->listings);
 	list_init(&core->mounts);
 	events_init(&core->events);
+	caps_init(core);
 	vmm_init(&core->vmm, loop, broken);
 	record_open(core);
 	r = templates_init(&core->templates, options->images, err);
@@ -56,6 +57,7 @@ void core_fini(struct core *core)
 	core->ending++;
 	while (!list_empty(&core->sandboxes))
 		sandbox_destroy(container_of(core->sandboxes.next, struct sandbox, link));
+	loop_timer_cancel(&core->room);
 	vmm_close(&core->vmm);
 	record_close(core);
 	events_fini(&core->events);

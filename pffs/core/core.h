@@ -47,15 +47,16 @@ struct core {
 	bool leaving;	 /* so do journals and machines, for the next pffs */
 	int state_fd;	 /* the lock of options.state; -1: not usable, because: */
 	struct error state_error;
-	char group[33];	       /* what vmctl knows its machines by; empty without a lock */
-	uint64_t mounted;      /* mounts so far */
-	struct link mounts;    /* struct core_mount */
-	uint64_t next_serial;  /* of sandboxes; never used twice */
-	uint64_t next_order;   /* of runs that joined a queue */
-	uint64_t started_ns;   /* CLOCK_MONOTONIC */
-	uint32_t files_stream; /* of the newest request about files */
-	struct link listings;  /* of directories in guests, the newest used last */
-	size_t listed;	       /* bytes in these */
+	char group[33];		/* what vmctl knows its machines by; empty without a lock */
+	uint64_t mounted;	/* mounts so far */
+	struct link mounts;	/* struct core_mount */
+	uint64_t next_serial;	/* of sandboxes; never used twice */
+	uint64_t next_order;	/* of runs that joined a queue */
+	uint64_t started_ns;	/* CLOCK_MONOTONIC */
+	uint32_t files_stream;	/* of the newest request about files */
+	struct loop_timer room; /* of caps.h */
+	struct link listings;	/* of directories in guests, the newest used last */
+	size_t listed;		/* bytes in these */
 	uint32_t listing_number;
 	bool unread;	    /* a journal could not be restored: machines are spared */
 	bool limits_cpu;    /* vmctl can */

@@ -222,13 +222,17 @@ static int add_child(struct fork *fork, const struct fork_order *order, struct e
 	return r;
 }
 
+static uint64_t memory_of(const struct sandbox *parent, const struct fork_order *order)
+{
+	return order->count * resources_get(parent, RESOURCE_MEMORY_MIB);
+}
+
 static int admit(struct sandbox *parent, const struct fork_order *order, struct error *err)
 {
 	if (order->folder == FOLDER_HIDDEN)
 		return 0;
-	return caps_admit(parent->core, (unsigned)order->count,
-			  order->count * resources_get(parent, RESOURCE_MEMORY_MIB), parent,
-			  err);
+	return caps_admit(parent->core, (unsigned)order->count, memory_of(parent, order),
+			  parent, err);
 }
 
 static int check_order(struct sandbox *parent, const struct fork_order *order,
@@ -244,15 +248,21 @@ static int check_order(struct sandbox *parent, const struct fork_order *order,
 	return admit(parent, order, err);
 }
 
-int fork_begin(struct sandbox *parent, const struct fork_order *order, fork_done_fn *done,
-	       void *ctx, struct error *err)
+/* Who makes a sandbox does not wait until another one is frozen for it. A fork of one that
+ * runs is made when there is room, and is not there before. */
+static bool is_early(const struct sandbox *parent, const struct fork_order *order)
 {
-	int r = check_order(parent, order, err);
-	struct fork *fork;
+	return order->early ||
+	       (parent->folder == FOLDER_HIDDEN && order->folder != FOLDER_HIDDEN &&
+		caps_full(parent->core, (unsigned)order->count, memory_of(parent, order)));
+}
 
-	if (r < 0)
-		return r;
-	fork = fork_new(parent, order);
+static int begin(struct sandbox *parent, const struct fork_order *order, fork_done_fn *done,
+		 void *ctx, struct error *err)
+{
+	struct fork *fork = fork_new(parent, order);
+	int r = 0;
+
 	if (!fork)
 		return error_say(err, ENOMEM, "no memory for another sandbox");
 	while (r == 0 && fork->count < order->count)
@@ -270,6 +280,18 @@ int fork_begin(struct sandbox *parent, const struct fork_order *order, fork_done
 		tell(fork, NULL);
 	fork_next(parent);
 	return 0;
+}
+
+int fork_begin(struct sandbox *parent, const struct fork_order *order, fork_done_fn *done,
+	       void *ctx, struct error *err)
+{
+	struct fork_order admitted = *order;
+	int r = check_order(parent, order, err);
+
+	if (r < 0)
+		return r;
+	admitted.early = is_early(parent, order);
+	return begin(parent, &admitted, done, ctx, err);
 }
 
 int fork_again(struct sandbox *parent, struct sandbox *child, struct error *err)
@@ -442,7 +464,7 @@ bool fork_waits(const struct sandbox *parent)
 {
 	const struct fork *fork = first(parent);
 
-	return fork && !fork->asked;
+	return fork && !fork->asked && !caps_full(parent->core, 0, 0);
 }
 
 static void patience_ends(struct loop_timer *timer)
@@ -465,6 +487,7 @@ static void ask_next(struct sandbox *parent)
 	if (fork && !fork->asked)
 		freeze_use(parent);
 	if (!fork || fork->asked || freeze_holds(parent) || parent->saving ||
+	    caps_full(parent->core, 0, 0) ||
 	    (parent->state != SANDBOX_READY && parent->state != SANDBOX_FROZEN))
 		return;
 	if (parent->channel.out.len) {

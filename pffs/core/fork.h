@@ -12,8 +12,9 @@
  * saw. The fork is done when the agent of every child says that it has become
  * another machine; when one does not, none of them stays.
  *
- * Of a template whose machine still boots the children are in the world at once, and
- * wait for it. What cannot be made then is dead, and not away.
+ * Of a template whose machine still boots, or when room for them is still being made
+ * (caps.h), the children are in the world at once, and wait for it. What cannot be made
+ * then is dead, and not away.
  */
 #pragma once
 
@@ -58,7 +59,8 @@ void fork_cancel(struct fork *fork);
 /** fork_in_flight() - vmctl has been asked for a fork of @parent, and has not answered. */
 bool fork_in_flight(const struct sandbox *parent);
 
-/** fork_waits() - a fork of @parent waits for what was sent to it to be taken. */
+/** fork_waits() - a fork of @parent waits for what was sent to it to be taken, and for
+ * nothing else. */
 bool fork_waits(const struct sandbox *parent);
 
 /** fork_next() - make the next fork of @parent if it can be made now. */

@@ -24,6 +24,7 @@ enum phase {
 	RECORDING, /* a process of ours writes the rest */
 	ADMITTING, /* it is told at once, but not to who wants it right now, that it stays
 		    */
+	ROOMLESS,  /* it is admitted, in the place of one that is still being frozen */
 	THAWING,   /* vmctl makes a machine of the file */
 	WAKING,	   /* and its agent has yet to say AWAKE */
 };
@@ -51,6 +52,7 @@ bool freeze_settles(const struct sandbox *sb)
 
 static void release(struct freeze *freeze)
 {
+	caps_changed(freeze->sb->core);
 	if (freeze->sb->freeze == freeze)
 		freeze->sb->freeze = NULL;
 	loop_timer_cancel(&freeze->patience);
@@ -147,6 +149,7 @@ static void put_away(struct sandbox *sb, json_int_t bytes)
 	vmm_detach(&sb->channel);
 	sb->vm = 0;
 	sb->pid = 0;
+	caps_changed(sb->core);
 	files_epoch_changed(sb);
 	if (run)
 		run->gone_ms = (io_monotonic_ns() - run->started_ns) / 1000000u;
@@ -359,18 +362,28 @@ static void thawed(void *ctx, json_t *reply, const struct error *err)
 	guest_wake(sb);
 }
 
-static void thaw(struct freeze *freeze)
+void freeze_resume(struct sandbox *sb)
 {
-	struct sandbox *sb = freeze->sb;
+	struct freeze *freeze = sb->freeze;
 
+	if (!freeze || freeze->phase != ROOMLESS || caps_full(sb->core, 0, 0))
+		return;
 	freeze->phase = THAWING;
-	sb->state = SANDBOX_STARTING;
-	if (sb->journal_fd < 0)
-		journal_begin(sb);
 	ask(freeze,
 	    json_pack("{s:s, s:s, s:s, s:s}", "op", "thaw", "image", sb->id, "name",
 		      sb->name, "group", sb->core->group),
 	    thawed);
+}
+
+static void thaw(struct freeze *freeze)
+{
+	struct sandbox *sb = freeze->sb;
+
+	freeze->phase = ROOMLESS;
+	sb->state = SANDBOX_STARTING;
+	if (sb->journal_fd < 0)
+		journal_begin(sb);
+	freeze_resume(sb);
 }
 
 static int admit(struct sandbox *sb, struct error *err)
@@ -462,11 +475,14 @@ void freeze_forget(struct sandbox *sb)
 {
 	struct freeze *freeze = sb->freeze;
 	bool stored = sb->state == SANDBOX_STORED ||
-		      (freeze && (freeze->phase == THAWING || freeze->phase == WAKING));
+		      (freeze && (freeze->phase == ROOMLESS || freeze->phase == THAWING ||
+				  freeze->phase == WAKING));
 
 	sb->freeze = NULL;
+	caps_changed(sb->core);
 	if (freeze && (freeze->phase == WAITING || freeze->phase == RECORDING ||
-		       freeze->phase == ADMITTING || freeze->phase == WAKING))
+		       freeze->phase == ADMITTING || freeze->phase == ROOMLESS ||
+		       freeze->phase == WAKING))
 		release(freeze); /* no reply is owed */
 	if (stored && !sb->core->ending)
 		record_drop(sb->core, sb->id);

@@ -46,14 +46,14 @@ static void a_fork_keeps_the_group(void)
 	struct link left = {&left, &left};
 	char group[PATH_ROOM], process[PATH_ROOM + 32];
 
-	name_group(5, group);
+	name_group(getpid(), 5, group);
 	snprintf(process, sizeof(process), "%s/process", group);
 	mkdir(group, 0700);
-	cgroup_remove(5, &left);
+	cgroup_remove(getpid(), 5, &left);
 	ok(!there(group) && list_empty(&left), "an empty group goes with its VM");
 	mkdir(group, 0700);
 	touch(process);
-	cgroup_remove(5, &left);
+	cgroup_remove(getpid(), 5, &left);
 	cgroup_tidy(&left);
 	ok(there(group), "one that a fork is in stays");
 	unlink(process);
@@ -61,7 +61,7 @@ static void a_fork_keeps_the_group(void)
 	ok(!there(group) && list_empty(&left), "until that has ended");
 	mkdir(group, 0700);
 	touch(process);
-	cgroup_remove(5, &left);
+	cgroup_remove(getpid(), 5, &left);
 	cgroup_forget(&left);
 	ok(list_empty(&left), "nothing is remembered of one that never does");
 	unlink(process);

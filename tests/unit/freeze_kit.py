@@ -9,8 +9,8 @@ from broker_kit import VMCTL, Server, main
 from tiny_kernel import GREETING, make_images
 
 MEMORY_MIB = 128
-EBADMSG, EBUSY, EEXIST, EINVAL, EIO, ENOENT, ENOSPC, ENOTSUP, ESTALE = (
-    74, 16, 17, 22, 5, 2, 28, 95, 116)
+EBADMSG, EBUSY, EEXIST, EFBIG, EINVAL, EIO, ENOENT, ENOSPC, ENOTSUP, ESTALE = (
+    74, 16, 17, 27, 22, 5, 2, 28, 95, 116)
 
 
 class FreezeServer(Server):

@@ -270,6 +270,44 @@ static void fork_once(const struct guest *g)
 	kvm_state_fini(&state);
 }
 
+/* A host whose TSC runs at another rate either scales it or does not get the guest. */
+static void check_rate(const struct guest *from, struct kvm_state *state, uint32_t khz,
+		       bool near, const char *how)
+{
+	uint32_t known = state->tsc_khz;
+	struct kvm_state again = {0};
+	struct guest other = {0};
+	struct error err = {0};
+	bool revived,
+	    scales = ioctl(from->kvm.vm_fd, KVM_CHECK_EXTENSION, KVM_CAP_TSC_CONTROL) > 0;
+
+	state->tsc_khz = khz;
+	revived = revive(&other, from, state, &err);
+	if (near || scales) {
+		ok(revived, "a rate that is %s: %s", how, err.text);
+		ok(get(&again, &other, NULL) == 0 && again.tsc_khz == (near ? known : khz),
+		   "is what it has then");
+	} else {
+		ok(!revived && err.code == -ENOTSUP, "a rate that is %s is refused", how);
+		ok(strstr(err.text, "kHz"), "because of it: %s", err.text);
+	}
+	state->tsc_khz = known;
+	kvm_state_fini(&again);
+	drop(&other);
+}
+
+static void check_rates(const struct guest *from, struct kvm_state *state)
+{
+	if (!state->tsc_khz) {
+		skip(1, "KVM does not tell the rate of the TSC");
+		return;
+	}
+	check_rate(from, state, state->tsc_khz + state->tsc_khz / 10000, true,
+		   "about the same");
+	check_rate(from, state, state->tsc_khz - state->tsc_khz / 3, false, "lower");
+	check_rate(from, state, state->tsc_khz + state->tsc_khz / 3, false, "higher");
+}
+
 int main(void)
 {
 	struct kvm_state before = {0}, after = {0};
@@ -294,6 +332,7 @@ int main(void)
 	ok(count(&second, 3), "the new VM runs");
 	ok(has_counted(&second, 8), "its vCPUs count on, with the vectors they had");
 	drop(&second);
+	check_rates(&first, &before);
 	fork_once(&first);
 	fork_once(&first);
 	ok(count(&first, 1) && has_counted(&first, 6), "the parent runs on");

@@ -3,13 +3,14 @@
 business of tests/faults/frozen.t.
 """
 import os
+import resource
 import subprocess
 import sys
 
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from broker_kit import gone  # noqa: E402
-from freeze_kit import (EBADMSG, EBUSY, EEXIST, EINVAL, ENOENT, ENOSPC, ESTALE,  # noqa: E402
+from freeze_kit import (EBADMSG, EBUSY, EEXIST, EFBIG, EINVAL, ENOENT, ENOSPC, ESTALE,  # noqa: E402
                         MEMORY_MIB, boot, done, freeze, run, runs, thaw, wait)
 
 
@@ -96,6 +97,39 @@ def test_refusals(server):
     assert freeze(client, vm, "box")["errno"] == EEXIST
     assert thaw(client, "box")["errno"] == EBADMSG
     assert runs(client, vm) and server.files() == ["box.vm"]
+
+
+def limits_of(vm):
+    """Hard limits of its process, by their names in /proc."""
+    with open(f"/proc/{vm['pid']}/limits") as f:
+        lines = [line for line in f.read().splitlines() if line.startswith("Max ")]
+    limits = {line[:26].strip(): line[26:].split()[1] for line in lines}
+    return {name: float("inf") if value == "unlimited" else int(value)
+            for name, value in limits.items()}
+
+
+def test_rlimits(server):
+    "the process of a VM is limited by the size of the machine, as are forks and who resumes"
+    client = server.client()
+    parent = boot(client)
+    memory, disk = MEMORY_MIB << 20, 4 << 30  # the latter where nothing is said
+    limits = limits_of(parent)
+    assert limits["Max core file size"] == 0, limits
+    assert limits["Max open files"] <= 512, limits
+    assert memory < limits["Max file size"] < (memory + disk) * 2, limits
+    assert memory * 2 < limits["Max data size"] < memory * 2 + (512 << 20), limits
+    child = done(client.request("fork", vm=parent["vm"], names=["child"]))["vms"][0]
+    assert limits_of(child) == limits, limits_of(child)
+    done(freeze(client, child, "box"))
+    back = done(thaw(client, "box"))
+    assert limits_of(back) == limits, limits_of(back)
+    assert runs(client, back)
+    most = resource.prlimit(back["pid"], resource.RLIMIT_FSIZE)
+    resource.prlimit(back["pid"], resource.RLIMIT_FSIZE, (4096, most[1]))
+    reply = freeze(client, back, "large")
+    assert reply.get("errno") == EFBIG, reply
+    resource.prlimit(back["pid"], resource.RLIMIT_FSIZE, most)
+    assert runs(client, back), "who may not write so much goes on"
 
 
 def test_replaced_image(server):
