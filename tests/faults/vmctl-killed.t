@@ -79,6 +79,7 @@ def test_forks(world):
 def another(world):
     kill(world.vmctl)
     world.start_vmctl()
+    wait(answers, world)
 
 
 def test_runs(world):
