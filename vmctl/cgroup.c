@@ -6,6 +6,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -26,19 +27,32 @@ static int write_file(const char *path, const char *text)
 	return fd < 0 ? -errno : io_write_all(fd, text, strlen(text));
 }
 
+/* Return: the broker that made the group @name, or 0 when it is not one of ours. */
+static pid_t broker_of(const char *name)
+{
+	static const char prefix[] = "pffs-";
+	char *end;
+	long pid;
+
+	if (strncmp(name, prefix, strlen(prefix)) != 0)
+		return 0;
+	pid = strtol(name + strlen(prefix), &end, 10);
+	return *end == '-' && pid > 0 && pid <= INT_MAX ? (pid_t)pid : 0;
+}
+
 /* Those of a broker that was killed: unless there still is a VM in them. */
 static void remove_orphans(void)
 {
 	DIR *dir = opendir(ROOT);
-	int pid;
-	unsigned id;
 
 	if (!dir)
 		return;
-	for (const struct dirent *entry; (entry = readdir(dir));)
-		if (sscanf(entry->d_name, "pffs-%d-%u", &pid, &id) == 2 && pid > 0 &&
-		    kill(pid, 0) < 0 && errno == ESRCH)
+	for (const struct dirent *entry; (entry = readdir(dir));) {
+		pid_t broker = broker_of(entry->d_name);
+
+		if (broker && kill(broker, 0) < 0 && errno == ESRCH)
 			unlinkat(dirfd(dir), entry->d_name, AT_REMOVEDIR);
+	}
 	closedir(dir);
 }
 

@@ -3,9 +3,9 @@
 #include "util/cleanup.h"
 #include "vmctl/broker.h"
 #include "vmctl/channel.h"
+#include "vmctl/host_line.h"
 #include "vmctl/ops.h"
 #include "vmctl/vmproc.h"
-#include "wire/link.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -44,6 +44,19 @@ void client_break(struct client *client)
 		return;
 	client->broken = true;
 	loop_timer_set(&client->broker->loop, &client->end, 0);
+}
+
+void client_begin(struct client *client, const uint8_t nonce[LINK_NONCE])
+{
+	client_reset(client);
+	loop_timer_cancel(&client->end);
+	client->broken = false;
+	buf_consume(&client->in, client->in.len);
+	buf_consume(&client->out, client->out.len);
+	buf_append(&client->out, nonce, LINK_NONCE);
+	memcpy(client->nonce, nonce, LINK_NONCE);
+	client->former = true;
+	client_watch(client);
 }
 
 static int on_hello(struct client *client, const struct link_frame *frame)
@@ -123,7 +136,9 @@ static bool client_may_read(const struct client *client)
 /* Handle whole frames, while the client takes what they make us say. */
 static void client_parse(struct client *client)
 {
-	while (client_may_read(client)) {
+	if (client->former)
+		client->former = !line_seek(&client->in, client->nonce);
+	while (!client->former && client_may_read(client)) {
 		struct link_frame frame;
 		int r = link_next(&client->in, &frame, NULL);
 
@@ -150,6 +165,8 @@ void client_watch(struct client *client)
 		events |= EPOLLIN;
 	if (client->out.len)
 		events |= EPOLLOUT;
+	if (client->hung)
+		events = CLIENT_HUNG;
 	loop_mod(&client->broker->loop, &client->source, events);
 }
 
@@ -170,12 +187,17 @@ static void client_write(struct client *client)
 		channel_watch(channel);
 }
 
-/* A port's other end is the outer vmctl; without it nobody needs this machine. */
+/* A port's relay has gone: it may have been in the middle of a frame. */
 static void client_lost(struct client *client)
 {
-	if (client->port)
-		broker_stop(client->broker);
-	client_break(client);
+	if (!client->port) {
+		client_break(client);
+		return;
+	}
+	client->hung = true;
+	client->former = true;
+	buf_consume(&client->in, client->in.len);
+	client_reset(client);
 }
 
 static void client_read(struct client *client)
@@ -194,6 +216,7 @@ static void on_stream(struct loop_source *source, uint32_t revents)
 {
 	struct client *client = container_of(source, struct client, source);
 
+	client->hung = false;
 	if (revents & EPOLLOUT)
 		client_write(client);
 	if (revents & (EPOLLIN | EPOLLHUP | EPOLLERR) && client_may_read(client))
@@ -231,7 +254,7 @@ int client_add(struct broker *broker, int fd, bool port, struct error *err)
 		close(fd);
 		return error_set(err, ENOMEM, "cannot take a client");
 	}
-	*client = (struct client){.broker = broker, .fd = fd, .port = port};
+	*client = (struct client){.broker = broker, .fd = fd, .port = port, .former = port};
 	list_init(&client->channels);
 	list_init(&client->requests);
 	loop_timer_init(&client->end, on_end);

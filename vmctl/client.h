@@ -16,7 +16,9 @@
  * its VMs run on. A connection is closed when its client breaks the protocol. A
  * port cannot be: the client behind it is told off with LINK_BYE, and frames
  * are ignored until the next LINK_HELLO. LINK_DISKS comes from the relay, not from the
- * client behind it: only a port takes it, in a session or not.
+ * client behind it: only a port takes it, in a session or not. When a relay has come, or
+ * a new one, the port's streams begin anew (host_line.h); when it has gone the port hangs
+ * up, which ends the session.
  *
  * Callbacks of other objects queue output for a client, so a client is never
  * freed while it is being written to: client_break() only arranges for its end.
@@ -28,12 +30,17 @@
 #include "util/list.h"
 #include "util/loop.h"
 
+#include "wire/link.h"
+
 #include <jansson.h>
 #include <stdbool.h>
 
 #define CLIENT_BUSY  (256u << 10)
 #define CLIENT_STALL (1u << 20)
 #define CLIENT_DROP  (4u << 20)
+
+/* What to wait for while a port hangs up, which it says for ever: the end of that. */
+#define CLIENT_HUNG (EPOLLIN | EPOLLOUT | EPOLLET)
 
 struct broker;
 
@@ -49,6 +56,9 @@ struct client {
 	bool port;    /* a virtio-serial port: sessions end, the stream does not */
 	bool greeted; /* in a session */
 	bool broken;  /* the session is about to end */
+	bool hung;    /* a port without a relay */
+	bool former;  /* what comes before @nonce is of a former relay */
+	uint8_t nonce[LINK_NONCE];
 };
 
 /**
@@ -65,6 +75,9 @@ void client_free(struct client *client);
 
 /** client_break() - end the session as soon as the running callback is over. */
 void client_break(struct client *client);
+
+/** client_begin() - a port's streams begin anew, each with @nonce. */
+void client_begin(struct client *client, const uint8_t nonce[LINK_NONCE]);
 
 /** client_busy() - whether agent bytes have to wait. */
 static inline bool client_busy(const struct client *client)

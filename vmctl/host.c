@@ -3,6 +3,7 @@
 #include "util/cleanup.h"
 #include "util/io.h"
 #include "util/loop.h"
+#include "vmctl/host_dir.h"
 #include "vmctl/host_disks.h"
 #include "vmctl/host_qemu.h"
 #include "vmctl/host_relay.h"
@@ -14,7 +15,6 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/signalfd.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #define UP_DEADLINE_MS 180000
@@ -22,15 +22,17 @@
 
 struct host {
 	struct loop loop;
+	struct host_dir dir;
 	struct qemu qemu;
 	struct qmp qmp;
 	struct disks disks;
 	struct store store; /* held for the broker inside */
 	struct relay relay;
-	struct loop_source signals, console;
+	struct loop_source signals, console, ended;
 	struct loop_timer deadline;
 	struct buf said;
 	uint64_t started_ns;
+	bool found;	  /* QEMU was there already */
 	struct error err; /* why it ended; code 0: it was told to */
 };
 
@@ -89,11 +91,12 @@ static void on_console(struct loop_source *source, uint32_t revents)
 	read_console(container_of(source, struct host, console));
 }
 
-static void on_child(struct host *host)
+static void on_ended(struct loop_source *source, uint32_t revents)
 {
-	if (waitpid(host->qemu.pid, NULL, WNOHANG) != host->qemu.pid)
-		return;
-	host->qemu.pid = -1;
+	struct host *host = container_of(source, struct host, ended);
+
+	(void)revents;
+	loop_del(&host->loop, source);
 	while (read_console(host))
 		;
 	host_lost(host, "has ended");
@@ -105,12 +108,8 @@ static void on_signal(struct loop_source *source, uint32_t revents)
 	struct signalfd_siginfo info;
 
 	(void)revents;
-	while (read(source->fd, &info, sizeof(info)) == sizeof(info)) {
-		if (info.ssi_signo == SIGCHLD)
-			on_child(host);
-		else
-			loop_stop(&host->loop);
-	}
+	while (read(source->fd, &info, sizeof(info)) == sizeof(info))
+		loop_stop(&host->loop);
 }
 
 static void on_deadline(struct loop_timer *timer)
@@ -124,16 +123,19 @@ static void on_up(struct relay *relay)
 	uint64_t ms = (io_monotonic_ns() - host->started_ns) / 1000000u;
 
 	loop_timer_cancel(&host->deadline);
-	fprintf(stderr, "vmctl: the emulated host is up after %.1f s\n", (double)ms / 1000);
+	fprintf(stderr, "vmctl: the emulated host %s after %.1f s\n",
+		host->found ? "of a former vmctl is taken up" : "is up", (double)ms / 1000);
 }
 
-/* The end of QEMU closes its ports first: give SIGCHLD the time to tell more. */
+/* The end of QEMU closes its ports first: wait for it, which tells more. */
 static void on_lost(struct relay *relay)
 {
 	struct host *host = container_of(relay, struct host, relay);
 
 	for (int i = 0; i < HOST_PORTS; i++)
 		loop_del(&host->loop, &relay->ports[i].source);
+	loop_del(&host->loop, &relay->line.source);
+	loop_timer_cancel(&relay->line.again);
 	loop_timer_set(&host->loop, &host->deadline, 1000);
 }
 
@@ -174,7 +176,6 @@ static int take_signals(struct host *host, int *fd, struct error *err)
 	sigemptyset(&signals);
 	sigaddset(&signals, SIGTERM);
 	sigaddset(&signals, SIGINT);
-	sigaddset(&signals, SIGCHLD);
 	signal(SIGPIPE, SIG_IGN);
 	sigprocmask(SIG_BLOCK, &signals, NULL);
 	*fd = signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK);
@@ -188,16 +189,19 @@ static int host_run(struct host *host, const char *images, int listen_fd, struct
 	static const struct relay_ops ops = {on_up, on_lost, may_pass};
 	int r;
 
-	disks_init(&host->disks, &host->qmp, images, on_settled);
+	disks_init(&host->disks, &host->qmp, &host->dir, images, on_settled);
 	r = qmp_init(&host->qmp, &host->loop, host->qemu.monitor, on_monitor_lost);
 	if (r < 0)
 		error_set(err, -r, "cannot talk to QEMU");
 	else
-		r = relay_init(&host->relay, &host->loop, listen_fd, host->qemu.ports, &ops,
-			       err);
+		r = relay_init(&host->relay, &host->loop, listen_fd, host->qemu.ports,
+			       host->qemu.line, &ops, err);
 	if (r == 0)
 		r = loop_add(&host->loop, &host->console, host->qemu.console, EPOLLIN,
 			     on_console);
+	if (r == 0)
+		r = loop_add(&host->loop, &host->ended, host->qemu.pidfd, EPOLLIN,
+			     on_ended);
 	loop_timer_set(&host->loop, &host->deadline, UP_DEADLINE_MS);
 	if (r == 0) {
 		disks_settle(&host->disks);
@@ -228,9 +232,51 @@ static char *prepare_state(struct host *host, const char *dir)
 	return path;
 }
 
+/* What was found did not come up. Return: 0: there is no QEMU now, and no trace of one. */
+static int forget(struct host *host, const struct error *why)
+{
+	fprintf(stderr, "vmctl: %s\n", why->text);
+	qemu_stop(&host->qemu);
+	host_dir_clear(&host->dir);
+	host->err = (struct error){0};
+	host->found = false;
+	return 0;
+}
+
+/*
+ * In the run directory, which is gone afterwards unless it is another QEMU's. The QEMU of a
+ * vmctl that was killed may be about to end, too; then another one is started.
+ */
+static int host_serve_in(struct host *host, const struct serve_options *options,
+			 int listener, struct error *err)
+{
+	cleanup_free char *state = prepare_state(host, options->state);
+	const struct qemu_options wanted = {
+	    .images = options->images,
+	    .state = state,
+	    .memory_mib = options->host_memory_mib,
+	};
+	int r = qemu_find(&host->qemu, &host->dir, &wanted, err);
+
+	if (r == -EBUSY)
+		return r;
+	host->found = r > 0;
+	if (host->found)
+		r = host_run(host, options->images, listener, err);
+	if (host->found && r < 0 && !host->relay.up)
+		r = forget(host, err);
+	if (r == 0 && !host->found) {
+		r = qemu_start(&host->qemu, &host->dir, &wanted, err);
+		if (r == 0)
+			r = host_run(host, options->images, listener, err);
+	}
+	qemu_stop(&host->qemu);
+	host_dir_remove(&host->dir);
+	return r;
+}
+
 int host_serve(const struct serve_options *options, int listen_fd, struct error *err)
 {
-	cleanup_free char *state = NULL;
 	cleanup_close int listener = listen_fd, signal_fd = -1;
 	struct host host = {.store.lock_fd = -1, .started_ns = io_monotonic_ns()};
 	int r = loop_init(&host.loop, err);
@@ -238,15 +284,13 @@ int host_serve(const struct serve_options *options, int listen_fd, struct error 
 	if (r < 0)
 		return r;
 	loop_timer_init(&host.deadline, on_deadline);
+	qemu_init(&host.qemu);
 	r = take_signals(&host, &signal_fd, err);
 	if (r == 0) {
-		state = prepare_state(&host, options->state);
-		r = qemu_start(&host.qemu, options->images, state, options->host_memory_mib,
-			       err);
-	}
-	if (r == 0) {
-		r = host_run(&host, options->images, listener, err);
-		qemu_stop(&host.qemu);
+		r = host_dir_open(&host.dir, options->socket, err);
+		if (r == 0)
+			r = host_serve_in(&host, options, listener, err);
+		host_dir_close(&host.dir);
 	}
 	buf_fini(&host.said);
 	store_close(&host.store);

@@ -5,15 +5,18 @@
  * Theory of operation
  *
  * The outer side (host.c) starts QEMU and relays clients to it (host_relay.h).
- * QEMU holds one end of a socket pair for each of HOST_PORTS virtio-serial ports,
- * named HOST_PORT_NAME and a number, and shows the upper disk and the templates as
- * read-only SCSI disks, whose units are numbered; host_disks.h tells how
+ * QEMU listens on a socket for each of HOST_PORTS virtio-serial ports, named HOST_PORT_NAME
+ * and a number, and for one more, the line (host_line.h); it shows the upper disk and the
+ * templates as read-only SCSI disks, whose units are numbered; host_disks.h tells how
  * templates come and go.
  *
  * The inner side (host_init.c) is PID 1 there, links the disks into an images
- * directory (host_links.h), and runs the broker with the ports as clients. Whichever side
- * ends, the other one sees it: the end of QEMU ends the outer vmctl, and the end of the
- * outer vmctl hangs up the ports.
+ * directory (host_links.h), and runs the broker with the ports as clients.
+ *
+ * The end of QEMU ends the outer vmctl, which ends QEMU when it is told to end. When it is
+ * killed QEMU goes on, and so do all machines in it. The next vmctl with the same socket
+ * finds it (host_dir.h) and takes its place; the sessions of clients are over then, and
+ * what belonged to them is as if they had been killed.
  */
 #pragma once
 
@@ -21,6 +24,7 @@
 
 #define HOST_PORTS	4
 #define HOST_PORT_NAME	"pffs.link."
+#define HOST_LINE_NAME	"pffs.line"
 #define HOST_SCSI	"scsi" /* QEMU's id of the controller of the disks */
 #define HOST_UPPER_UNIT 0      /* the upper disk; the templates follow */
 

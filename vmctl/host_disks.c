@@ -8,6 +8,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
+
+#define FILE_NAME "disks"
 
 struct disk {
 	struct disk *next;
@@ -18,18 +21,6 @@ struct disk {
 	unsigned pending; /* commands that QEMU has not answered */
 	bool failed;
 };
-
-void disks_init(struct disks *disks, struct qmp *qmp, const char *images,
-		void (*on_settled)(struct disks *disks))
-{
-	*disks = (struct disks){
-	    .qmp = qmp,
-	    .images = images,
-	    .generation = 1,
-	    .on_settled = on_settled,
-	    .last_unit = HOST_UPPER_UNIT,
-	};
-}
 
 static void free_disk(struct disk *disk)
 {
@@ -45,6 +36,112 @@ void disks_fini(struct disks *disks)
 		disks->list = disk->next;
 		free_disk(disk);
 	}
+}
+
+/* What tells a file from another one; 64 bits of a device number fit in JSON's integers. */
+static json_t *pack_disk(const struct disk *disk)
+{
+	return json_pack("{s:s, s:i, s:I, s:I, s:I, s:I, s:I}", "name", disk->name, "unit",
+			 (int)disk->unit, "dev", (json_int_t)disk->st.st_dev, "ino",
+			 (json_int_t)disk->st.st_ino, "size", (json_int_t)disk->st.st_size,
+			 "mtime", (json_int_t)disk->st.st_mtim.tv_sec, "mtime_ns",
+			 (json_int_t)disk->st.st_mtim.tv_nsec);
+}
+
+/* Without the file nobody takes up this QEMU, and that is said. */
+static void save(const struct disks *disks)
+{
+	json_t *list = json_array();
+
+	for (const struct disk *disk = disks->list; disk; disk = disk->next)
+		if (!disk->failed && !disk->pending)
+			json_array_append_new(list, pack_disk(disk));
+	if (host_dir_put(disks->dir, FILE_NAME,
+			 json_pack("{s:i, s:i, s:o}", "last_unit", (int)disks->last_unit,
+				   "generation", (int)disks->generation, "list", list)) ==
+	    0)
+		return;
+	unlinkat(disks->dir->fd, FILE_NAME, 0);
+	fprintf(
+	    stderr,
+	    "vmctl: cannot write to %s: the emulated host will not outlive this vmctl\n",
+	    disks->dir->path);
+}
+
+static void changed(struct disks *disks)
+{
+	disks->generation++;
+	save(disks);
+}
+
+static void load_disk(struct disks *disks, const json_t *saved)
+{
+	struct disk *disk = calloc(1, sizeof(*disk));
+	json_int_t dev, ino, size, mtime, mtime_ns;
+	const char *name;
+	int unit;
+
+	if (!disk)
+		return;
+	if (json_unpack((json_t *)saved, "{s:s, s:i, s:I, s:I, s:I, s:I, s:I}", "name",
+			&name, "unit", &unit, "dev", &dev, "ino", &ino, "size", &size,
+			"mtime", &mtime, "mtime_ns", &mtime_ns) < 0 ||
+	    !(disk->name = strdup(name))) {
+		free(disk);
+		return;
+	}
+	disk->disks = disks;
+	disk->unit = (unsigned)unit;
+	disk->st = (struct stat){
+	    .st_dev = (dev_t)dev,
+	    .st_ino = (ino_t)ino,
+	    .st_size = size,
+	    .st_mtim = {.tv_sec = mtime, .tv_nsec = mtime_ns},
+	};
+	disk->next = disks->list;
+	disks->list = disk;
+}
+
+static void load(struct disks *disks)
+{
+	json_t *saved = host_dir_get(disks->dir, FILE_NAME), *list, *disk;
+	int last_unit, generation;
+	size_t i;
+
+	if (saved && json_unpack(saved, "{s:i, s:i, s:o}", "last_unit", &last_unit,
+				 "generation", &generation, "list", &list) == 0) {
+		disks->last_unit = (unsigned)last_unit;
+		disks->generation = (unsigned)generation + 1;
+		json_array_foreach(list, i, disk)
+		{
+			load_disk(disks, disk);
+		}
+	}
+	json_decref(saved);
+}
+
+void disks_init(struct disks *disks, struct qmp *qmp, const struct host_dir *dir,
+		const char *images, void (*on_settled)(struct disks *disks))
+{
+	*disks = (struct disks){
+	    .qmp = qmp,
+	    .dir = dir,
+	    .images = images,
+	    .generation = 1,
+	    .on_settled = on_settled,
+	    .last_unit = HOST_UPPER_UNIT,
+	};
+	load(disks);
+	save(disks);
+}
+
+bool disks_known(const struct host_dir *dir)
+{
+	json_t *saved = host_dir_get(dir, FILE_NAME);
+	bool known = saved;
+
+	json_decref(saved);
+	return known;
 }
 
 static bool is_same_file(const struct stat *a, const struct stat *b)
@@ -66,7 +163,7 @@ static void on_answer(void *ctx, const char *error)
 	}
 	if (--disk->pending)
 		return;
-	disks->generation++;
+	changed(disks);
 	if (--disks->adding == 0)
 		disks->on_settled(disks);
 }
@@ -111,8 +208,8 @@ static void add_disk(struct disks *disks, const char *name, const char *path,
 	disk->unit = ++disks->last_unit;
 	disk->next = disks->list;
 	disks->list = disk;
-	if (plug_in(disk, path) < 0)
-		disk->failed = true;
+	disk->failed = plug_in(disk, path) < 0;
+	save(disks);
 }
 
 /* The disk of a file that is still the one that was added. */
@@ -147,7 +244,7 @@ static void drop_old(struct disks *disks)
 		}
 		*at = disk->next;
 		free_disk(disk);
-		disks->generation++;
+		changed(disks);
 	}
 }
 

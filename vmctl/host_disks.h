@@ -17,11 +17,16 @@
  * can be used as soon as its image is there, and whoever asks after an image was replaced
  * gets the new one. A disk whose image was replaced or removed keeps its number and its
  * (by now unlinked) file until the emulated host ends, because machines may use it.
+ *
+ * What QEMU has is written down (host_dir.h) before anybody is told of it, and the number
+ * of a disk before it is added. So the next vmctl goes on from there; a disk that was being
+ * added when this one was killed is added again, with another number.
  */
 #pragma once
 
 #include "util/error.h"
 #include "util/loop.h"
+#include "vmctl/host_dir.h"
 #include "vmctl/qmp.h"
 
 #include <jansson.h>
@@ -31,6 +36,7 @@ struct disk;
 
 struct disks {
 	struct qmp *qmp;
+	const struct host_dir *dir;
 	const char *images;
 	struct disk *list;   /* what is in the directory now */
 	unsigned last_unit;  /* given to a disk */
@@ -40,13 +46,16 @@ struct disks {
 };
 
 /**
- * disks_init() - prepare; nothing is added yet.
- * @qmp, @images: must outlive @disks.
+ * disks_init() - prepare; there is what QEMU was given by a former vmctl.
+ * @qmp, @dir, @images: must outlive @disks.
  * @on_settled:	  called when disks_settle() said false and would say true now.
  */
-void disks_init(struct disks *disks, struct qmp *qmp, const char *images,
-		void (*on_settled)(struct disks *disks));
+void disks_init(struct disks *disks, struct qmp *qmp, const struct host_dir *dir,
+		const char *images, void (*on_settled)(struct disks *disks));
 void disks_fini(struct disks *disks);
+
+/** disks_known() - what a former vmctl gave to QEMU is written down. */
+bool disks_known(const struct host_dir *dir);
 
 /**
  * disks_settle() - look at the images directory and add what is new.

@@ -16,6 +16,7 @@
 #include "vmctl/broker.h"
 #include "vmctl/client.h"
 #include "vmctl/host.h"
+#include "vmctl/host_line.h"
 #include "vmctl/host_links.h"
 #include "vmctl/host_state.h"
 
@@ -112,16 +113,14 @@ static char *find_port(const char *wanted)
  * Drivers find ports in their own time, and a port hangs up until the driver has
  * heard that it is connected.
  */
-static int open_port(int number, struct error *err)
+static int open_port(const char *name, struct error *err)
 {
 	uint64_t until = io_monotonic_ns() + PORT_WAIT_MS * 1000000ull;
 	const struct timespec pause = {.tv_nsec = PORT_PAUSE_NS};
 	cleanup_free char *path = NULL;
 	cleanup_close int fd = -1;
 	struct pollfd state;
-	char name[32];
 
-	snprintf(name, sizeof(name), HOST_PORT_NAME "%d", number);
 	while (!(path = find_port(name)) && io_monotonic_ns() < until)
 		nanosleep(&pause, NULL);
 	if (!path)
@@ -138,16 +137,21 @@ static int open_port(int number, struct error *err)
 	return steal_fd(&fd);
 }
 
-static int add_ports(struct broker *broker, struct error *err)
+static int add_ports(struct broker *broker, struct line *line, struct error *err)
 {
-	int r = 0;
+	int r = 0, fd;
 
 	for (int i = 0; i < HOST_PORTS && r == 0; i++) {
-		int fd = open_port(i, err);
+		char name[32];
 
+		snprintf(name, sizeof(name), HOST_PORT_NAME "%d", i);
+		fd = open_port(name, err);
 		r = fd < 0 ? fd : client_add(broker, fd, true, err);
 	}
-	return r;
+	if (r < 0)
+		return r;
+	fd = open_port(HOST_LINE_NAME, err);
+	return fd < 0 ? fd : line_init(line, broker, fd, err);
 }
 
 /* Without it the host does all but freeze. Return: the state directory, or NULL. */
@@ -173,6 +177,7 @@ static int host_init(bool has_state, struct error *err)
 	    .links = &links,
 	};
 	struct broker broker;
+	struct line line;
 	int r = mount_all(err);
 
 	open_console();
@@ -189,7 +194,7 @@ static int host_init(bool has_state, struct error *err)
 	if (r == 0)
 		r = broker_init(&broker, &config, err);
 	if (r == 0)
-		r = add_ports(&broker, err);
+		r = add_ports(&broker, &line, err);
 	if (r == 0)
 		r = broker_run(&broker, err);
 	links_fini(&links);

@@ -1,22 +1,20 @@
 #include "vmctl/host_qemu.h"
 
 #include "util/cleanup.h"
-#include "util/io.h"
 #include "vmctl/host_state.h"
 #include "vmctl/images.h"
 #include "vmctl/spawn.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <signal.h>
 #include <stdarg.h>
 #include <stdbool.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/sysinfo.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #define QEMU	       "qemu-system-x86_64"
@@ -137,8 +135,25 @@ static int choose_memory(int given)
 	return half > MEMORY_MAX_MIB ? MEMORY_MAX_MIB : (int)half;
 }
 
-static void make_args(struct args *args, const char *images, const char *state,
-		      int memory_mib)
+/* A socket whose number among QEMU's is @number. */
+static void add_socket(struct args *args, const char *id, int number)
+{
+	add(args, "-chardev");
+	add(args, "socket,id=%s,fd=%d,server=on,wait=off", id, SPAWN_FIRST_FD + number);
+}
+
+/* The port of nr=0 is for consoles alone. */
+static void add_port(struct args *args, const char *name, int number)
+{
+	char id[16];
+
+	snprintf(id, sizeof(id), "link%d", number);
+	add_socket(args, id, number);
+	add(args, "-device");
+	add(args, "virtserialport,chardev=%s,nr=%d,name=%s", id, number + 1, name);
+}
+
+static void make_args(struct args *args, const struct qemu_options *options)
 {
 	char words[] = QEMU_OPTIONS;
 	char *rest = words, *word;
@@ -146,25 +161,24 @@ static void make_args(struct args *args, const char *images, const char *state,
 	while ((word = strsep(&rest, " ")))
 		add(args, "%s", word);
 	add(args, "-m");
-	add(args, "%d", choose_memory(memory_mib));
+	add(args, "%d", choose_memory(options->memory_mib));
 	for (int i = 0; i < HOST_PORTS; i++) {
-		add(args, "-chardev");
-		add(args, "socket,id=link%d,fd=%d", i, SPAWN_FIRST_FD + i);
-		add(args, "-device");
-		add(args, "virtserialport,chardev=link%d,nr=%d,name=" HOST_PORT_NAME "%d",
-		    i, i + 1, i);
+		char name[32];
+
+		snprintf(name, sizeof(name), HOST_PORT_NAME "%d", i);
+		add_port(args, name, i);
 	}
-	add(args, "-chardev");
-	add(args, "socket,id=monitor,fd=%d", SPAWN_FIRST_FD + HOST_PORTS);
-	add_upper_disk(args, images);
-	if (state)
-		add_state_disk(args, state);
+	add_port(args, HOST_LINE_NAME, HOST_PORTS);
+	add_socket(args, "monitor", HOST_PORTS + 1);
+	add_upper_disk(args, options->images);
+	if (options->state)
+		add_state_disk(args, options->state);
 	add(args, "-kernel");
-	add(args, "%s/kernel", images);
+	add(args, "%s/kernel", options->images);
 	add(args, "-initrd");
-	add(args, "%s/host-initramfs", images);
+	add(args, "%s/host-initramfs", options->images);
 	add(args, "-append");
-	add(args, KERNEL_OPTIONS " -- host%s", state ? " " HOST_STATE_WORD : "");
+	add(args, KERNEL_OPTIONS " -- host%s", options->state ? " " HOST_STATE_WORD : "");
 }
 
 static int check_images(const char *images, struct error *err)
@@ -191,85 +205,70 @@ static int check_images(const char *images, struct error *err)
 	return 0;
 }
 
-/* One end of a connection is ours, the other one becomes QEMU's. */
-static int connect_to(int *ours, int *theirs, struct error *err)
+static int run(struct qemu *qemu, const struct host_dir *dir, struct args *args,
+	       const int *sockets, struct error *err)
 {
-	int pair[2];
-
-	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
-		return error_set(err, errno, "cannot make a port of the emulated host");
-	*ours = pair[0];
-	*theirs = pair[1];
-	return io_set_nonblock(pair[0], true);
-}
-
-static int run(struct qemu *qemu, struct args *args, int *theirs, struct error *err)
-{
-	struct spawn_options options = {
-	    .fds = theirs,
-	    .count = HOST_PORTS + 1,
-	    .with_parent = true,
-	};
+	struct spawn_options options = {.fds = sockets, .count = QEMU_SOCKETS};
 	cleanup_close int said = -1;
-	int console[2], r = 0;
 
-	for (int i = 0; i < HOST_PORTS && r == 0; i++)
-		r = connect_to(&qemu->ports[i], &theirs[i], err);
-	if (r == 0)
-		r = connect_to(&qemu->monitor, &theirs[HOST_PORTS], err);
-	if (r < 0)
-		return r;
-	if (pipe2(console, O_CLOEXEC | O_NONBLOCK) < 0)
-		return error_set(err, errno, "cannot make a console of the emulated host");
-	qemu->console = console[0];
-	said = console[1];
-	io_set_nonblock(said, false);
+	qemu->console = host_dir_fifo(dir, CONSOLE, O_RDONLY | O_NONBLOCK, err);
+	if (qemu->console < 0)
+		return qemu->console;
+	/* For reading, too, so that what it says without a vmctl is kept. */
+	said = host_dir_fifo(dir, CONSOLE, O_RDWR, err);
+	if (said < 0)
+		return said;
 	options.output = said;
 	qemu->pid = spawn(QEMU, (const char *const *)args->v, &options, err);
 	if (qemu->pid == -ENOENT)
 		error_say(err, ENOENT,
 			  QEMU " is not installed: apt-get install qemu-system-x86");
-	return qemu->pid < 0 ? qemu->pid : 0;
+	if (qemu->pid < 0)
+		return qemu->pid;
+	qemu->pidfd = (int)syscall(SYS_pidfd_open, qemu->pid, 0);
+	return qemu->pidfd < 0 ? error_set(err, errno, "cannot watch QEMU") : 0;
 }
 
-int qemu_start(struct qemu *qemu, const char *images, const char *state, int memory_mib,
-	       struct error *err)
+/* We are connected to all before there is a QEMU, so whatever ends it is not told by that.
+ */
+static int start(struct qemu *qemu, const struct host_dir *dir, struct args *args,
+		 struct error *err)
 {
-	struct args args = {0};
-	int theirs[HOST_PORTS + 1], r = check_images(images, err);
+	int sockets[QEMU_SOCKETS], r = 0;
 
-	*qemu = (struct qemu){.pid = -1, .monitor = -1, .console = -1};
-	for (int i = 0; i < HOST_PORTS; i++)
-		qemu->ports[i] = -1;
-	for (int i = 0; i <= HOST_PORTS; i++)
-		theirs[i] = -1;
-	if (r < 0)
-		return r;
-	make_args(&args, images, state, memory_mib);
-	r = args.failed ? error_set(err, ENOMEM, "cannot start the emulated host")
-			: run(qemu, &args, theirs, err);
-	args_fini(&args);
-	for (int i = 0; i <= HOST_PORTS; i++)
-		if (theirs[i] >= 0)
-			close(theirs[i]);
-	if (r < 0)
-		qemu_stop(qemu);
+	for (int i = 0; i < QEMU_SOCKETS; i++) {
+		char name[16];
+
+		qemu_socket(i, name);
+		sockets[i] = r < 0 ? -1 : host_dir_listen(dir, name, err);
+		if (sockets[i] < 0)
+			r = r < 0 ? r : sockets[i];
+	}
+	if (r == 0)
+		r = qemu_join(qemu, dir, err);
+	if (r == 0)
+		r = run(qemu, dir, args, sockets, err);
+	for (int i = 0; i < QEMU_SOCKETS; i++)
+		if (sockets[i] >= 0)
+			close(sockets[i]);
 	return r;
 }
 
-/* All of its disks are read-only but one, where what counts has been synced. */
-void qemu_stop(struct qemu *qemu)
+int qemu_start(struct qemu *qemu, const struct host_dir *dir,
+	       const struct qemu_options *options, struct error *err)
 {
-	if (qemu->pid > 0) {
-		kill(qemu->pid, SIGKILL);
-		waitpid(qemu->pid, NULL, 0);
-	}
-	qemu->pid = -1;
-	for (int i = 0; i < HOST_PORTS; i++)
-		if (qemu->ports[i] >= 0)
-			close(qemu->ports[i]);
-	if (qemu->monitor >= 0)
-		close(qemu->monitor);
-	if (qemu->console >= 0)
-		close(qemu->console);
+	struct args args = {0};
+	int r = check_images(options->images, err);
+
+	if (r == 0)
+		r = qemu_note(dir, options, err);
+	if (r < 0)
+		return r;
+	make_args(&args, options);
+	r = args.failed ? error_set(err, ENOMEM, "cannot start the emulated host")
+			: start(qemu, dir, &args, err);
+	args_fini(&args);
+	if (r < 0)
+		qemu_stop(qemu);
+	return r;
 }

@@ -4,7 +4,6 @@
 #include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -20,7 +19,7 @@ struct relay_client {
 	bool closing; /* it has hung up; its descriptor is closed */
 };
 
-static void watch_port(struct relay_port *port)
+void relay_watch_port(struct relay_port *port)
 {
 	const struct relay_client *client = port->client;
 	uint32_t events = 0;
@@ -82,7 +81,7 @@ static void drop_client(struct relay_client *client)
 	port->open = false;
 	if (link_put(&port->out, 0, LINK_BYE, NULL, 0) < 0)
 		port->relay->ops->on_lost(port->relay);
-	watch_port(port);
+	relay_watch_port(port);
 	loop_timer_set(port->relay->loop, &port->relay->bind, 0);
 }
 
@@ -108,7 +107,7 @@ static int forward(struct relay_client *client)
 			return -ENOMEM;
 		buf_consume(&client->in, size);
 	}
-	watch_port(port);
+	relay_watch_port(port);
 	return r < 0 ? r : 0;
 }
 
@@ -215,7 +214,7 @@ static void write_client(struct relay_client *client)
 		buf_fini(&client->out);
 	watch_client(client);
 	if (client->port)
-		watch_port(client->port);
+		relay_watch_port(client->port);
 }
 
 /* What a client said before it hung up still counts. It may be gone afterwards. */
@@ -254,15 +253,11 @@ static void on_tick(struct loop_timer *timer)
 		return;
 	if (link_put(&port->out, 0, LINK_TICK, NULL, 0) < 0)
 		relay->ops->on_lost(relay);
-	watch_port(port);
+	relay_watch_port(port);
 }
 
-/* The broker's hello to the relay itself. */
-static void relay_is_up(struct relay *relay, struct relay_port *port)
+void relay_is_up(struct relay *relay)
 {
-	port->open = false;
-	if (link_put(&port->out, 0, LINK_BYE, NULL, 0) < 0)
-		relay->ops->on_lost(relay);
 	relay->up = true;
 	relay->ops->on_up(relay);
 	loop_timer_set(relay->loop, &relay->bind, 0);
@@ -277,8 +272,6 @@ static void open_session(struct relay_port *port, const struct link_frame *frame
 	port->open = frame->type == LINK_HELLO &&
 		     link_get_hello(frame, &hello, NULL) == 0 &&
 		     memcmp(hello.nonce, port->nonce, LINK_NONCE) == 0;
-	if (port->open && !port->relay->up)
-		relay_is_up(port->relay, port);
 }
 
 static int pass_frame(struct relay_port *port, const struct link_frame *frame)
@@ -308,6 +301,8 @@ static void read_port(struct relay_port *port)
 		port->relay->ops->on_lost(port->relay);
 		return;
 	}
+	if (!port->begun && !relay_begin(port))
+		return;
 	while ((r = link_next(&port->in, &frame, NULL)) > 0) {
 		r = pass_frame(port, &frame);
 		if (r < 0)
@@ -330,7 +325,7 @@ static void on_port(struct loop_source *source, uint32_t revents)
 		watch_client(port->client);
 	if (revents & (EPOLLIN | EPOLLHUP | EPOLLERR))
 		read_port(port);
-	watch_port(port);
+	relay_watch_port(port);
 }
 
 static void on_connection(struct loop_source *source, uint32_t revents)
@@ -363,7 +358,7 @@ static int init_port(struct relay *relay, struct relay_port *port, int fd)
 }
 
 int relay_init(struct relay *relay, struct loop *loop, int listen_fd, const int *ports,
-	       const struct relay_ops *ops, struct error *err)
+	       int line, const struct relay_ops *ops, struct error *err)
 {
 	int r = 0;
 
@@ -375,14 +370,9 @@ int relay_init(struct relay *relay, struct loop *loop, int listen_fd, const int 
 		r = init_port(relay, &relay->ports[i], ports[i]);
 	if (r == 0)
 		r = loop_add(loop, &relay->listener, listen_fd, EPOLLIN, on_connection);
-	if (r == 0 && getrandom(relay->ports[0].nonce, LINK_NONCE, 0) != LINK_NONCE)
-		r = -errno;
 	if (r == 0)
-		r = link_put_hello(&relay->ports[0].out, relay->ports[0].nonce);
-	if (r < 0)
-		return error_set(err, -r, "cannot relay clients");
-	watch_port(&relay->ports[0]);
-	return 0;
+		r = relay_call(relay, line);
+	return r < 0 ? error_set(err, -r, "cannot relay clients") : 0;
 }
 
 void relay_fini(struct relay *relay)
@@ -393,6 +383,7 @@ void relay_fini(struct relay *relay)
 		free_client(client);
 	loop_timer_cancel(&relay->bind);
 	loop_timer_cancel(&relay->tick);
+	relay_line_fini(relay);
 	loop_del(relay->loop, &relay->listener);
 	for (int i = 0; i < HOST_PORTS; i++) {
 		loop_del(relay->loop, &relay->ports[i].source);

@@ -22,9 +22,9 @@
  * relay sends a LINK_TICK every RELAY_TICK_MS, which costs one interrupt, and no sleep
  * lasts longer.
  *
- * The relay takes connections at once but binds no client before the broker in
- * the host has answered a LINK_HELLO of the relay's own. Before each request of a
- * client its owner may tell the broker something on the same port, or hold the
+ * The relay takes connections at once but binds no client before it and the broker in the
+ * host have agreed where the streams of the ports begin (host_line.h). Before each request
+ * of a client its owner may tell the broker something on the same port, or hold the
  * client's frames back. A client that hangs up meanwhile keeps its port until what it had
  * asked for has passed.
  */
@@ -40,8 +40,9 @@
 #include <stdbool.h>
 
 #define RELAY_BUSY    (512u << 10)
-#define RELAY_WAITING 64  /* clients without a port */
-#define RELAY_TICK_MS 500 /* between two of the interrupts that wake the host */
+#define RELAY_WAITING 64   /* clients without a port */
+#define RELAY_TICK_MS 500  /* between two of the interrupts that wake the host */
+#define RELAY_CALL_MS 1000 /* until the broker is called again; then twice that, ... */
 
 struct relay;
 struct relay_client;
@@ -51,13 +52,14 @@ struct relay_port {
 	struct loop_source source;
 	struct relay_client *client; /* NULL: free */
 	struct buf in, out;
+	bool begun;		   /* what comes is not of a former relay */
 	uint8_t nonce[LINK_NONCE]; /* that begins the session */
 	bool open;		   /* it has begun */
 	unsigned told;		   /* may_pass()'s; 0 at first */
 };
 
 struct relay_ops {
-	/* Called once, when the broker on the other side answers. */
+	/* Called once, when the broker on the other side has answered. */
 	void (*on_up)(struct relay *relay);
 	/* Called when a port has ended. It may not free the relay. */
 	void (*on_lost)(struct relay *relay);
@@ -68,9 +70,20 @@ struct relay_ops {
 	bool (*may_pass)(struct relay *relay, struct relay_port *port);
 };
 
+/* The relay's end of the line. */
+struct relay_line {
+	struct loop_source source;
+	struct loop_timer again; /* fires when the broker is to be called again */
+	struct buf in, out;
+	uint64_t patience_ms;
+	uint8_t nonce[LINK_NONCE]; /* of the last call */
+	bool answered;		   /* it has been answered on the line */
+};
+
 struct relay {
 	struct loop *loop;
 	struct loop_source listener;
+	struct relay_line line;
 	struct relay_port ports[HOST_PORTS];
 	struct link clients;	/* struct relay_client */
 	struct loop_timer bind; /* fires when a waiting client may be bound */
@@ -82,15 +95,34 @@ struct relay {
 
 /**
  * relay_init() - relay the clients of @listen_fd to @ports.
+ * @line: of the same broker.
  * @ops: not copied.
  *
  * The descriptors stay the caller's. Return: 0 or -errno with @err filled.
  */
 int relay_init(struct relay *relay, struct loop *loop, int listen_fd, const int *ports,
-	       const struct relay_ops *ops, struct error *err);
+	       int line, const struct relay_ops *ops, struct error *err);
 
 /** relay_go_on() - try again the frames that may_pass() has held. */
 void relay_go_on(struct relay *relay);
 
 /** relay_fini() - end all clients. */
 void relay_fini(struct relay *relay);
+
+/* Between host_relay.c and host_relay_line.c. */
+
+/** relay_watch_port() - its output, or what limits its input, has changed. */
+void relay_watch_port(struct relay_port *port);
+
+/** relay_call() - begin to call the broker. Return: 0 or -errno. */
+int relay_call(struct relay *relay, int fd);
+void relay_line_fini(struct relay *relay);
+
+/**
+ * relay_begin() - bytes of a port that has not begun. When the last one begins, clients are
+ * served. Return: whether it has begun now.
+ */
+bool relay_begin(struct relay_port *port);
+
+/** relay_is_up() - the broker has answered on all ports. */
+void relay_is_up(struct relay *relay);

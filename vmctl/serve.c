@@ -5,6 +5,7 @@
 #include "vmctl/broker.h"
 #include "vmctl/client.h"
 #include "vmctl/host.h"
+#include "vmctl/host_line.h"
 #include "vmctl/images.h"
 #include "vmctl/probe.h"
 #include "vmctl/spawn.h"
@@ -29,6 +30,20 @@ static const char usage[] =
     "  --host-memory-mib N    memory of the emulated host\n"
     "  --help                 show this\n";
 
+/* The ports and the line of a relay, as the emulated host has them. */
+static int take_ports(struct broker *broker, struct line *line, int count,
+		      struct error *err)
+{
+	int r = 0;
+
+	for (int i = 0; i < count && r == 0; i++) {
+		io_set_nonblock(SPAWN_FIRST_FD + i, true);
+		r = client_add(broker, SPAWN_FIRST_FD + i, true, err);
+	}
+	io_set_nonblock(SPAWN_FIRST_FD + count, true);
+	return r < 0 ? r : line_init(line, broker, SPAWN_FIRST_FD + count, err);
+}
+
 static int serve_kvm(const struct serve_options *options, int listen_fd, struct error *err)
 {
 	struct broker_config config = {
@@ -40,20 +55,20 @@ static int serve_kvm(const struct serve_options *options, int listen_fd, struct 
 	};
 	cleanup_free char *keeper = NULL;
 	struct broker broker;
+	struct line line = {.source = LOOP_SOURCE_NONE};
 	int r;
 
 	if (!options->ports && asprintf(&keeper, "%s.keep", options->socket) < 0)
 		return error_set(err, ENOMEM, "cannot start");
 	config.keeper = keeper;
 	r = broker_init(&broker, &config, err);
-	for (int i = 0; i < options->ports && r == 0; i++) {
-		io_set_nonblock(SPAWN_FIRST_FD + i, true);
-		r = client_add(&broker, SPAWN_FIRST_FD + i, true, err);
-	}
+	if (r == 0 && options->ports)
+		r = take_ports(&broker, &line, options->ports, err);
 	if (r == 0)
 		r = broker_listen(&broker, listen_fd, err);
 	if (r == 0)
 		r = broker_run(&broker, err);
+	line_fini(&line);
 	broker_fini(&broker);
 	return r;
 }

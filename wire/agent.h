@@ -35,7 +35,7 @@
  * with a program in it. AGENT_STDIN is what is typed, with the window as of a run;
  * AGENT_STDOUT what is shown; AGENT_EXIT, once, the end of the program. The terminal stays,
  * with what that left behind, until AGENT_TERMINAL_CLOSE ends both; then its stream id is
- * free. On stream AGENT_TERMINALS itself that closes all.
+ * free.
  *
  * AGENT_FILES and its kin carry requests about files: wire/files.h has their payloads.
  *

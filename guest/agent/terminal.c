@@ -222,12 +222,6 @@ void terminals_frame(struct agent *agent, const struct agent_frame *frame)
 		begin(agent, frame);
 		return;
 	}
-	if (frame->stream == AGENT_TERMINALS && frame->type == AGENT_TERMINAL_CLOSE) {
-		list_for_each (terminal, &agent->terminals, struct terminal, link)
-			if (!terminal->grace.deadline_ns)
-				give_up(terminal);
-		return;
-	}
 	terminal = find_terminal(agent, frame->stream);
 	if (!terminal)
 		return;

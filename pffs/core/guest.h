@@ -47,6 +47,14 @@ int guest_ctl(struct sandbox *sb, const char *verb, struct error *err);
 /** guest_set_timeout() - change the limit, also of the run that goes on now. */
 void guest_set_timeout(struct sandbox *sb, uint64_t timeout_ms);
 
+/** guest_stdin_next() - the stdin of the run that comes next. Return: it, or NULL without
+ * memory. */
+struct feed *guest_stdin_next(struct sandbox *sb);
+
+/** guest_stdin_settled() - the run whose stdin @feed is has been queued, or never will be.
+ */
+void guest_stdin_settled(struct feed *feed);
+
 /**
  * guest_stdin_open() - one more writer for stdin: of the run going on, else of
  * the newest run that has not ended, else of the next run to come.

@@ -215,6 +215,8 @@ void guest_hear_again(struct sandbox *sb, const struct agent_frame *frame)
 
 	if (frame->type == AGENT_AWAKE)
 		sb->heard = frame->epoch;
+	else if (frame->stream >= AGENT_TERMINALS)
+		terminals_frame(sb, frame, &ignored);
 	else if (frame->stream)
 		handle_run_frame(sb, frame, &ignored);
 }

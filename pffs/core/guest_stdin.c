@@ -46,6 +46,27 @@ void guest_stdin_pump(struct feed *feed)
 	vmm_flush(&sb->channel);
 }
 
+struct feed *guest_stdin_next(struct sandbox *sb)
+{
+	if (sb->next_feed)
+		return sb->next_feed;
+	sb->next_feed = feed_new();
+	if (sb->next_feed && !sb->ahead) {
+		sb->ahead = feed_ref(sb->next_feed);
+		sb->ahead->ahead_of = sb;
+	}
+	return sb->next_feed;
+}
+
+void guest_stdin_settled(struct feed *feed)
+{
+	if (!feed->ahead_of)
+		return;
+	feed->ahead_of->ahead = NULL;
+	feed->ahead_of = NULL;
+	feed_unref(feed);
+}
+
 struct feed *guest_stdin_open(struct sandbox *sb)
 {
 	struct run *run = sb->current ? sb->current : sandbox_newest(sb);
@@ -54,16 +75,13 @@ struct feed *guest_stdin_open(struct sandbox *sb)
 	if (run && run->state != RUN_ENDED) {
 		feed = run->feed;
 	} else {
-		if (!sb->next_feed)
-			sb->next_feed = feed_new();
-		feed = sb->next_feed;
+		feed = guest_stdin_next(sb);
 	}
 	if (!feed)
 		return NULL;
 	feed->writers++;
 	feed->awaited = false;
-	if (feed->run)
-		journal_flags(feed->run);
+	journal_feed(feed);
 	return feed_ref(feed);
 }
 
@@ -78,8 +96,7 @@ int guest_stdin_write(struct feed *feed, const void *data, size_t len, struct er
 	r = stream_append(&feed->bytes, data, len);
 	if (r < 0)
 		return error_set(err, -r, "cannot keep what waits on stdin");
-	if (feed->run)
-		journal_stdin(feed->run, data, len);
+	journal_stdin(feed, data, len);
 	guest_stdin_pump(feed);
 	return 0;
 }
@@ -87,8 +104,7 @@ int guest_stdin_write(struct feed *feed, const void *data, size_t len, struct er
 void guest_stdin_close(struct feed *feed)
 {
 	feed->writers--;
-	if (feed->run)
-		journal_flags(feed->run);
+	journal_feed(feed);
 	guest_stdin_pump(feed);
 	feed_unref(feed);
 }

@@ -1,8 +1,11 @@
 #include "pffs/core/journal.h"
 
+#include "pffs/core/guest.h"
 #include "pffs/core/record.h"
 #include "pffs/core/record_format.h"
+#include "pffs/core/terminal.h"
 #include "util/cleanup.h"
+#include "util/io.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -11,7 +14,8 @@
 #include <unistd.h>
 #include <xxhash.h>
 
-#define OLD_MAX (8u << 20) /* bytes of entries that are no reason to begin anew */
+#define OLD_MAX	 (8u << 20)    /* bytes of entries that are no reason to begin anew */
+#define QUIET_NS 1000000000ull /* by then vmctl has what it was sent */
 
 uint64_t journal_position(const struct sandbox *sb)
 {
@@ -220,39 +224,42 @@ static void put_stdin(struct run *run)
 	ssize_t n;
 
 	while ((n = stream_read(&feed->bytes, at, piece, sizeof(piece))) > 0) {
-		journal_stdin(run, piece, (size_t)n);
+		journal_stdin(run->feed, piece, (size_t)n);
 		at += (uint64_t)n;
 	}
 	if (n < 0)
 		give_up(run->sandbox, (int)-n);
 }
 
-static bool awaits_stdin(const struct run *run)
+static bool is_awaited(const struct feed *feed)
 {
-	return run->feed->writers || run->feed->awaited;
+	return feed->writers || feed->awaited;
 }
 
 void journal_run(struct run *run)
 {
 	struct sandbox *sb = run->sandbox;
+	bool ahead = run->feed->ahead_of == sb;
 	struct buf bytes = {0};
 
+	guest_stdin_settled(run->feed);
 	if (!sb || sb->journal_fd < 0)
 		return;
 	if (add_stream(&bytes, &run->code) < 0)
 		give_up(sb, ENOMEM);
 	else
 		put_json(sb, JOURNAL_RUN,
-			 json_pack("{s:I, s:I, s:I, s:i, s:b, s:[I, I]}", "number",
-				   (json_int_t)run->number, "guest_id",
-				   (json_int_t)run->guest_id, "order",
-				   (json_int_t)run->queue_order, "language",
-				   (int)run->language, "awaited", awaits_stdin(run),
-				   "created", (json_int_t)run->created.tv_sec,
-				   (json_int_t)run->created.tv_nsec),
+			 json_pack(
+			     "{s:I, s:I, s:I, s:i, s:b, s:b, s:[I, I]}", "number",
+			     (json_int_t)run->number, "guest_id", (json_int_t)run->guest_id,
+			     "order", (json_int_t)run->queue_order, "language",
+			     (int)run->language, "awaited", is_awaited(run->feed), "ahead",
+			     ahead, "created", (json_int_t)run->created.tv_sec,
+			     (json_int_t)run->created.tv_nsec),
 			 &bytes);
 	buf_fini(&bytes);
-	put_stdin(run);
+	if (!ahead)
+		put_stdin(run);
 }
 
 void journal_started(struct run *run)
@@ -270,16 +277,27 @@ void journal_flags(struct run *run)
 	if (run->sandbox && run->state != RUN_WRITING && run->state != RUN_ENDED)
 		put_json(run->sandbox, JOURNAL_FLAGS,
 			 json_pack("{s:I, s:b, s:b, s:b}", "number",
-				   (json_int_t)run->number, "awaited", awaits_stdin(run),
-				   "timed_out", run->timed_out, "killed", run->killed),
+				   (json_int_t)run->number, "awaited",
+				   is_awaited(run->feed), "timed_out", run->timed_out,
+				   "killed", run->killed),
 			 NULL);
+}
+
+/* What was on its way to the guest has arrived; a run that has ended had all of its own. */
+static bool is_quiet(const struct sandbox *sb)
+{
+	uint64_t newest = sb->current ? sb->said_ns : sb->typed_ns;
+
+	if (!sb->current && list_empty(&sb->terminals))
+		return true;
+	return !sb->core->vmm.out.len && io_monotonic_ns() - newest > QUIET_NS;
 }
 
 /* Once in a while, when nothing is on its way to the guest, what is old goes. */
 static bool is_mostly_old(const struct sandbox *sb)
 {
-	return sb->journal_fd >= 0 && sb->state == SANDBOX_READY && !sb->current &&
-	       !sb->channel.out.len && sb->journal_size > 2 * sb->journal_start + OLD_MAX;
+	return sb->journal_fd >= 0 && sb->state == SANDBOX_READY && !sb->channel.out.len &&
+	       sb->journal_size > 2 * sb->journal_start + OLD_MAX && is_quiet(sb);
 }
 
 void journal_end(struct run *run, int exit_code)
@@ -303,16 +321,71 @@ void journal_tidy(struct sandbox *sb)
 		journal_begin(sb);
 }
 
-void journal_stdin(struct run *run, const void *data, size_t len)
+void journal_stdin(struct feed *feed, const void *data, size_t len)
+{
+	const struct run *run = feed->run;
+	uint8_t number[4];
+	struct cursor c = cursor_into(number, sizeof(number));
+	const struct iovec parts[] = {part(number, sizeof(number)), part(data, len)};
+
+	if (!feed->ahead_of &&
+	    (!run || !run->sandbox || run->state == RUN_WRITING || run->state == RUN_ENDED))
+		return;
+	cursor_put_u32(&c, feed->ahead_of ? JOURNAL_AHEAD : run->number);
+	put(feed->ahead_of ? feed->ahead_of : run->sandbox, JOURNAL_STDIN, parts, 2);
+}
+
+static void put_ahead(struct sandbox *sb, bool awaited, bool gone)
+{
+	put_json(sb, JOURNAL_FLAGS,
+		 json_pack("{s:i, s:b, s:b}", "number", JOURNAL_AHEAD, "awaited", awaited,
+			   "gone", gone),
+		 NULL);
+}
+
+void journal_feed(struct feed *feed)
+{
+	if (feed->ahead_of)
+		put_ahead(feed->ahead_of, is_awaited(feed), false);
+	else if (feed->run)
+		journal_flags(feed->run);
+}
+
+void journal_feed_gone(struct feed *feed)
+{
+	if (feed->ahead_of)
+		put_ahead(feed->ahead_of, false, true);
+	guest_stdin_settled(feed);
+}
+
+void journal_terminal(const struct terminal *t)
+{
+	const char *text = t->command ? t->command : "";
+	struct buf command = {0};
+
+	if (t->sandbox->journal_fd < 0)
+		return;
+	if (buf_append(&command, text, strlen(text)) < 0)
+		give_up(t->sandbox, ENOMEM);
+	else
+		put_json(t->sandbox, JOURNAL_TERMINAL,
+			 json_pack("{s:I, s:s, s:i, s:i, s:b, s:b, s:b}", "number",
+				   (json_int_t)t->number, "name", t->name, "rows",
+				   (int)t->size.rows, "cols", (int)t->size.cols, "wanted",
+				   t->wanted, "removed", t->removed, "command",
+				   t->command != NULL),
+			 &command);
+	buf_fini(&command);
+}
+
+void journal_keys(const struct terminal *t, const void *data, size_t len)
 {
 	uint8_t number[4];
 	struct cursor c = cursor_into(number, sizeof(number));
 	const struct iovec parts[] = {part(number, sizeof(number)), part(data, len)};
 
-	if (!run->sandbox || run->state == RUN_WRITING || run->state == RUN_ENDED)
-		return;
-	cursor_put_u32(&c, run->number);
-	put(run->sandbox, JOURNAL_STDIN, parts, 2);
+	cursor_put_u32(&c, t->number);
+	put(t->sandbox, JOURNAL_KEYS, parts, 2);
 }
 
 void journal_heard(struct sandbox *sb, const struct agent_frame *frame)
@@ -334,5 +407,6 @@ void journal_said(struct sandbox *sb, size_t from)
 	if (sb->journal_fd < 0 || out->len == from)
 		return;
 	cursor_put_u64(&c, vmm_position(&sb->channel));
+	sb->said_ns = io_monotonic_ns();
 	put(sb, JOURNAL_SAID, parts, 2);
 }

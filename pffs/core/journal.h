@@ -22,6 +22,8 @@
 
 #include "pffs/core/sandbox.h"
 
+struct terminal;
+
 enum journal_type {
 	JOURNAL_FACTS = 1, /* u32 length of JSON, that, merge_report */
 	JOURNAL_RUN,	   /* u32 length of JSON, that, code */
@@ -33,8 +35,11 @@ enum journal_type {
 	JOURNAL_END,	   /* JSON: of a run */
 	JOURNAL_ATTACHED, /* u64 where the stream is, frames that were sent again from there
 			   */
+	JOURNAL_TERMINAL, /* u32 length of JSON, that, command */
+	JOURNAL_KEYS,	  /* u32 number of the terminal, bytes */
 };
 
+#define JOURNAL_AHEAD	  0  /* as the number of a run: stdin of one that is not queued */
 #define JOURNAL_HEADER	  24 /* u32 length, u32 type, u64 position, u64 checksum */
 #define JOURNAL_ENTRY_MAX (64u << 20)
 
@@ -63,11 +68,24 @@ void journal_flags(struct run *run);
 /** journal_end() - @run is about to end. */
 void journal_end(struct run *run, int exit_code);
 
-/** journal_tidy() - a run has ended: begin anew when most of what is there is old. */
+/** journal_tidy() - begin anew when most of what is there is old, if it can be done now. */
 void journal_tidy(struct sandbox *sb);
 
-/** journal_stdin() - bytes that were written to the stdin of @run. */
-void journal_stdin(struct run *run, const void *data, size_t len);
+/** journal_feed() - whether a stdin is waited for has changed. */
+void journal_feed(struct feed *feed);
+
+/** journal_feed_gone() - the run that it waited for will never be. */
+void journal_feed_gone(struct feed *feed);
+
+/** journal_stdin() - bytes that were written to a stdin. */
+void journal_stdin(struct feed *feed, const void *data, size_t len);
+
+/** journal_terminal() - a terminal is made, was opened, has another size or command, or is
+ * removed. */
+void journal_terminal(const struct terminal *t);
+
+/** journal_keys() - what was typed. */
+void journal_keys(const struct terminal *t, const void *data, size_t len);
 
 /** journal_heard() - a frame of the guest, which is to be dealt with. */
 void journal_heard(struct sandbox *sb, const struct agent_frame *frame);

@@ -124,10 +124,22 @@ static void read_report(struct sandbox *sb, const json_t *json, const uint8_t *b
 		set_text(&sb->merge_report, bytes, len);
 }
 
+/* Return: with a reference, or NULL. */
+static struct feed *feed_of(struct sandbox *sb, const json_t *json)
+{
+	struct feed *feed = record_flag(json, "ahead") ? guest_stdin_next(sb) : feed_new();
+
+	if (record_flag(json, "ahead"))
+		sb->next_feed = NULL;
+	if (feed)
+		guest_stdin_settled(feed);
+	return feed;
+}
+
 static void read_run(struct sandbox *sb, const json_t *json, const uint8_t *bytes,
 		     size_t len)
 {
-	struct feed *feed = feed_new();
+	struct feed *feed = feed_of(sb, json);
 	struct run *run =
 	    feed ? run_new(sb, (enum agent_language)record_number(json, "language"),
 			   (uint32_t)record_number(json, "number"), feed)
@@ -145,6 +157,30 @@ static void read_run(struct sandbox *sb, const json_t *json, const uint8_t *byte
 	sandbox_restore_run(sb, run);
 }
 
+/* Nothing begins before the guest has said that the former run has ended: so it has had all
+ * that was sent before, but for keys that came after that end. */
+static void forget_runs(struct buf *unsure)
+{
+	struct buf kept = {0};
+	struct agent_frame frame;
+	uint8_t end[8];
+
+	while (unsure->len > sizeof(end)) {
+		memcpy(end, buf_peek(unsure), sizeof(end));
+		buf_consume(unsure, sizeof(end));
+		if (agent_next(unsure, &frame, NULL) != 1)
+			break;
+		if (frame.stream >= AGENT_TERMINALS &&
+		    buf_reserve(&kept, sizeof(end) + agent_frame_size(&frame))) {
+			buf_append(&kept, end, sizeof(end));
+			buf_append(&kept, buf_peek(unsure), agent_frame_size(&frame));
+		}
+		buf_consume(unsure, agent_frame_size(&frame));
+	}
+	buf_fini(unsure);
+	*unsure = kept;
+}
+
 static void read_started(struct sandbox *sb, struct run *run, const json_t *json)
 {
 	sb->current = run;
@@ -153,8 +189,7 @@ static void read_started(struct sandbox *sb, struct run *run, const json_t *json
 	run->started = record_time(json, "started");
 	run->started_ns = record_number(json, "started_ns");
 	run->feed->window = UNSENT; /* until that is said: note_said() */
-	/* Nothing begins before the guest has said that the former run has ended. */
-	buf_fini(&sb->unsure);
+	forget_runs(&sb->unsure);
 }
 
 static void read_end(struct sandbox *sb, struct run *run, const json_t *json)
@@ -172,6 +207,52 @@ static void read_flags(struct run *run, const json_t *json)
 	run->killed = record_flag(json, "killed");
 }
 
+/* Of the stdin that waits for its run. */
+static void read_ahead(struct sandbox *sb, const json_t *json)
+{
+	struct feed *feed = guest_stdin_next(sb);
+
+	if (!feed)
+		return;
+	feed->awaited = record_flag(json, "awaited");
+	if (!record_flag(json, "gone"))
+		return;
+	guest_stdin_settled(feed);
+	feed_unref(feed);
+	sb->next_feed = NULL;
+}
+
+static void read_terminal(struct sandbox *sb, const json_t *json, const uint8_t *bytes,
+			  size_t len)
+{
+	const char *name = json_string_value(json_object_get(json, "name"));
+	struct terminal facts = {
+	    .number = (uint32_t)record_number(json, "number"),
+	    .size = {.rows = (uint16_t)record_number(json, "rows"),
+		     .cols = (uint16_t)record_number(json, "cols")},
+	    .wanted = record_flag(json, "wanted"),
+	    .removed = record_flag(json, "removed"),
+	};
+
+	if (!name)
+		return;
+	snprintf(facts.name, sizeof(facts.name), "%s", name);
+	if (record_flag(json, "command"))
+		facts.command = strndup((const char *)bytes, len);
+	terminal_restore(sb, &facts);
+	free(facts.command);
+}
+
+static void read_keys(struct sandbox *sb, const struct entry *entry)
+{
+	struct cursor c = cursor_over(entry->payload, entry->len);
+	struct terminal *t = terminal_at(sb, cursor_get_u32(&c));
+	size_t len = cursor_left(&c);
+
+	if (t && !t->ended)
+		stream_append(&t->keys, cursor_get_raw(&c, len), len);
+}
+
 static void read_json(struct sandbox *sb, const struct entry *entry)
 {
 	const uint8_t *bytes;
@@ -183,23 +264,32 @@ static void read_json(struct sandbox *sb, const struct entry *entry)
 		read_report(sb, json, bytes, len);
 	else if (entry->type == JOURNAL_RUN)
 		read_run(sb, json, bytes, len);
+	else if (entry->type == JOURNAL_TERMINAL)
+		read_terminal(sb, json, bytes, len);
 	else if (run && entry->type == JOURNAL_STARTED)
 		read_started(sb, run, json);
 	else if (run && entry->type == JOURNAL_END)
 		read_end(sb, run, json);
 	else if (run && entry->type == JOURNAL_FLAGS)
 		read_flags(run, json);
+	else if (entry->type == JOURNAL_FLAGS &&
+		 record_number(json, "number") == JOURNAL_AHEAD)
+		read_ahead(sb, json);
 	json_decref(json);
 }
 
 static void read_stdin(struct sandbox *sb, const struct entry *entry)
 {
 	struct cursor c = cursor_over(entry->payload, entry->len);
-	const struct run *run = sandbox_run(sb, cursor_get_u32(&c));
+	uint32_t number = cursor_get_u32(&c);
+	const struct run *run = sandbox_run(sb, number);
+	struct feed *feed = number == JOURNAL_AHEAD ? guest_stdin_next(sb)
+			    : run		    ? run->feed
+						    : NULL;
 	size_t len = cursor_left(&c);
 
-	if (run)
-		stream_append(&run->feed->bytes, cursor_get_raw(&c, len), len);
+	if (feed)
+		stream_append(&feed->bytes, cursor_get_raw(&c, len), len);
 }
 
 /* What the guest was told changes what pffs knows, too, whether it has arrived or not. */
@@ -212,6 +302,8 @@ static void note_said(struct sandbox *sb, const struct agent_frame *frame)
 
 	if (frame->type == AGENT_WAKE && agent_get_wake(frame, &wake, NULL) == 0)
 		sb->epoch = wake.epoch;
+	if (frame->stream >= AGENT_TERMINALS)
+		terminals_said(sb, frame);
 	if (!run || frame->stream != run->guest_id)
 		return;
 	if (frame->type == AGENT_RUN && agent_get_run(frame, &request, NULL) == 0) {
@@ -323,6 +415,9 @@ static void replay(void *ctx, const struct entry *entry)
 	case JOURNAL_STDIN:
 		read_stdin(sb, entry);
 		break;
+	case JOURNAL_KEYS:
+		read_keys(sb, entry);
+		break;
 	default:
 		read_json(sb, entry);
 	}
@@ -360,9 +455,11 @@ static void settle(struct sandbox *sb, const json_t *record)
 		sb->state = SANDBOX_STARTING;
 		sb->adrift = true;
 	}
-	if (sb->state == SANDBOX_DEAD)
-		list_for_each (run, &sb->runs, struct run, link)
-			run_lose_changes(run);
+	if (sb->state != SANDBOX_DEAD)
+		return;
+	terminals_end(sb);
+	list_for_each (run, &sb->runs, struct run, link)
+		run_lose_changes(run);
 }
 
 struct sandbox *journal_restore(struct core *core, const json_t *record, const char *path,
@@ -377,8 +474,8 @@ struct sandbox *journal_restore(struct core *core, const json_t *record, const c
 	sb->position = record_number(record, "position");
 	for_each_entry(path, record_number(record, "entries"), replay, sb);
 	settle(sb, record);
-	sb->last_terminal = (uint32_t)record_number(record, "last_terminal");
-	terminals_forget(sb);
+	if (sb->last_terminal < record_number(record, "last_terminal"))
+		sb->last_terminal = (uint32_t)record_number(record, "last_terminal");
 	sb->making = false;
 	return sb;
 }

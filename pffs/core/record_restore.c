@@ -1,5 +1,6 @@
 #include "pffs/core/record_bytes.h"
 
+#include "pffs/core/guest.h"
 #include "pffs/core/record_format.h"
 #include "pffs/core/record_json.h"
 #include "pffs/core/template.h"
@@ -168,6 +169,17 @@ static void get_terminals(struct bytes *b, const json_t *record, struct sandbox 
 	sb->last_terminal = (uint32_t)record_number(record, "last_terminal");
 }
 
+/* What was written to stdin before its run was there. */
+static void get_ahead(struct bytes *b, const json_t *record, struct sandbox *sb)
+{
+	struct feed *feed = record ? guest_stdin_next(sb) : NULL;
+
+	if (feed)
+		get_feed(b, record, feed);
+	else if (record)
+		b->error = -ENOMEM;
+}
+
 static void take_facts(struct sandbox *sb, const json_t *record)
 {
 	snprintf(sb->parent_id, sizeof(sb->parent_id), "%s", record_text(record, "parent"));
@@ -225,6 +237,7 @@ static void get_sandbox(struct bytes *b, const json_t *record, struct sandbox *s
 	sb->merge_report = get_text(b, record_number(record, "merge_report"));
 	get_runs(b, json_object_get(record, "runs"), sb);
 	get_terminals(b, record, sb);
+	get_ahead(b, json_object_get(record, "ahead"), sb);
 	sb->last_number = (uint32_t)record_number(record, "last");
 	if (record_number(record, "current"))
 		sb->current = sandbox_run(sb, (uint32_t)record_number(record, "current"));

@@ -221,6 +221,8 @@ static json_t *put_sandbox(struct bytes *b, const struct sandbox *sb)
 	json_object_set_new(record, "merge_report", put_text(b, sb->merge_report));
 	json_object_set_new(record, "runs", put_runs(b, sb));
 	json_object_set_new(record, "terminals", put_terminals(b, sb));
+	if (sb->ahead)
+		json_object_set_new(record, "ahead", put_feed(b, sb->ahead));
 	json_object_set_new(record, "data_len", json_integer((json_int_t)b->at));
 	json_object_set_new(record, "data_sum",
 			    json_integer((json_int_t)XXH3_64bits_digest(b->hash)));

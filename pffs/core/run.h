@@ -38,13 +38,15 @@ enum run_stream {
 
 struct feed {
 	unsigned refs;
-	unsigned writers;    /* open descriptors */
-	struct run *run;     /* whose stdin it is; NULL before there is one, and after */
-	struct stream bytes; /* all that was written */
-	uint64_t sent;	     /* how much of it went to the guest */
-	uint32_t window;     /* how much more the guest takes now */
-	bool awaited;	     /* of a fork: end of file has to wait for a first writer */
-	bool ended;	     /* end of file was sent, or the run has ended */
+	unsigned writers; /* open descriptors */
+	struct run *run;  /* whose stdin it is; NULL before there is one, and after */
+	struct sandbox *ahead_of; /* whose next run it waits for, until that is queued: the
+				     sandbox's @ahead is this; or NULL */
+	struct stream bytes;	  /* all that was written */
+	uint64_t sent;		  /* how much of it went to the guest */
+	uint32_t window;	  /* how much more the guest takes now */
+	bool awaited; /* of a fork: end of file has to wait for a first writer */
+	bool ended;   /* end of file was sent, or the run has ended */
 };
 
 struct run {

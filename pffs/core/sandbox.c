@@ -94,6 +94,8 @@ void sandbox_unref(struct sandbox *sb)
 	files_free(sb);
 	usage_free(sb);
 	feed_unref(sb->next_feed);
+	if (sb->ahead)
+		guest_stdin_settled(sb->ahead);
 	free(sb->merge_report);
 	free(sb->diff_paths);
 	buf_fini(&sb->unsure);
@@ -271,6 +273,7 @@ void sandbox_cancel_run(struct run *run)
 	run_end(run, 1);
 	if (!sb)
 		return;
+	journal_feed_gone(run->feed);
 	let_go(sb, run);
 	limits_used(sb);
 }

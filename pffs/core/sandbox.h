@@ -81,6 +81,8 @@ struct sandbox {
 	struct buf unsure;     /* likewise: frames to it that may not have arrived */
 	uint64_t journal_size; /* of the file of journal.h, */
 	uint64_t journal_start; /* and what it was when it was begun */
+	uint64_t said_ns;	/* when the guest was told what is in it last, */
+	uint64_t typed_ns;	/* and something of a terminal */
 	int journal_fd;		/* -1: none */
 	bool booting;		/* it was, and its agent has yet to say READY */
 	uint16_t epoch;		/* of the newest WAKE */
@@ -106,9 +108,10 @@ struct sandbox {
 	uint32_t last_number;
 	struct run *current;	  /* the one in the guest */
 	struct feed *next_feed;	  /* stdin of the run that comes next */
+	struct feed *ahead;	  /* that, or of a run whose code is being written: what
+				     the journal has of no run; or NULL */
 	struct link terminals;	  /* terminal.h; in order of number */
 	uint32_t last_terminal;	  /* the newest number of one */
-	bool terminals_lost;	  /* the guest has some that nobody knows any more */
 	uint64_t exec_timeout_ms; /* 0: none */
 	struct limits limits;
 	struct resources resources;

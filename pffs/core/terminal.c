@@ -69,14 +69,21 @@ struct terminal *terminal_find(const struct sandbox *sb, const char *name)
 	return NULL;
 }
 
-struct terminal *terminal_at(const struct sandbox *sb, uint32_t number)
+static struct terminal *find_number(const struct sandbox *sb, uint32_t number)
 {
 	struct terminal *t;
 
 	list_for_each (t, &sb->terminals, struct terminal, link)
-		if (!t->removed && t->number == number)
+		if (t->number == number)
 			return t;
 	return NULL;
+}
+
+struct terminal *terminal_at(const struct sandbox *sb, uint32_t number)
+{
+	struct terminal *t = find_number(sb, number);
+
+	return t && !t->removed ? t : NULL;
 }
 
 struct terminal *terminal_add(struct sandbox *sb, const char *name, uint32_t number)
@@ -132,7 +139,7 @@ struct terminal *terminal_new(struct sandbox *sb, const char *name, struct error
 		error_say(err, ENOMEM, "no memory for another terminal");
 	else {
 		limits_used(sb);
-		journal_facts(sb);
+		journal_terminal(t);
 		return t;
 	}
 	return NULL;
@@ -201,22 +208,21 @@ void terminals_resume(struct sandbox *sb)
 {
 	struct terminal *t;
 	bool due = false;
+	size_t from;
 
 	list_for_each (t, &sb->terminals, struct terminal, link)
 		due = due || is_due(t);
-	due = due || (sb->terminals_lost && sb->state == SANDBOX_READY);
 	if (!due || fork_in_flight(sb) || freeze_holds(sb) || sb->making)
 		return;
 	freeze_use(sb);
 	if (sb->state != SANDBOX_READY)
 		return;
-	if (sb->terminals_lost)
-		agent_put(&sb->channel.out, sb->epoch, AGENT_TERMINALS,
-			  AGENT_TERMINAL_CLOSE, NULL, 0);
-	sb->terminals_lost = false;
+	from = sb->channel.out.len;
 	list_for_each (t, &sb->terminals, struct terminal, link)
 		if (is_due(t))
 			tell_guest(t);
+	journal_said(sb, from);
+	sb->typed_ns = sb->said_ns;
 	vmm_flush(&sb->channel);
 }
 
@@ -227,6 +233,7 @@ int terminal_start(struct terminal *t, struct error *err)
 	if (!t->sandbox || t->sandbox->state == SANDBOX_DEAD)
 		return error_say(err, EIO, "the terminal %s has no machine", t->name);
 	t->wanted = true;
+	journal_terminal(t);
 	terminals_resume(t->sandbox);
 	return 0;
 }
@@ -252,6 +259,7 @@ int terminal_type(struct terminal *t, const void *data, size_t len, struct error
 	if (r < 0)
 		return error_set(err, -r, "cannot keep what was typed");
 	limits_used(t->sandbox);
+	journal_keys(t, data, len);
 	terminals_resume(t->sandbox);
 	return 0;
 }
@@ -262,8 +270,10 @@ void terminal_set_size(struct terminal *t, struct agent_size size)
 		return;
 	t->size = size;
 	t->sized = false;
-	if (t->sandbox)
-		terminals_resume(t->sandbox);
+	if (!t->sandbox)
+		return;
+	journal_terminal(t);
+	terminals_resume(t->sandbox);
 }
 
 int terminal_set_command(struct terminal *t, const char *command, struct error *err)
@@ -280,6 +290,8 @@ int terminal_set_command(struct terminal *t, const char *command, struct error *
 		return error_set(err, ENOMEM, "cannot keep a command");
 	free(t->command);
 	t->command = copy;
+	if (t->sandbox)
+		journal_terminal(t);
 	return 0;
 }
 
@@ -289,6 +301,7 @@ void terminal_remove(struct terminal *t)
 
 	end(t, EXIT_HANGUP);
 	t->removed = true;
+	journal_terminal(t);
 	if (t->started && sb->state != SANDBOX_DEAD)
 		terminals_resume(sb);
 	else
@@ -348,22 +361,73 @@ static int handle_exit(struct terminal *t, const struct agent_frame *frame,
 	return r;
 }
 
-/* A frame of one that has gone crossed its end on the way. */
-int terminals_frame(struct sandbox *sb, const struct agent_frame *frame, struct error *err)
+static struct terminal *find_of(const struct sandbox *sb, uint32_t stream)
 {
 	struct terminal *t;
 
-	list_for_each (t, &sb->terminals, struct terminal, link) {
-		if (stream_of(t) != frame->stream || !t->started || t->ended)
-			continue;
-		if (frame->type == AGENT_STDOUT)
-			show(t, frame);
-		else if (frame->type == AGENT_STDIN_TAKEN)
-			return handle_taken(t, frame, err);
-		else if (frame->type == AGENT_EXIT)
-			return handle_exit(t, frame, err);
+	list_for_each (t, &sb->terminals, struct terminal, link)
+		if (stream_of(t) == stream)
+			return t;
+	return NULL;
+}
+
+/* A frame of one that has gone crossed its end on the way. */
+int terminals_frame(struct sandbox *sb, const struct agent_frame *frame, struct error *err)
+{
+	struct terminal *t = find_of(sb, frame->stream);
+	int r = 0;
+
+	if (!t || !t->started || t->ended)
 		return 0;
+	journal_heard(sb, frame);
+	if (frame->type == AGENT_STDOUT)
+		show(t, frame);
+	else if (frame->type == AGENT_STDIN_TAKEN)
+		r = handle_taken(t, frame, err);
+	else if (frame->type == AGENT_EXIT)
+		r = handle_exit(t, frame, err);
+	journal_tidy(sb);
+	return r;
+}
+
+void terminals_said(struct sandbox *sb, const struct agent_frame *frame)
+{
+	struct terminal *t = find_of(sb, frame->stream);
+
+	if (!t)
+		return;
+	if (frame->type == AGENT_TERMINAL) {
+		t->started = t->sized = true;
+	} else if (frame->type == AGENT_TERMINAL_SIZE) {
+		t->sized = true;
+	} else if (frame->type == AGENT_TERMINAL_CLOSE) {
+		let_go(t);
+	} else if (frame->type == AGENT_STDIN) {
+		t->sent += frame->len;
+		t->window -= (uint32_t)frame->len;
+		stream_drop(&t->keys, t->sent);
 	}
+}
+
+int terminal_restore(struct sandbox *sb, const struct terminal *facts)
+{
+	struct terminal *t = find_number(sb, facts->number);
+
+	if (!t)
+		t = terminal_add(sb, facts->name, facts->number);
+	if (!t)
+		return -ENOMEM;
+	t->wanted = facts->wanted;
+	t->sized &= t->size.rows == facts->size.rows && t->size.cols == facts->size.cols;
+	t->size = facts->size;
+	free(t->command);
+	t->command = facts->command ? strdup(facts->command) : NULL;
+	if (!facts->removed)
+		return 0;
+	end(t, EXIT_HANGUP);
+	t->removed = true;
+	if (!t->started)
+		let_go(t);
 	return 0;
 }
 
@@ -422,7 +486,6 @@ void terminals_move(struct sandbox *sb, struct sandbox *from)
 	struct terminal *t;
 
 	terminals_drop(sb);
-	sb->terminals_lost = from->terminals_lost;
 	if (sb->last_terminal < from->last_terminal)
 		sb->last_terminal = from->last_terminal;
 	list_for_each (t, &from->terminals, struct terminal, link) {
@@ -463,10 +526,4 @@ void terminals_drop(struct sandbox *sb)
 		t->removed = true;
 		let_go(t);
 	}
-}
-
-void terminals_forget(struct sandbox *sb)
-{
-	terminals_drop(sb);
-	sb->terminals_lost = true;
 }

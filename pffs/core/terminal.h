@@ -14,8 +14,8 @@
  * shown so far; a merge brings those of the winner, and ends one's own; and a machine that
  * is frozen has its terminals in the record.
  *
- * What is known of a terminal is not in the journal: with a pffs that is killed, terminals
- * go.
+ * The journal has what is known of a terminal, what was typed and what it showed: with a
+ * pffs that is killed, who has it open loses sight of it, and nothing else.
  *
  * One that is removed while nothing may be sent to the guest stays on the list, unseen,
  * until the guest has been told.
@@ -106,6 +106,9 @@ void terminals_end(struct sandbox *sb);
 /** terminals_drop() - likewise, and they go too. */
 void terminals_drop(struct sandbox *sb);
 
-/** terminals_forget() - a former pffs was killed, and what it knew of them is lost: they
- * go, and those that the guest has will be closed. */
-void terminals_forget(struct sandbox *sb);
+/** terminals_said() - of one that is restored: what the former pffs told the guest. */
+void terminals_said(struct sandbox *sb, const struct agent_frame *frame);
+
+/** terminal_restore() - what a journal says of the terminal with that number: name, size,
+ * command, wanted, removed. Return: 0 or -errno. */
+int terminal_restore(struct sandbox *sb, const struct terminal *facts);

@@ -64,7 +64,7 @@ static double pids_limit(const struct sandbox *sb, const struct usage *usage)
 	uint32_t pids = resources_get(sb, RESOURCE_PIDS);
 
 	(void)usage;
-	return pids ? pids : NAN;
+	return pids ? (double)pids : (double)NAN;
 }
 
 static double forks(const struct sandbox *sb, const struct usage *usage)

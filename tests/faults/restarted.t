@@ -1,10 +1,11 @@
 #!/usr/bin/python3
-"""pffs is killed at random moments under load, now and then also while it starts: the next
-one has all that was acknowledged, once, what was not is there or is not, and nothing hangs
-or leaks. With PFFS_SEED=N the choices of an earlier time are taken again.
+"""pffs, or vmctl and pffs, are killed at random moments under load, now and then pffs also
+while it starts: the next one has all that was acknowledged, once, what was not is there or is
+not, and nothing hangs or leaks. With PFFS_SEED=N choices of an earlier time are taken again.
 """
 import os
 import random
+import signal
 import sys
 import time
 
@@ -13,7 +14,7 @@ from world import Late, World, in_thread, join, main, open_files, read, wait, wi
 from told import Box  # noqa: E402
 
 LONG = os.environ.get("PFFS_LONG") == "1"
-ROUNDS = int(os.environ.get("PFFS_KILL_ROUNDS", "1000" if LONG else "200"))
+ROUNDS = int(os.environ.get("PFFS_KILL_ROUNDS", "1000" if LONG else "100"))  # of each test
 BOXES = 4
 MOST_LOAD = 0.15  # seconds of it before a kill
 
@@ -24,6 +25,16 @@ class Mortal(World):
     def kill_pffs(self):
         self.pffs.kill()
         self.pffs.wait()
+
+    def kill_both(self):
+        """vmctl, in the middle of things, and a pffs that does not see that any more."""
+        self.pffs.send_signal(signal.SIGSTOP)
+        time.sleep(random.random() * 0.01)
+        self.vmctl.kill()
+        self.vmctl.wait()
+        self.kill_pffs()
+        os.unlink(self.socket)
+        self.start_vmctl()
 
     def begin_pffs(self, patience):
         """A pffs that has so many seconds to begin before it is killed as well."""
@@ -56,14 +67,14 @@ class Mortal(World):
         return self.files(), len(self.processes()), open_files(self.pffs.pid), open_files(self.vmctl.pid)
 
 
-def kill_and_mount(world, boxes, chance, kill):
+def kill_and_mount(world, boxes, kill):
     """Load, the end of a pffs, perhaps of several, and one that stays."""
     workers = [in_thread(box.work) for box in boxes]
-    time.sleep(chance.random() * MOST_LOAD)
+    time.sleep(random.random() * MOST_LOAD)
     kill(world)
     join(workers)
-    while chance.random() < 0.2:
-        world.begin_pffs(chance.random() * 0.1)
+    while random.random() < 0.2:
+        world.begin_pffs(random.random() * 0.1)
     world.start_pffs()
     assert world.pffs.poll() is None, "pffs could not be started"
 
@@ -79,13 +90,13 @@ def check(world, boxes):
             box.check()
 
 
-def rounds(world, chance, kill):
-    boxes = [Box(world, i, chance.random()) for i in range(BOXES)]
+def rounds(world, kill):
+    boxes = [Box(world, i, random.random()) for i in range(BOXES)]
     for box in boxes:
         box.make()
     for number in range(ROUNDS):
         try:
-            kill_and_mount(world, boxes, chance, kill)
+            kill_and_mount(world, boxes, kill)
             check(world, boxes)
         except (Late, AssertionError, OSError) as error:
             raise AssertionError(f"round {number}: {type(error).__name__} {error}\n"
@@ -97,12 +108,13 @@ def rounds(world, chance, kill):
 def walk(world, kill):
     """@kill: what is done to @world in each round; pffs has ended then."""
     seed = int(os.environ.get("PFFS_SEED", random.randrange(1 << 32)))
+    random.seed(seed)
     world.make("first")
     world.remove("first")
     world.holds()
     before = world.leaves()
     try:
-        rounds(world, random.Random(seed), kill)
+        rounds(world, kill)
         wait(lambda: world.leaves() == before)
     except Exception as error:
         raise AssertionError(f"PFFS_SEED={seed}: {error}\nthere is {world.leaves()}, was {before}") from None
@@ -111,6 +123,11 @@ def walk(world, kill):
 def test_pffs(world):
     "pffs killed at random moments: nothing acknowledged is lost, or comes twice, and nothing leaks"
     walk(world, Mortal.kill_pffs)
+
+
+def test_both(world):
+    "vmctl killed at random moments, and pffs: likewise"
+    walk(world, Mortal.kill_both)
 
 
 main(globals(), Mortal)

@@ -36,7 +36,7 @@ echo 'x = 41; print("kept")' > mnt/demo/exec
 is "$(cat mnt/demo/exit)" 0 "a run"
 within 60 mkdir mnt/demo/forks/f
 mkdir mnt/demo/pty/t
-echo 'echo on; exec sleep 4321' > mnt/demo/pty/t/command
+echo 'echo on; read -r; for i in {1..30}; do echo "line $i"; sleep 0.1; done; cat' > mnt/demo/pty/t/command
 is "$(within 60 head -c 2 mnt/demo/pty/t/data)" on "and a terminal"
 echo 'x = 99; open("/root/file", "w").write("one")' > mnt/demo/forks/f/exec
 is "$(cat mnt/demo/forks/f/exit)" 0 "and one in a fork"
@@ -63,11 +63,15 @@ echo 600 > mnt/demo/config/exec_timeout
 echo /root > mnt/demo/config/diff_paths
 echo 100 > mnt/demo/config/pids
 chmod 750 mnt/demo
+within 60 mkdir mnt/fed
+wait_for 120 state_is mnt/fed ready
+echo ahead > mnt/fed/stdin
 count_to 100 > mnt/demo/exec
 echo 'print("next", x)' > mnt/demo/exec
 wait_for 30 grep -qx 5 mnt/demo/runs/2/stdout
 id=$(value mnt/demo/status id) created=$(value mnt/demo/status created)
 vm=$(value mnt/demo/status pid)
+echo go > mnt/demo/pty/t/data
 
 kill_pffs
 sleep 2
@@ -88,12 +92,14 @@ echo 'print(x + 1)' > mnt/demo/exec
 is "$(cat mnt/demo/stdout)" 42 "the REPL is as it was"
 echo 'cat /sys/fs/cgroup/programs/pids.max' > mnt/demo/bash
 is "$(cat mnt/demo/config/pids mnt/demo/stdout)" $'100\n100' "and so are its limits"
-is "$(ls mnt/demo/pty)" "" "the terminal has gone"
-echo 'for i in {1..50}; do pgrep -f "^sleep 4321" || break; sleep 0.2; done > /dev/null; pgrep -fc "^sleep 4321"' > mnt/demo/bash
-is "$(cat mnt/demo/stdout)" 0 "with what ran there"
-mkdir mnt/demo/pty/t
-echo 'echo again' > mnt/demo/pty/t/command
-is "$(within 60 cat mnt/demo/pty/t/data)" $'again\r' "and a new one works"
+is "$(ls mnt/demo/pty)" t "the terminal is there"
+shows() { timeout 10 cat mnt/demo/pty/t/data | tr -d '\r'; }
+all_lines() { [ "$(shows | grep -v typed)" = "$(printf '%s\n' on go; printf 'line %d\n' {1..30})" ]; }
+ok "its program went on, and each line is there once" wait_for 120 all_lines
+echo typed > mnt/demo/pty/t/data
+typed_twice() { [ "$(shows | grep -c typed)" = 2 ]; }
+ok "and it is typed to" wait_for 30 typed_twice
+is "$(echo 'cat' > mnt/fed/bash; within 60 cat mnt/fed/stdout)" "ahead" "what was written to stdin ahead is the next run's"
 echo 'print(y)' > mnt/cold/exec
 is "$(cat mnt/cold/stdout)" 7 "a frozen one resumes"
 is "$(within 60 cat mnt/demo/forks/f/changes)" "A root/file" "the fork point of a fork is there"
@@ -137,7 +143,7 @@ is "$whole $ended" "$rounds $rounds" "killed at any moment, no line is lost, and
 echo 'print(x)' > mnt/demo/exec
 is "$(within 60 cat mnt/demo/stdout)" 99 "the REPL is as it was"
 is "$(cat mnt/demo/runs/1/stdout)" kept "the first run, too"
-within 60 rmdir mnt/demo/forks/g mnt/demo mnt/cold mnt/early mnt/chill mnt/warm
+within 60 rmdir mnt/demo/forks/g mnt/demo mnt/cold mnt/early mnt/chill mnt/warm mnt/fed
 stop
 is "$(ls state/sandboxes)" lock "nothing is left of what was removed"
 not_ok "the vmctl that the first one started has ended" pgrep -f "serve --socket $scratch/sock"

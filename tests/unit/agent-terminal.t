@@ -166,14 +166,6 @@ def a_bad_host_is_not_followed(agent):
 
 
 @test
-def all_are_closed_at_once(agent):
-    two = [agent.terminal("trap '' HUP; echo pid $$; while :; do sleep 0.05; done") for _ in range(2)]
-    pids = [number(terminal, rb"pid ") for terminal in two]
-    agent.send(TERMINAL_CLOSE, TERMINALS)
-    assert all(gone(pid) for pid in pids)
-
-
-@test
 def closed_terminals_leave_nothing(agent):
     agent.bash("true")
     time.sleep(1.5)

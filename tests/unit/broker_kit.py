@@ -1,4 +1,5 @@
 """What the tests of the broker share: a client, a server, a runner."""
+import atexit
 import json
 import os
 import signal
@@ -15,7 +16,7 @@ HELLO, CONTROL, DATA, CREDIT, BYE, DISKS, TICK = 1, 2, 3, 4, 5, 6, 7
 WINDOW = 384 << 10
 PATIENCE = 20
 FAKE_VM = os.path.join(HERE, "fake-vm")
-FAKE_MONITOR = os.path.join(HERE, "fake-monitor")
+FAKE_QEMU = os.path.join(HERE, "fake-qemu")
 
 
 class Closed(Exception):
@@ -180,34 +181,56 @@ class Server:
 class RelayServer(Server):
     """The same broker behind the relay of the emulated host, without QEMU.
 
-    What the relay starts as QEMU is a broker that has the other ends of the ports.
+    What the relay starts as QEMU has a broker at the other ends of the ports.
     """
 
     def start(self, directory, images):
         open(os.path.join(images, "host-initramfs"), "w").close()
-        bin_dir = os.path.join(directory, "bin")
-        os.mkdir(bin_dir)
-        qemu = os.path.join(bin_dir, "qemu-system-x86_64")
-        self.monitor = qemu + ".monitor"
+        self.bin = os.path.join(directory, "bin")
+        os.mkdir(self.bin)
+        qemu = os.path.join(self.bin, "qemu-system-x86_64")
+        self.images = images
         self.templates = os.path.join(images, "templates")
         with open(qemu, "w") as f:
             f.write("#!/bin/sh\n"
                     'echo "$@" > "$0.args"\n'
-                    f"'{FAKE_MONITOR}' 7 > '{self.monitor}' &\n"
-                    f"exec '{VMCTL}' serve --engine kvm --ports 4 --images '{images}' "
-                    f"--socket '{directory}/inner' --vm-program '{FAKE_VM}' 7>&-\n")
+                    'echo $$ > "${0%/*}/qemu.pid"\n'
+                    f"exec '{FAKE_QEMU}' '{self.bin}' '{VMCTL}' serve --engine kvm --ports 4 --images '{images}' "
+                    f"--socket '{directory}/inner' --vm-program '{FAKE_VM}'\n")
         os.chmod(qemu, 0o755)
+        self.qemus = set()
+        atexit.register(self.end_qemus)
+        return self.serve()
+
+    def end_qemus(self):
+        """Those of a test that failed; nobody else would."""
+        for pid in self.qemus:
+            if os.path.exists(f"/proc/{pid}") and FAKE_QEMU in open(f"/proc/{pid}/cmdline").read():
+                os.kill(pid, signal.SIGKILL)
+
+    def serve(self):
         return subprocess.Popen(
-            [VMCTL, "serve", "--engine", "emulated", "--socket", self.path, "--images", images],
-            env={**os.environ, "PATH": bin_dir + ":" + os.environ["PATH"]},
+            [VMCTL, "serve", "--engine", "emulated", "--socket", self.path, "--images", self.images],
+            env={**os.environ, "PATH": self.bin + ":" + os.environ["PATH"]},
             stderr=subprocess.PIPE, universal_newlines=True)
+
+    def restart(self):
+        """Kill vmctl, and start another one."""
+        self.process.kill()
+        self.process.wait()
+        self.process.stderr.close()
+        if os.path.exists(os.path.join(self.bin, "qemu.pid")):
+            self.qemus.add(self.pid_of("qemu"))
+        self.process = self.serve()
+
+    def pid_of(self, what):
+        """The process id of "qemu", or of the "broker" in it."""
+        with open(os.path.join(self.bin, what + ".pid")) as f:
+            return int(f.read())
 
     def host_wakes(self):
         """How often the broker in the host has slept and been woken."""
-        pid = self.process.pid
-        with open(f"/proc/{pid}/task/{pid}/children") as f:
-            host = f.read().split()[0]
-        with open(f"/proc/{host}/status") as f:
+        with open(f"/proc/{self.pid_of('broker')}/status") as f:
             return int(f.read().split("\nvoluntary_ctxt_switches:")[1].split()[0])
 
     def disks(self):
@@ -219,7 +242,7 @@ class RelayServer(Server):
                 for c in commands if c["execute"] == "device_add"]
 
     def monitor_text(self):
-        with open(self.monitor) as f:
+        with open(os.path.join(self.bin, "monitor")) as f:
             return f.read()
 
     def put_template(self, name):

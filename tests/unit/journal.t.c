@@ -4,8 +4,10 @@
  */
 #include "pffs/core/journal.h"
 #include "pffs/core/attach.h"
+#include "pffs/core/guest.h"
 #include "pffs/core/record.h"
 #include "pffs/core/record_format.h"
+#include "pffs/core/terminal.h"
 #include "tests/unit/world.h"
 #include "util/cleanup.h"
 
@@ -244,6 +246,185 @@ static void check_lost(void)
 	sandbox_let_go(sb);
 }
 
+/* Leave a journal behind, as a kill would, and read it. */
+static struct sandbox *live_again(struct sandbox *sb)
+{
+	cleanup_free char *path = live();
+	uint8_t *bytes;
+	size_t len;
+
+	bytes = (uint8_t *)io_read_file(path, 16 << 20, &len, NULL);
+	sandbox_let_go(sb);
+	sb = restore(bytes, len);
+	free(bytes);
+	return sb;
+}
+
+static void write_ahead(struct sandbox *sb, const char *text)
+{
+	struct feed *feed = guest_stdin_open(sb);
+	struct error err;
+
+	guest_stdin_write(feed, text, strlen(text), &err);
+	guest_stdin_close(feed);
+}
+
+static void check_ahead(void)
+{
+	struct error err;
+	struct sandbox *sb = sandbox_new(&core, FOLDER_ROOT, "fed", 0, 0, 0, &err);
+	struct run *run;
+
+	strcpy(id, sb->id);
+	sandbox_adopt_vm(sb, VM, 1, 60000);
+	journal_begin(sb);
+	write_ahead(sb, "one ");
+	sb = live_again(sb);
+	journal_begin(sb);
+	write_ahead(sb, "two");
+	run = sandbox_begin_run(sb, AGENT_BASH, &err);
+	sb = live_again(sb);
+	ok(!sandbox_newest(sb), "a run that was being written has gone");
+	journal_begin(sb);
+	run = submit(sb, "cat");
+	ok(has_text(&run->feed->bytes, "one two", true) && !run->feed->awaited,
+	   "what was written ahead is the stdin of the next");
+	ok(!sb->ahead && !sb->next_feed, "and of no other");
+	sb = live_again(sb);
+	run = sandbox_newest(sb);
+	ok(has_text(&run->feed->bytes, "one two", true), "also when that was queued");
+	ok(!sb->ahead && !sb->next_feed, "once");
+	journal_begin(sb);
+	sandbox_end_run(sb, run, 0);
+	write_ahead(sb, "three");
+	sandbox_cancel_run(sandbox_begin_run(sb, AGENT_BASH, &err));
+	sb = live_again(sb);
+	ok(!sb->ahead && !sb->next_feed, "what a run that was given up had goes with it");
+	sandbox_destroy(sb);
+}
+
+static uint32_t stream_of(const struct terminal *t)
+{
+	return AGENT_TERMINALS | t->guest_id;
+}
+
+static void shows(const struct terminal *t, const char *want, const char *name)
+{
+	char text[64] = "";
+
+	stream_read(&t->screen, t->kept, text, sizeof(text) - 1);
+	is_str(text, want, "%s", name);
+}
+
+static const struct terminal *make_terminal(struct sandbox *sb)
+{
+	struct error err;
+	struct terminal *t = terminal_new(sb, "t", &err);
+
+	terminal_set_command(t, "top", &err);
+	terminal_set_size(t, (struct agent_size){.rows = 9, .cols = 99});
+	terminal_start(t, &err);
+	terminal_type(t, "keys", 4, &err);
+	say(VM, stream_of(t), AGENT_STDOUT, "shown", 5);
+	say(VM, stream_of(t), AGENT_STDIN_TAKEN, (uint8_t[]){3, 0, 0, 0}, 4);
+	return t;
+}
+
+/* Its guest has had no byte of what the former pffs told it. */
+static void go_on_with_nothing(struct sandbox *sb)
+{
+	bool finished = false;
+	uint32_t streams[8];
+	char body[128];
+
+	hear_all();
+	buf_fini(&channels[VM]);
+	begin_attach(&finished);
+	asked_for();
+	snprintf(body, sizeof(body), ",\"pid\":5,\"from\":%d,\"sent\":0",
+		 (int)sb->position);
+	reply(body);
+	is_int(heard(VM, AGENT_TERMINAL, streams), 1, "a start is told again");
+	epoch++;
+	say(VM, 0, AGENT_AWAKE, NULL, 0);
+	epoch--;
+}
+
+static void check_terminals(void)
+{
+	struct error err;
+	struct sandbox *sb = sandbox_new(&core, FOLDER_ROOT, "tty", 0, 0, 0, &err);
+	struct terminal *t;
+
+	strcpy(id, sb->id);
+	sb->epoch = sb->heard = epoch;
+	sandbox_adopt_vm(sb, VM, 1, 60000);
+	sb->state = SANDBOX_READY;
+	loop_timer_cancel(&sb->limit);
+	journal_begin(sb);
+	terminal_remove(terminal_new(sb, "gone", &err));
+	make_terminal(sb);
+	submit(sb, "a run");
+	sb = live_again(sb);
+	t = terminal_find(sb, "t");
+	ok(t && !terminal_find(sb, "gone"), "terminals that there were are there");
+	ok(t->wanted && t->started && t->sized && !t->ended, "they go on");
+	ok(t->size.rows == 9 && t->size.cols == 99 && strcmp(t->command, "top") == 0,
+	   "with their size and command");
+	shows(t, "shown", "what they showed");
+	is_int((int)t->window, (int)AGENT_STDIN_WINDOW - 1, "and what is owed to them");
+	is_int((int)(t->keys.size - t->sent), 0, "keys that were sent are not typed again");
+	go_on_with_nothing(sb);
+	epoch++;
+	say(VM, stream_of(t), AGENT_STDOUT, "more", 4);
+	shows(t, "shownmore", "what it shows goes on");
+	say_exit(VM, stream_of(t), 0, 3);
+	epoch--;
+	sb = live_again(sb);
+	t = terminal_find(sb, "t");
+	ok(t && t->ended && t->exit_code == 3, "one that has ended has ended");
+	shows(t, "shownmore", "with what it showed");
+	sandbox_destroy(sb);
+}
+
+/* A program that shows much does not fill the disk. */
+static void check_flood(void)
+{
+	static uint8_t much[60000];
+	struct error err;
+	struct sandbox *sb = sandbox_new(&core, FOLDER_ROOT, "flood", 0, 0, 0, &err);
+	struct terminal *t;
+
+	strcpy(id, sb->id);
+	sb->epoch = sb->heard = epoch;
+	sandbox_adopt_vm(sb, VM, 1, 60000);
+	sb->state = SANDBOX_READY;
+	loop_timer_cancel(&sb->limit);
+	journal_begin(sb);
+	t = terminal_new(sb, "t", &err);
+	terminal_start(t, &err);
+	sb->typed_ns = 0; /* long ago */
+	for (int i = 0; i < 400; i++) {
+		const struct agent_frame frame = {
+		    .type = AGENT_STDOUT,
+		    .stream = stream_of(t),
+		    .epoch = epoch,
+		    .len = sizeof(much) - AGENT_HEADER,
+		    .payload = much + AGENT_HEADER,
+		};
+
+		agent_put_header(much, epoch, frame.stream, frame.type, frame.len);
+		terminals_frame(sb, &frame, &err);
+	}
+	ok(sb->journal_size < 10u << 20, "what was shown long ago is forgotten");
+	sb = live_again(sb);
+	t = terminal_find(sb, "t");
+	ok(t && t->screen.size == 400 * (sizeof(much) - AGENT_HEADER) &&
+	       t->screen.size - t->kept <= TERMINAL_KEPT + 65536,
+	   "and what is kept is in its place");
+	sandbox_destroy(sb);
+}
+
 /* Of a frozen sandbox the record alone is there, and is written anew. */
 static void check_renewed(void)
 {
@@ -288,6 +469,9 @@ int main(void)
 	check_attach(0, true);
 	check_attach(100000, false);
 	check_lost();
+	check_ahead();
+	check_terminals();
+	check_flood();
 	check_renewed();
 	free(saved);
 	end_world();

@@ -22,16 +22,21 @@ def wait_for(what):
 
 
 def bound(server):
-    """A client that has a port. One may be in use a little longer than its client."""
+    """A client that has a port. One may be in use a little longer than its client, and a vmctl
+    that was started has to come so far.
+    """
     last = None
-    for _ in range(100):
-        client = server.client()
+    for _ in range(400):
+        client = None
         try:
+            client = server.client()
             client.request("list")
             return client
-        except (Closed, AssertionError, BrokenPipeError) as e:
+        except (Closed, AssertionError, BrokenPipeError, ConnectionRefusedError,
+                FileNotFoundError) as e:
             last = e
-            client.close()
+            if client:
+                client.close()
             time.sleep(0.05)
     raise last
 
@@ -259,21 +264,127 @@ def test_credit_many(server):
 def test_host_ends(server):
     "the end of the emulated host ends vmctl, with what its console said last"
     client = bound(server)
-    with open(f"/proc/{server.process.pid}/task/{server.process.pid}/children") as f:
-        qemu = int(f.read().split()[0])
-    os.kill(qemu, 9)
+    os.kill(server.pid_of("qemu"), 9)
     assert server.process.wait(PATIENCE) == 1
     assert "the emulated host has ended" in server.process.stderr.read()
     assert client.is_closed() and not os.path.exists(server.path)
 
 
 def test_vmctl_killed(server):
-    "nothing outlives a vmctl that is killed"
+    "vmctl is killed: the next one finds the same machines, and ends them when it ends"
     client = bound(server)
-    pid = client.create()["pid"]
-    server.process.kill()
-    server.process.wait()
-    assert wait_for(lambda: not os.path.exists(f"/proc/{pid}"))
+    vm = client.create()
+    qemu = server.pid_of("qemu")
+    server.restart()
+    client = bound(server)
+    assert server.pid_of("qemu") == qemu
+    assert [(v["vm"], v["pid"]) for v in client.request("list")["vms"]] == [(vm["vm"], vm["pid"])]
+    assert "error" not in client.request("attach", vm=vm["vm"])
+    client.send(DATA, b"still here", vm["vm"])
+    assert client.wait_data(vm["vm"], 10) == b"still here"
+    server.process.terminate()
+    assert server.process.wait(PATIENCE) == 0
+    assert wait_for(lambda: gone(qemu) and gone(vm["pid"])) and not os.path.exists(server.path + ".host")
+
+
+def test_killed_early(server):
+    "and so when the host had not come up yet, or is killed again and again"
+    for pause in (0, 0.05, 0.1, 0.2, 0.4):
+        time.sleep(pause)
+        server.restart()
+    client = bound(server)
+    vm = client.create()["vm"]
+    for pause in (0, 0.02, 0.1, 0):
+        time.sleep(pause)
+        server.restart()
+    assert [v["vm"] for v in bound(server).request("list")["vms"]] == [vm]
+
+
+def test_killed_in_frames(server):
+    "killed while bytes go both ways: each direction goes on at a byte that both sides know"
+    client = bound(server)
+    vm = client.create()["vm"]
+    sent, got = os.urandom(6 * WINDOW), b""
+    at = 0  # what the broker has accepted
+    for number in range(8):
+        try:
+            until = time.monotonic() + 0.05 * (number + 1)
+            allowed, there = WINDOW, at
+            while time.monotonic() < until and number < 7 or len(got) < len(sent) and number == 7:
+                piece = sent[there:there + min(allowed, 30000)]
+                if piece:
+                    client.send(DATA, piece, vm)
+                    there, allowed = there + len(piece), allowed - len(piece)
+                client.take()
+                data = client.data.pop(vm, b"")
+                got += data
+                allowed += client.credit.pop(vm, 0)
+                if data:
+                    client.send(CREDIT, struct.pack("<I", len(data)), vm)
+        except (Closed, OSError):
+            pass
+        if number < 7:
+            server.restart()
+            client = bound(server)
+            reply = client.request("attach", vm=vm, **{"from": len(got)})
+            assert "error" not in reply and reply["from"] == len(got), (reply, len(got))
+            at = reply["sent"]
+    assert got == sent, (len(got), len(sent))
+
+
+def test_killed_with_disks(server):
+    "the next vmctl knows the disks; one that was being added is added again"
+    client = bound(server)
+    server.put_template("later")
+    assert client.request("stat")["templates"] == ["default", "later"]
+    server.put_template("slow")
+    client.send(CONTROL, b'{"op": "stat", "seq": 98}')
+    assert wait_for(lambda: "slow.erofs" in server.monitor_text())
+    with open(os.path.join(server.templates, "slow.erofs.go"), "w"):
+        pass
+    server.restart()
+    client = bound(server)
+    assert client.request("stat")["templates"] == ["default", "later", "slow"]
+    files = [(unit, name) for unit, name in server.disks() if name != "slow.erofs"]
+    assert files == [(1, "default.erofs"), (2, "later.erofs")], server.disks()
+    units = [unit for unit, _ in server.disks()]
+    assert len(set(units)) == len(units), server.disks()
+    server.put_template("later")
+    assert "vm" in client.create(template="later")
+
+
+def test_killed_with_qemu(server):
+    "what is left of a dead QEMU is no hindrance"
+    bound(server)
+    os.kill(server.pid_of("qemu"), 9)
+    server.restart()
+    client = bound(server)
+    assert client.request("list")["vms"] == [] and "vm" in client.create()
+
+
+def test_other_images(server):
+    "a QEMU with other images is not taken up, and not ended"
+    vm = bound(server).create()["vm"]
+    qemu, images = server.pid_of("qemu"), server.images
+    server.images = os.path.join(os.path.dirname(server.path), "others")
+    os.mkdir(server.images)
+    server.restart()
+    assert server.process.wait(PATIENCE) == 1
+    said = server.process.stderr.read()
+    assert "started with other images" in said and f"kill {qemu}" in said, said
+    server.images = images
+    server.restart()
+    assert [v["vm"] for v in bound(server).request("list")["vms"]] == [vm]
+
+
+def test_lost_disks(server):
+    "a QEMU whose disks are not known is ended, and another one started"
+    bound(server)
+    qemu = server.pid_of("qemu")
+    os.unlink(server.path + ".host/disks")
+    server.restart()
+    assert bound(server).request("list")["vms"] == []
+    assert wait_for(lambda: gone(qemu)) and server.pid_of("qemu") != qemu
 
 
 def test_missing(_):
