@@ -7,7 +7,6 @@
 #include "pffs/core/journal.h"
 #include "pffs/core/record.h"
 #include "pffs/core/template.h"
-#include "pffs/core/terminal.h"
 #include "pffs/core/twin.h"
 
 #include <errno.h>
@@ -337,8 +336,6 @@ void attach_lost(struct sandbox *sb, const char *reason)
 	sb->state = SANDBOX_STARTING;
 	sb->adrift = true;
 	files_end(sb);
-	terminals_end(sb);
-	terminals_forget(sb);
 }
 
 void attach_give_up(struct core *core, const char *reason)
