@@ -210,7 +210,7 @@ static void link_lost(struct core *core, const char *reason)
 	error_say(&core->error, EIO, "%s", reason);
 	if (d->up && !d->vmctl)
 		d->patient_ns = io_monotonic_ns() + PATIENCE_MS * 1000000ull;
-	if (!d->lost_limit.deadline_ns)
+	if (d->up && !d->lost_limit.deadline_ns)
 		loop_timer_set(&d->loop, &d->lost_limit, GIVE_UP_MS);
 	loop_timer_set(&d->loop, &d->relink, RETRY_MS);
 }
