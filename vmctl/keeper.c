@@ -15,6 +15,8 @@
 #include <unistd.h>
 
 #define AGAIN_MS 1000
+#define TRIES	 20 /* until a keeper that was about to end is gone */
+#define TRY_US	 50000
 
 static struct keeper *keeper_of(struct broker *broker)
 {
@@ -94,12 +96,12 @@ static int find_again(struct broker *broker, struct error *err)
 	return r < 0 ? r : use(broker, fd, err);
 }
 
-static void start_or_say(struct broker *broker)
+static void start_or_say(struct broker *broker, bool again)
 {
 	struct keeper *keeper = keeper_of(broker);
 	struct error err;
 
-	if (find_again(broker, &err) == 0 || start(broker, &err) == 0) {
+	if ((again && find_again(broker, &err) == 0) || start(broker, &err) == 0) {
 		keeper->said = false;
 		send_all(broker);
 		return;
@@ -114,7 +116,7 @@ static void start_or_say(struct broker *broker)
 
 static void on_again(struct loop_timer *timer)
 {
-	start_or_say(container_of(timer, struct broker, keeper.again));
+	start_or_say(container_of(timer, struct broker, keeper.again), true);
 }
 
 static void close_fds(int fds[KEEP_FDS_MAX])
@@ -153,7 +155,8 @@ static int take_all(struct broker *broker, int fd, struct error *err)
 	return r < 0 ? r : 0;
 }
 
-/* Return: 1, 0 when there is no keeper, or -errno with @err filled. */
+/* Return: 1, 0 when there is no keeper, -EAGAIN when it ends, or -errno with @err filled.
+ */
 static int take_up(struct broker *broker, struct error *err)
 {
 	int fd = io_connect_unix(keeper_of(broker)->path, err), r;
@@ -167,8 +170,9 @@ static int take_up(struct broker *broker, struct error *err)
 	if (r == 0)
 		return (r = use(broker, fd, err)) < 0 ? r : 1;
 	close(fd);
-	if (r == -ECONNRESET || r == -EPIPE)
-		return list_empty(&broker->vms) ? 0 : r; /* it had none, and has ended */
+	/* It had none, and is about to end. */
+	if ((r == -ECONNRESET || r == -EPIPE) && list_empty(&broker->vms))
+		return -EAGAIN;
 	if (!err->text[0])
 		error_set(err, -r, "cannot take up the VMs of a former vmctl from %s",
 			  keeper_of(broker)->path);
@@ -178,7 +182,7 @@ static int take_up(struct broker *broker, struct error *err)
 int keeper_open(struct broker *broker, const char *path, struct error *err)
 {
 	struct keeper *keeper = keeper_of(broker);
-	int r;
+	int r = -EAGAIN;
 
 	if (!path)
 		return 0;
@@ -186,9 +190,12 @@ int keeper_open(struct broker *broker, const char *path, struct error *err)
 	if (!keeper->path)
 		return error_set(err, ENOMEM, "cannot start");
 	loop_timer_init(&keeper->again, on_again);
-	r = take_up(broker, err);
+	for (int i = 0; i < TRIES && r == -EAGAIN; i++) {
+		usleep(i ? TRY_US : 0);
+		r = take_up(broker, err);
+	}
 	if (r == 0)
-		start_or_say(broker);
+		start_or_say(broker, false);
 	return r < 0 ? r : 0;
 }
 

@@ -19,6 +19,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#define LISTEN_TRIES  20
+#define LISTEN_TRY_US 50000
+
 static const char usage[] =
     "usage: vmctl serve [OPTION]...\n"
     "Run virtual machines for the clients of a socket, until SIGTERM.\n"
@@ -103,6 +106,18 @@ static int choose_engine(struct serve_options *options, struct error *err)
 	return 0;
 }
 
+/* Of one that was killed, a child that it was about to execute may have the socket yet. */
+static int listen_patiently(const char *path, struct error *err)
+{
+	int fd = io_listen_unix(path, err);
+
+	for (int i = 0; i < LISTEN_TRIES && fd == -EADDRINUSE; i++) {
+		usleep(LISTEN_TRY_US);
+		fd = io_listen_unix(path, err);
+	}
+	return fd;
+}
+
 static int serve(struct serve_options *options, struct error *err)
 {
 	int r = choose_engine(options, err), fd;
@@ -110,7 +125,7 @@ static int serve(struct serve_options *options, struct error *err)
 	if (r < 0)
 		return r;
 	make_parent(options->socket);
-	fd = io_listen_unix(options->socket, err);
+	fd = listen_patiently(options->socket, err);
 	if (fd < 0)
 		return fd;
 	if (strcmp(options->engine, "kvm") == 0)

@@ -3,8 +3,10 @@
  *
  * The daemon first connects to vmctl's socket; when nobody listens there it
  * starts a vmctl of its own and tries again until that answers. When vmctl has
- * answered, the directory is mounted. A link that breaks later leaves the mount
- * up, with its sandboxes dead, and is sought again every second.
+ * answered, the directory is mounted. A link that breaks later leaves the mount up. A vmctl
+ * of its own is started anew; for another one there are PATIENCE_MS before it starts its
+ * own. Sandboxes whose machines outlived vmctl go on (attach.h); if none has answered after
+ * GIVE_UP_MS they are dead.
  *
  * It ends when the directory is unmounted or on SIGTERM or SIGINT: the sandboxes
  * go first, which answers whoever waits for them, then the mount, then a vmctl of
@@ -15,6 +17,7 @@
 
 #include "pffs/cli/control.h"
 #include "pffs/cli/paths.h"
+#include "pffs/core/attach.h"
 #include "pffs/core/sandbox.h"
 #include "pffs/core/stream.h"
 #include "pffs/fs/fs.h"
@@ -32,7 +35,8 @@
 #include <sys/wait.h>
 
 #define RETRY_MS       100u
-#define RELINK_MS      1000u
+#define PATIENCE_MS    10000u  /* until another vmctl than one of our own has to be there */
+#define GIVE_UP_MS     30000u  /* until machines that were lost with vmctl are given up */
 #define START_LIMIT_MS 120000u /* until vmctl must have answered */
 #define READY_LIMIT_MS 300000u /* until a guest must have answered */
 #define VMCTL_END_MS   15000   /* until a vmctl that was told to end is killed */
@@ -44,11 +48,12 @@ struct daemon {
 	struct fs *fs;
 	struct control control; /* and the mounts of single sandboxes */
 	struct loop_source signals;
-	struct loop_timer relink, start_limit;
-	pid_t vmctl;  /* our own; 0 while there is none */
-	bool adopted; /* it was that of a daemon that was killed */
-	bool noted;   /* the state directory says that it is ours */
-	bool up;      /* mounted */
+	struct loop_timer relink, start_limit, lost_limit;
+	uint64_t patient_ns; /* until then who runs a vmctl has time to start it again */
+	pid_t vmctl;	     /* our own; 0 while there is none */
+	bool adopted;	     /* it was that of a daemon that was killed */
+	bool noted;	     /* the state directory says that it is ours */
+	bool up;	     /* mounted */
 	void (*ready)(void *ctx, const char *sentence);
 	void *ctx;
 	char *sandboxes, *machines; /* folders of the state directory, or NULL */
@@ -167,6 +172,7 @@ static void vmctl_answered(void *ctx, const struct error *err)
 	if (err) /* link_lost() follows */
 		return;
 	loop_timer_cancel(&d->start_limit);
+	loop_timer_cancel(&d->lost_limit);
 	if (!d->up)
 		mount_now(d);
 }
@@ -191,7 +197,7 @@ static void link_up(struct loop_timer *timer)
 	}
 	if (d->vmctl && kill(d->vmctl, 0) < 0)
 		d->vmctl = 0; /* it was adopted, so nobody has told of its end */
-	if (!d->vmctl)
+	if (!d->vmctl && io_monotonic_ns() > d->patient_ns)
 		start_vmctl(d);
 	loop_timer_set(&d->loop, &d->relink, RETRY_MS);
 }
@@ -202,7 +208,19 @@ static void link_lost(struct core *core, const char *reason)
 
 	fprintf(stderr, "pffs: %s\n", reason);
 	error_say(&core->error, EIO, "%s", reason);
-	loop_timer_set(&d->loop, &d->relink, d->up ? RELINK_MS : RETRY_MS);
+	if (d->up && !d->vmctl)
+		d->patient_ns = io_monotonic_ns() + PATIENCE_MS * 1000000ull;
+	if (d->up && !d->lost_limit.deadline_ns)
+		loop_timer_set(&d->loop, &d->lost_limit, GIVE_UP_MS);
+	loop_timer_set(&d->loop, &d->relink, RETRY_MS);
+}
+
+/* Who waits for what is lost waits no longer. */
+static void vmctl_did_not_come(struct loop_timer *timer)
+{
+	struct daemon *d = container_of(timer, struct daemon, lost_limit);
+
+	attach_give_up(&d->core, "the link to vmctl broke, and there was no other vmctl");
 }
 
 static void start_took_too_long(struct loop_timer *timer)
@@ -351,6 +369,7 @@ static int serve(struct daemon *d)
 	if (r == 0) {
 		loop_timer_init(&d->relink, link_up);
 		loop_timer_init(&d->start_limit, start_took_too_long);
+		loop_timer_init(&d->lost_limit, vmctl_did_not_come);
 		loop_timer_set(&d->loop, &d->start_limit, START_LIMIT_MS);
 		loop_timer_set(&d->loop, &d->relink, 0);
 		loop_run(&d->loop);

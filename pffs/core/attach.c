@@ -1,5 +1,6 @@
 #include "pffs/core/attach.h"
 
+#include "pffs/core/files.h"
 #include "pffs/core/fork.h"
 #include "pffs/core/freeze.h"
 #include "pffs/core/guest.h"
@@ -78,6 +79,10 @@ static void take_up(struct sandbox *sb, json_t *reply)
 	uint64_t sent = (uint64_t)json_integer_value(json_object_get(reply, "sent"));
 
 	sb->pid = (int)json_integer_value(json_object_get(reply, "pid"));
+	if (sb->journal_fd >= 0) { /* it is this pffs's own, and has all that was said */
+		buf_fini(&sb->channel.out);
+		journal_unsure(sb);
+	}
 	if (from)
 		buf_fini(&sb->in); /* the frame that it began was the first to come */
 	vmm_resume(&sb->core->vmm, &sb->channel, sb->vm, sent, from);
@@ -285,6 +290,63 @@ void attach_begin(struct core *core, void (*done)(void *ctx, const struct error 
 	*attach =
 	    (struct attach){.core = core, .found = json_array(), .done = done, .ctx = ctx};
 	ask(attach);
+}
+
+/* Of what goes on between two machines, or with vmctl, nobody knows how far it came. */
+static bool is_at_work(const struct sandbox *sb)
+{
+	return sb->making || sb->birth || sb->merge || sb->merge_files || sb->hold ||
+	       sb->freeze || sb->twin || !list_empty(&sb->forks);
+}
+
+/* The machines of the emulated host end with vmctl. */
+static bool may_outlive(const struct sandbox *sb)
+{
+	return sb->journal_fd >= 0 && sb->folder != FOLDER_HIDDEN && !is_at_work(sb) &&
+	       strcmp(sb->core->engine, "kvm") == 0 &&
+	       (sb->state == SANDBOX_READY || sb->adrift);
+}
+
+/* What came of the frame that is not whole comes again. The machine may have begun with a
+ * part of one, which its parent had said. */
+static void forget_half_frame(struct sandbox *sb)
+{
+	size_t prefix = sb->in.len > sb->channel.received
+			    ? sb->in.len - (size_t)sb->channel.received
+			    : 0;
+
+	sb->position = journal_position(sb);
+	if (!prefix)
+		buf_fini(&sb->in);
+	else
+		sb->in.len = prefix;
+}
+
+void attach_lost(struct sandbox *sb, const char *reason)
+{
+	if (!may_outlive(sb)) {
+		vmm_detach(&sb->channel);
+		sandbox_die(sb, reason);
+		return;
+	}
+	forget_half_frame(sb);
+	sb->channel.sent = vmm_position(&sb->channel);
+	vmm_detach(&sb->channel);
+	loop_timer_cancel(&sb->limit);
+	sb->state = SANDBOX_STARTING;
+	sb->adrift = true;
+	files_end(sb);
+}
+
+void attach_give_up(struct core *core, const char *reason)
+{
+	struct sandbox *sb;
+
+	list_for_each (sb, &core->sandboxes, struct sandbox, link)
+		if (sb->adrift) {
+			sb->adrift = false;
+			sandbox_die(sb, reason);
+		}
 }
 
 bool attach_awake(struct sandbox *sb)

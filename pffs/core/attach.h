@@ -10,6 +10,10 @@
  * `attach` says how much of either stream there was: the guest is sent again what did not
  * arrive, and what it has said since comes again. Then the machine is woken as a fork is,
  * so that nothing in it waits any more for an answer that the former pffs was to give.
+ *
+ * When vmctl was killed and pffs was not, its sandboxes are adrift likewise, if they were
+ * in the midst of nothing but runs: the journal tells what has to be sent again. What was
+ * asked about files fails, and terminals go.
  */
 #pragma once
 
@@ -19,6 +23,15 @@
  * for others, or is lost (with @err). */
 void attach_begin(struct core *core, void (*done)(void *ctx, const struct error *err),
 		  void *ctx);
+
+/**
+ * attach_lost() - the link to vmctl broke. A sandbox whose machine may outlive that is
+ * adrift, until attach_begin() or attach_give_up(); any other dies of @reason.
+ */
+void attach_lost(struct sandbox *sb, const char *reason);
+
+/** attach_give_up() - no vmctl has come: what is adrift dies of @reason. */
+void attach_give_up(struct core *core, const char *reason);
 
 /** attach_awake() - the machine of @sb has woken. Return: whether it was adrift. */
 bool attach_awake(struct sandbox *sb);

@@ -96,6 +96,9 @@ void journal_said(struct sandbox *sb, size_t from);
 /** journal_position() - how much of the stream of its guest @sb has dealt with. */
 uint64_t journal_position(const struct sandbox *sb);
 
+/** journal_unsure() - have in sb->unsure all that its guest may not have been sent. */
+void journal_unsure(struct sandbox *sb);
+
 /** journal_read() - the record of a journal, with its newest facts. Return: new, or NULL
  * with
  * @err filled. */

@@ -4,6 +4,7 @@
  */
 #include "pffs/core/guest.h"
 #include "pffs/core/journal.h"
+#include "pffs/core/record.h"
 #include "pffs/core/record_format.h"
 #include "pffs/core/record_json.h"
 #include "pffs/core/terminal.h"
@@ -327,7 +328,8 @@ static void forget_oldest(struct buf *unsure)
 		buf_fini(unsure);
 }
 
-/* Keep each frame, and behind which byte of the stream it ends. */
+/* Keep each frame, and behind which byte of the stream it ends. What it was is news only to
+ * a pffs that restores it. */
 static void read_said(struct sandbox *sb, const struct entry *entry)
 {
 	struct cursor c = cursor_over(entry->payload, entry->len);
@@ -347,7 +349,7 @@ static void read_said(struct sandbox *sb, const struct entry *entry)
 		size_t size = agent_frame_size(&frame);
 		struct cursor to = cursor_into(end, sizeof(end));
 
-		if (entry->type == JOURNAL_SAID)
+		if (entry->type == JOURNAL_SAID && sb->making)
 			note_said(sb, &frame);
 		place += size;
 		cursor_put_u64(&to, place);
@@ -360,6 +362,29 @@ static void read_said(struct sandbox *sb, const struct entry *entry)
 			forget_oldest(&sb->unsure);
 	}
 	buf_fini(&frames);
+}
+
+static void gather(void *ctx, const struct entry *entry)
+{
+	struct sandbox *sb = ctx;
+
+	if (entry->type == JOURNAL_STARTED)
+		buf_fini(&sb->unsure);
+	else if (entry->type == JOURNAL_SAID || entry->type == JOURNAL_ATTACHED)
+		read_said(sb, entry);
+}
+
+void journal_unsure(struct sandbox *sb)
+{
+	cleanup_free char *path = record_path(sb->core, sb->id, RECORD_LIVE);
+	struct error ignored;
+	uint64_t end;
+	json_t *record = path ? record_read_live(path, &end, &ignored) : NULL;
+
+	buf_fini(&sb->unsure);
+	if (record)
+		for_each_entry(path, end, gather, sb);
+	json_decref(record);
 }
 
 static void read_heard(struct sandbox *sb, const struct entry *entry)

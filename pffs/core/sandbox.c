@@ -1,5 +1,6 @@
 #include "pffs/core/sandbox.h"
 
+#include "pffs/core/attach.h"
 #include "pffs/core/files.h"
 #include "pffs/core/fork.h"
 #include "pffs/core/freeze.h"
@@ -374,6 +375,11 @@ static void channel_dead(struct channel *channel, const char *reason)
 	sandbox_die(container_of(channel, struct sandbox, channel), reason);
 }
 
+static void channel_lost(struct channel *channel, const char *reason)
+{
+	attach_lost(container_of(channel, struct sandbox, channel), reason);
+}
+
 static void channel_drained(struct channel *channel)
 {
 	struct sandbox *sb = container_of(channel, struct sandbox, channel);
@@ -475,6 +481,7 @@ struct sandbox *sandbox_new(struct core *core, folder_t folder, const char *name
 	sb->changed = sb->created;
 	sb->channel.data = guest_data;
 	sb->channel.dead = channel_dead;
+	sb->channel.lost = channel_lost;
 	sb->channel.drained = channel_drained;
 	list_init(&sb->runs);
 	list_init(&sb->forks);

@@ -90,8 +90,7 @@ static void break_link(struct vmm *vmm, const char *why)
 	/* The end of one may be that of others: forks that were being made with it. */
 	while (!list_empty(&vmm->channels)) {
 		channel = container_of(vmm->channels.next, struct channel, link);
-		vmm_detach(channel);
-		channel->dead(channel, err.text);
+		channel->lost(channel, err.text);
 	}
 	vmm->broken(vmm, err.text);
 }

@@ -7,7 +7,7 @@
  * as the peer's credit allows, in whole frames of the agent's protocol; what comes in is
  * handed over at once, and credited back when it has been dealt with, since vmctl keeps it
  * until then for a pffs that takes the channel up. When the link breaks every channel is
- * told that its VM is lost.
+ * told that it is lost; the VM may go on.
  */
 #pragma once
 
@@ -29,6 +29,7 @@ struct channel {
 	uint64_t credited; /* of these, what was dealt with and given back */
 	void (*data)(struct channel *channel, const uint8_t *data, size_t len);
 	void (*dead)(struct channel *channel, const char *reason);
+	void (*lost)(struct channel *channel, const char *reason); /* the link broke */
 	void (*drained)(struct channel *channel); /* all that was queued has gone */
 };
 

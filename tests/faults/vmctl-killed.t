@@ -23,7 +23,7 @@ def answers(world):
     try:
         broker_kit.Client(world.socket).close()
         return True
-    except OSError:
+    except (OSError, broker_kit.Closed):
         return False
 
 
@@ -74,6 +74,56 @@ def test_forks(world):
         os.mkdir(world.at("box", "forks", "another"))
     assert world.run("box/forks/another", "print(n)") == ("7\n", 0)
 
+
+
+def another(world):
+    kill(world.vmctl)
+    world.start_vmctl()
+    wait(answers, world)
+
+
+def test_runs(world):
+    "vmctl alone is killed, ten times, under a run that streams: its reader gets all, once"
+    world.make("box")
+    world.run("box", "n = 3")
+    begin(world, "box", "slowly(4000, 100)")
+    with within(60), open(world.at("box", "stdout"), encoding="utf-8") as stream:
+        for _ in range(10):
+            for _ in range(150):
+                stream.readline()
+            another(world)
+        rest = stream.read()
+    assert rest.endswith("line 3999".ljust(99) + "\n"), (rest[-200:], world.status("box"), world.said()[-600:])
+    lines = [line.strip() for line in read(world.at("box", "runs/2/stdout")).splitlines()]
+    assert lines == [f"line {i}" for i in range(4000)], len(lines)
+    assert read(world.at("box", "exit")) == "0\n", read(world.at("box", "runs/2/exit"))
+    assert world.run("box", "print(n)") == ("3\n", 0), world.status("box")
+
+
+def test_goes_on(world):
+    "what is asked while there is no vmctl is done when there is one again"
+    world.make("box")
+    world.run("box", "n = 4")
+    world.make("box/forks/a")
+    pid = world.status("box")["pid"]
+    kill(world.vmctl)
+    begin(world, "box", "print(n)")
+    begin(world, "box/forks/a", "print(n + 1)")
+    world.start_vmctl()
+    with within():
+        assert read(world.at("box", "stdout")) == "4\n"
+        assert read(world.at("box/forks/a", "stdout")) == "5\n"
+    assert world.status("box")["pid"] == pid
+    with within():
+        os.mkdir(world.at("box/forks/b"))
+    assert world.run("box/forks/b", "print(n)") == ("4\n", 0)
+    assert '"attached"' in read_events(world, "box")
+
+
+def read_events(world, name):
+    with open(world.at(name, "events"), "rb") as events:
+        os.set_blocking(events.fileno(), False)
+        return (events.read(1 << 20) or b"").decode()
 
 
 main(globals())
