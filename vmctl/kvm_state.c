@@ -15,7 +15,7 @@
 #define MSR_TSC_DEADLINE 0x6e0
 
 #define TSC_PPM_SAME	 250   /* rates that KVM itself takes for the same */
-#define TSC_PPM_MEASURED 10000 /* a kernel measures the rate, better or worse, at boot */
+#define TSC_PPM_MEASURED 30000 /* a kernel measures the rate, better or worse, at boot */
 
 #define LAPIC_LVTT	   0x320 /* Intel SDM vol. 3A, table 10-1 and 10.5.1 */
 #define LVTT_MODE_MASK	   (3u << 17)
