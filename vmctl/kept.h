@@ -23,7 +23,7 @@
 
 /* Towards the client, and towards the VM: its former owners' and its owner's window. */
 #define KEPT_FROM_VM LINK_WINDOW
-#define KEPT_TO_VM   (2 * LINK_WINDOW)
+#define KEPT_TO_VM   ((size_t)2 * LINK_WINDOW)
 
 /* See channel.h. */
 struct channel_state {

@@ -165,7 +165,7 @@ static void lose(struct sandbox *sb)
 		sb->vm = 0;
 		journal_begin(sb);
 		record_drop(sb->core, sb->id); /* a file that nobody was told of */
-		sandbox_die(sb, "its machine ended while no pffs was there");
+		sandbox_die(sb, "its machine ended while nobody watched it");
 	}
 }
 
@@ -299,11 +299,9 @@ static bool is_at_work(const struct sandbox *sb)
 	       sb->freeze || sb->twin || !list_empty(&sb->forks);
 }
 
-/* The machines of the emulated host end with vmctl. */
 static bool may_outlive(const struct sandbox *sb)
 {
 	return sb->journal_fd >= 0 && sb->folder != FOLDER_HIDDEN && !is_at_work(sb) &&
-	       strcmp(sb->core->engine, "kvm") == 0 &&
 	       (sb->state == SANDBOX_READY || sb->adrift);
 }
 

@@ -62,7 +62,7 @@ struct core {
 	bool limits_cpu;    /* vmctl can */
 	char engine[16];    /* "kvm" or "emulated"; empty until vmctl has said so */
 	struct error error; /* the newest one that belongs to no sandbox */
-	/* Called when the link to vmctl broke; all sandboxes are dead by then. */
+	/* Called when the link to vmctl broke; sandboxes are dead by then, or adrift. */
 	void (*link_lost)(struct core *core, const char *reason);
 };
 

@@ -20,3 +20,18 @@ stop() {
 	within 60 "$pffs" umount mnt
 	wait "$pid"
 }
+
+# numbers N: what a run printed that counts to N.
+numbers() {
+	seq 0 $(($1 - 1))
+}
+
+count_to() {
+	printf 'import time\nfor i in range(%d):\n    print(i, flush=True)\n    time.sleep(0.1)\n' "$1"
+}
+
+# queued RUN: its code is complete, which is when the last descriptor of exec has been
+# closed. The shell does not wait for that.
+queued() {
+	[ "$(value "$1/status" state)" != writing ]
+}

@@ -1,5 +1,6 @@
 #!/bin/bash
-# pffs and its vmctl are killed: the machines and their runs go on, and the next two take them up.
+# vmctl is killed, with its pffs or alone: the machines and their runs go on, and the next
+# one takes them up.
 . "$(dirname "$0")/own-pffs.sh"
 
 # ours: all processes that have a file or a socket here.
@@ -10,19 +11,6 @@ ours() {
 kill_both() {
 	kill -KILL "$pid" "$(command cat state/vmctl.pid)"
 	wait "$pid" 2> /dev/null
-}
-
-# numbers N: what the run printed that counts to N.
-numbers() {
-	seq 0 $(($1 - 1))
-}
-
-count_to() {
-	printf 'import time\nfor i in range(%d):\n    print(i, flush=True)\n    time.sleep(0.1)\n' "$1"
-}
-
-queued() {
-	[ "$(value "$1/status" state)" != writing ]
 }
 
 start
@@ -58,6 +46,18 @@ is "$(cat mnt/demo/runs/2/stdout)" "$(numbers 100)" "the run went on, and each l
 is "$(cat mnt/demo/runs/2/exit)" 0 "and has ended"
 is "$(cat mnt/demo/runs/3/stdout)" "next 41" "then the run that waited for it"
 is "$(cat mnt/demo/forks/f/fs/root/file)" one "files of the fork are read"
+
+vmctl=$(command cat state/vmctl.pid)
+count_to 60 > mnt/demo/exec
+wait_for 60 grep -qx 5 mnt/demo/last/stdout
+kill -KILL "$vmctl"
+is "$(within 120 cat mnt/demo/stdout)" "$(numbers 60)" "vmctl alone is killed while a run prints: who reads goes on reading"
+is "$(cat mnt/demo/exit)" 0 "and the run ends"
+is "$(value mnt/demo/status pid)" "$machine" "with the same machine"
+echo 'print(x)' > mnt/demo/exec
+is "$(cat mnt/demo/stdout)" 41 "whose REPL is as it was"
+like "$(timeout 1 cat mnt/demo/events)" '"attached"' "events tell"
+is "$(cat mnt/demo/forks/f/fs/root/file)" one "its fork is there, too"
 
 kill_both
 ok "killed while nothing goes on, it is mounted again" start

@@ -8,21 +8,6 @@ kill_pffs() {
 	wait "$pid" 2> /dev/null
 }
 
-# numbers N: what the run printed that counts to N.
-numbers() {
-	seq 0 $(($1 - 1))
-}
-
-count_to() {
-	printf 'import time\nfor i in range(%d):\n    print(i, flush=True)\n    time.sleep(0.1)\n' "$1"
-}
-
-# queued RUN: its code is complete, which is when the last descriptor of exec has been
-# closed. The shell does not wait for that.
-queued() {
-	[ "$(value "$1/status" state)" != writing ]
-}
-
 start
 within 60 mkdir mnt/early
 echo 'print("early")' > mnt/early/exec

@@ -275,7 +275,7 @@ def main(root=None, upper=None, lower=None):
             print("ok %d - %s" % (number, name), flush=True)
         except Exception as error:
             print("not ok %d - %s" % (number, name))
-            print("# %s: %s" % (type(error).__name__, error), flush=True)
+            print("# %s: %s" % (type(error).__name__, error), file=sys.stderr, flush=True)
     ended = agent.end() == 0
     print("%s %d - the agent ends with its port" % ("ok" if ended else "not ok", len(chosen) + 1))
 

@@ -293,7 +293,7 @@ def run(number, name, test, server_class):
         failure = failure or wrong
     print("not ok" if failure else "ok", number, "-", test.__doc__, flush=True)
     if failure:
-        print("#", name, failure.replace("\n", "\n# "), flush=True)
+        print("#", name, failure.replace("\n", "\n# "), file=sys.stderr, flush=True)
 
 
 def main(tests, server_class=Server):
