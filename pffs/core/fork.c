@@ -514,11 +514,12 @@ static bool mark(struct fork *fork)
 {
 	static const struct files_request request = {.op = FILES_MARK};
 	struct sandbox *parent = fork->parent;
+	bool marked = fork->marked;
 
-	if (!fork->marked && parent->state == SANDBOX_READY && parent->notes_changes &&
+	fork->marked = true; /* also for fork_next(), which the request itself may call */
+	if (!marked && parent->state == SANDBOX_READY && parent->notes_changes &&
 	    files_request(parent, &request, have_mark, fork, &fork->mark_call) == 0)
 		loop_timer_set(parent->core->loop, &fork->mark_limit, MARK_MS);
-	fork->marked = true;
 	return fork->mark_call;
 }
 
