@@ -125,11 +125,10 @@ static int take_out(const struct dirty *dirty, struct noted *noted, int64_t unti
 }
 
 /* Where that fails, or a process ended at it, nothing is known of all that was before. */
-static int drop(const struct dirty *dirty, int64_t until)
+static int drop(const struct dirty *dirty, struct noted *noted, int64_t until)
 {
-	cleanup_free struct noted *noted = malloc(sizeof(*noted));
 	int64_t former = state_of(dirty, DIRTY_DROPPED);
-	int r = !noted ? -ENOMEM : set_state(dirty, DIRTY_DROPPED, DROPPING);
+	int r = set_state(dirty, DIRTY_DROPPED, DROPPING);
 
 	if (r < 0)
 		return r;
@@ -139,6 +138,13 @@ static int drop(const struct dirty *dirty, int64_t until)
 	else if (former > until)
 		until = former;
 	return set_state(dirty, DIRTY_DROPPED, until) < 0 ? -EIO : r;
+}
+
+static int make_room(const struct dirty *dirty, int64_t until)
+{
+	cleanup_free struct noted *noted = calloc(1, sizeof(*noted));
+
+	return noted ? drop(dirty, noted, until) : -ENOMEM;
 }
 
 static bool needs_room(const struct dirty *dirty)
@@ -159,7 +165,7 @@ int64_t dirty_mark(const struct dirty *dirty)
 	pthread_mutex_lock(&turn);
 	moment = now_ns();
 	if (needs_room(dirty))
-		r = drop(dirty, moment - KEPT_NS);
+		r = make_room(dirty, moment - KEPT_NS);
 	pthread_mutex_unlock(&turn);
 	return r < 0 ? r : moment - MARGIN_NS;
 }

@@ -222,9 +222,10 @@ static const char *files_asked(unsigned vm)
 	while (agent_next(&channels[vm], &frame, NULL) == 1) {
 		if (frame.type == AGENT_FILES && count < sizeof(text) - 1 &&
 		    files_get_request(&frame, &request, NULL) == 0) {
-			text[count++] = request.op == FILES_TREE && request.data_len
-					    ? 't'
-					    : letters[request.op];
+			text[count] = letters[request.op];
+			if (request.op == FILES_TREE && request.data_len)
+				text[count] = 't';
+			count++;
 			asked_stream = frame.stream;
 		}
 		buf_consume(&channels[vm], agent_frame_size(&frame));
