@@ -166,6 +166,23 @@ def test_restart(server):
     assert runs(client, done(thaw(client, "box")))
 
 
+def test_refused_then_killed(server):
+    "a freeze that was refused is forgotten: the next vmctl leaves the file of that name alone"
+    client = server.client()
+    done(freeze(client, boot(client), "box"))
+    vm = boot(client)
+    open(os.path.join(server.state, "half.new"), "w").close()
+    assert freeze(client, vm, "half")["errno"] == EBUSY
+    assert freeze(client, vm, "box")["errno"] == EEXIST
+    server.process.kill()
+    server.process.wait()
+    client = server.again()
+    assert server.files() == ["box.vm"]
+    assert runs(client, done(thaw(client, "box")))
+    client.request("attach", vm=vm["vm"])
+    assert runs(client, vm)
+
+
 def unmounted(path):
     """It cannot be while the process that wrote there is ending."""
     return subprocess.run(["umount", path], stderr=subprocess.DEVNULL, check=False).returncode == 0
