@@ -294,6 +294,10 @@ static void reason_of_status(struct vmproc *vm, int status)
 
 void vmproc_reaped(struct vmproc *vm, int status)
 {
+	/* Another process may still have the other end, and may go on sending: what is
+	 * queued can be read, and then there is an end. */
+	if (vm->control_fd >= 0)
+		shutdown(vm->control_fd, SHUT_RD);
 	while (vm->control_fd >= 0 && take_message(vm))
 		;
 	vm->facts->dead = true;
