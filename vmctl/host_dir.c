@@ -14,6 +14,7 @@
 #define SUFFIX	      ".host"
 #define LOCK_WAIT_MS  2000
 #define LOCK_PAUSE_NS 10000000
+#define FILE_MAX      (64u << 20)
 
 /* However long the directory's own path is, this fits a socket's address. */
 static char *path_in(const struct host_dir *dir, const char *name)
@@ -139,9 +140,18 @@ int host_dir_put(const struct host_dir *dir, const char *name, json_t *value)
 	return r;
 }
 
-json_t *host_dir_get(const struct host_dir *dir, const char *name)
+int host_dir_get(const struct host_dir *dir, const char *name, json_t **value)
 {
-	cleanup_free char *path = path_in(dir, name);
+	cleanup_free char *path = path_in(dir, name), *text = NULL;
+	struct error err = {.code = -ENOMEM};
+	json_error_t why;
+	size_t len;
 
-	return path ? json_load_file(path, 0, NULL) : NULL;
+	*value = NULL;
+	if (path)
+		text = io_read_file(path, FILE_MAX, &len, &err);
+	if (!text)
+		return err.code == -ENOENT ? 0 : err.code;
+	*value = json_loadb(text, len, 0, &why);
+	return !*value && json_error_code(&why) == json_error_out_of_memory ? -ENOMEM : 0;
 }
