@@ -293,7 +293,7 @@ static int host_serve_in(struct host *host, const struct serve_options *options,
 
 int host_serve(const struct serve_options *options, int listen_fd, struct error *err)
 {
-	cleanup_close int listener = listen_fd, signal_fd = -1;
+	cleanup_close int signal_fd = -1;
 	struct host host = {.store.lock_fd = -1, .started_ns = io_monotonic_ns()};
 	int r = loop_init(&host.loop, err);
 
@@ -305,7 +305,7 @@ int host_serve(const struct serve_options *options, int listen_fd, struct error 
 	if (r == 0) {
 		r = host_dir_open(&host.dir, options->socket, err);
 		if (r == 0)
-			r = host_serve_in(&host, options, listener, err);
+			r = host_serve_in(&host, options, listen_fd, err);
 		host_dir_close(&host.dir);
 	}
 	buf_fini(&host.said);
