@@ -3,6 +3,7 @@
 import json
 import os
 import resource
+import select
 import struct
 import subprocess
 import sys
@@ -379,10 +380,12 @@ def test_too_few_descriptors(server):
     qemu, failed, said = server.pid_of("qemu"), 0, ""
     for most in range(6, 100):
         server.restart(preexec_fn=lambda most=most: resource.setrlimit(resource.RLIMIT_NOFILE, (most, most)))
+        assert select.select([server.process.stderr], [], [], PATIENCE)[0], f"{most} descriptors: it says nothing"
         said = server.process.stderr.readline()
         if "taken up" in said:
             break
         assert server.process.wait(PATIENCE) and not gone(qemu), said
+        assert os.path.exists(server.path + ".host/monitor"), "nobody finds it any more"
         failed += "take up" in said
     assert "taken up" in said and failed, (said, failed)
     server.restart()
