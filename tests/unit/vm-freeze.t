@@ -2,10 +2,12 @@
 """Real VM processes are frozen to files and resumed; a file that was damaged is the
 business of tests/faults/frozen.t.
 """
+import fcntl
 import os
 import resource
 import subprocess
 import sys
+import threading
 
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
@@ -164,6 +166,39 @@ def test_restart(server):
     client = server.again()
     assert server.files() == ["box.vm"]
     assert runs(client, done(thaw(client, "box")))
+
+
+def test_succession(server):
+    "who waits for a vmctl to end can freeze then, and keeps its socket"
+    for _ in range(5):
+        former = server.process
+        former.terminate()
+        client = server.again(former)
+        assert client.request("drop", image="none")["errno"] == ENOENT
+    server.process.kill()
+    server.process.wait()
+    with open(os.path.join(server.state, "lock"), "rb") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        threading.Timer(0.5, fcntl.flock, (lock.fileno(), fcntl.LOCK_UN)).start()
+        client = server.again()
+        assert client.request("drop", image="none")["errno"] == ENOENT
+
+
+def test_refused_then_killed(server):
+    "a freeze that was refused is forgotten: the next vmctl leaves the file of that name alone"
+    client = server.client()
+    done(freeze(client, boot(client), "box"))
+    vm = boot(client)
+    open(os.path.join(server.state, "half.new"), "w").close()
+    assert freeze(client, vm, "half")["errno"] == EBUSY
+    assert freeze(client, vm, "box")["errno"] == EEXIST
+    server.process.kill()
+    server.process.wait()
+    client = server.again()
+    assert server.files() == ["box.vm"]
+    assert runs(client, done(thaw(client, "box")))
+    client.request("attach", vm=vm["vm"])
+    assert runs(client, vm)
 
 
 def unmounted(path):
