@@ -54,6 +54,7 @@ fail() {
 	tests=$((tests + 1))
 	failures=$((failures + 1))
 	echo "not ok $tests - $1"
+	diag "failed: $1"
 	return 1
 }
 
