@@ -6,10 +6,14 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <time.h>
+
+#define LOCK_WAIT_MS  2000
+#define LOCK_PAUSE_NS 10000000
 
 static int write_all(int fd, const void *data, size_t len, bool wait)
 {
@@ -236,4 +240,19 @@ uint64_t io_monotonic_ns(void)
 uint64_t io_realtime_ns(void)
 {
 	return clock_ns(CLOCK_REALTIME);
+}
+
+int io_lock(int fd)
+{
+	const struct timespec pause = {.tv_nsec = LOCK_PAUSE_NS};
+	uint64_t until = io_monotonic_ns() + LOCK_WAIT_MS * 1000000ull;
+
+	while (flock(fd, LOCK_EX | LOCK_NB) < 0) {
+		int r = -errno;
+
+		if (r != -EWOULDBLOCK || io_monotonic_ns() > until)
+			return r;
+		nanosleep(&pause, NULL);
+	}
+	return 0;
 }

@@ -33,6 +33,16 @@ int io_pread_all(int fd, void *data, size_t len, uint64_t offset);
  */
 char *io_read_file(const char *path, size_t max, size_t *len, struct error *err);
 
+/**
+ * io_lock() - take an exclusive flock(2) of @fd.
+ *
+ * One who was killed, or is ending, a moment ago may not have let go of it yet: that is
+ * waited for, two seconds at most.
+ *
+ * Return: 0, -EWOULDBLOCK when another one has it, or another -errno.
+ */
+int io_lock(int fd);
+
 /** io_set_nonblock() - set or clear O_NONBLOCK. Return: 0 or -errno. */
 int io_set_nonblock(int fd, bool on);
 

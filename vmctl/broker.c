@@ -100,7 +100,6 @@ int broker_init(struct broker *broker, const struct broker_config *config,
 	    .started_ns = io_monotonic_ns(),
 	    .listener = LOOP_SOURCE_NONE,
 	    .keeper = {.source = LOOP_SOURCE_NONE},
-	    .listen_fd = -1,
 	    .limits_cpu = cgroup_usable(),
 	};
 	if (!broker->config.deadline_ms)
@@ -137,7 +136,6 @@ int broker_listen(struct broker *broker, int fd, struct error *err)
 {
 	int r = loop_add(&broker->loop, &broker->listener, fd, EPOLLIN, on_connection);
 
-	broker->listen_fd = fd;
 	return r < 0 ? error_set(err, -r, "cannot listen") : 0;
 }
 
@@ -180,8 +178,6 @@ void broker_fini(struct broker *broker)
 	keeper_close(broker);
 	loop_del(&broker->loop, &broker->signals);
 	close(broker->signal_fd);
-	if (broker->listen_fd >= 0)
-		close(broker->listen_fd);
 	loop_fini(&broker->loop);
 	cgroup_forget(&broker->left_groups);
 	store_close(&broker->store);

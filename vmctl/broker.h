@@ -56,7 +56,7 @@ struct broker {
 	uint32_t vm_count, last_id;
 	uint64_t started_ns;
 	struct loop_source listener, signals;
-	int listen_fd, signal_fd;
+	int signal_fd;
 	bool stopping;
 	bool limits_cpu;	 /* cgroup.h */
 	struct link left_groups; /* likewise */
@@ -74,7 +74,7 @@ struct broker {
 int broker_init(struct broker *broker, const struct broker_config *config,
 		struct error *err);
 
-/** broker_listen() - serve connections to @fd, which becomes the broker's. */
+/** broker_listen() - serve connections to @fd, which stays the caller's. */
 int broker_listen(struct broker *broker, int fd, struct error *err);
 
 /** broker_run() - serve until broker_stop() has ended every VM. */

@@ -68,6 +68,7 @@ static struct freeze *freeze_new(struct client *client, json_t *seq, struct vmpr
 static int ask(struct freeze *freeze, json_t *question, int other, struct error *err)
 {
 	cleanup_close int fd = store_create(store_of(freeze), freeze->image, err);
+	struct vm_facts *facts = freeze->request->vm->facts;
 	int fds[2] = {fd, other};
 
 	if (fd < 0) {
@@ -76,6 +77,9 @@ static int ask(struct freeze *freeze, json_t *question, int other, struct error 
 	}
 	freeze->created = true;
 	freeze->asked = true;
+	/* A later vmctl removes what is noted: not a file of that name that was there. */
+	if (freeze->request->kind == REQUEST_FREEZE)
+		snprintf(facts->freezing, sizeof(facts->freezing), "%s", freeze->image);
 	return request_ask(freeze->request, question, fds, other < 0 ? 1 : 2, err);
 }
 
@@ -121,7 +125,6 @@ int freeze_begin(struct client *client, json_t *seq, struct vmproc *vm, const ch
 	freeze = freeze_new(client, seq, vm, REQUEST_FREEZE, image, err);
 	if (!freeze)
 		return err->code;
-	snprintf(vm->facts->freezing, sizeof(vm->facts->freezing), "%s", image);
 	r = order(freeze, base, err);
 	if (r < 0)
 		request_free(freeze->request);
@@ -246,8 +249,9 @@ void freeze_end(struct request *request)
 	if (freeze->created)
 		store_abort(store_of(freeze), freeze->image);
 	if (request->kind == REQUEST_FREEZE) {
-		if (freeze->asked && !freeze->done) {
-			cancel(request->vm);
+		if (!freeze->done) {
+			if (freeze->asked)
+				cancel(request->vm);
 			request->vm->facts->freezing[0] = '\0';
 		}
 		channel_release(&request->vm->channel);

@@ -184,29 +184,40 @@ static int take_signals(struct host *host, int *fd, struct error *err)
 	return 0;
 }
 
-static int host_run(struct host *host, const char *images, int listen_fd, struct error *err)
+/* What it has of QEMU's is watched, and the disks are known. */
+static int connect_all(struct host *host, const char *images, int listen_fd,
+		       struct error *err)
 {
 	static const struct relay_ops ops = {on_up, on_lost, may_pass};
-	int r;
+	int known = disks_init(&host->disks, &host->qmp, &host->dir, images, on_settled);
+	int r = qmp_init(&host->qmp, &host->loop, host->qemu.monitor, on_monitor_lost);
 
-	disks_init(&host->disks, &host->qmp, &host->dir, images, on_settled);
-	r = qmp_init(&host->qmp, &host->loop, host->qemu.monitor, on_monitor_lost);
-	if (r < 0)
-		error_set(err, -r, "cannot talk to QEMU");
-	else
-		r = relay_init(&host->relay, &host->loop, listen_fd, host->qemu.ports,
-			       host->qemu.line, &ops, err);
+	if (r == 0)
+		r = known;
 	if (r == 0)
 		r = loop_add(&host->loop, &host->console, host->qemu.console, EPOLLIN,
 			     on_console);
 	if (r == 0)
 		r = loop_add(&host->loop, &host->ended, host->qemu.pidfd, EPOLLIN,
 			     on_ended);
+	if (r < 0)
+		return error_set(err, -r, "cannot talk to QEMU");
+	return relay_init(&host->relay, &host->loop, listen_fd, host->qemu.ports,
+			  host->qemu.line, &ops, err);
+}
+
+/* Return: 0, or -errno with @err filled: host->err says that it is of QEMU's doing. */
+static int host_run(struct host *host, const char *images, int listen_fd, struct error *err)
+{
+	int r = connect_all(host, images, listen_fd, err);
+
 	loop_timer_set(&host->loop, &host->deadline, UP_DEADLINE_MS);
 	if (r == 0) {
 		disks_settle(&host->disks);
 		r = loop_run(&host->loop);
 		relay_fini(&host->relay);
+		if (r < 0)
+			error_set(err, -r, "cannot wait for events");
 	}
 	loop_timer_cancel(&host->deadline);
 	qmp_fini(&host->qmp);
@@ -244,8 +255,9 @@ static int forget(struct host *host, const struct error *why)
 }
 
 /*
- * In the run directory, which is gone afterwards unless it is another QEMU's. The QEMU of a
- * vmctl that was killed may be about to end, too; then another one is started.
+ * In the run directory, which is gone afterwards unless it has a QEMU that is left to the
+ * next vmctl. The QEMU of a vmctl that was killed may be about to end, too; then another
+ * one is started.
  */
 static int host_serve_in(struct host *host, const struct serve_options *options,
 			 int listener, struct error *err)
@@ -258,11 +270,15 @@ static int host_serve_in(struct host *host, const struct serve_options *options,
 	};
 	int r = qemu_find(&host->qemu, &host->dir, &wanted, err);
 
-	if (r == -EBUSY)
+	if (r < 0)
 		return r;
 	host->found = r > 0;
 	if (host->found)
 		r = host_run(host, options->images, listener, err);
+	if (host->found && r < 0 && !host->err.code) {
+		qemu_leave(&host->qemu);
+		return r;
+	}
 	if (host->found && r < 0 && !host->relay.up)
 		r = forget(host, err);
 	if (r == 0 && !host->found) {
@@ -277,7 +293,7 @@ static int host_serve_in(struct host *host, const struct serve_options *options,
 
 int host_serve(const struct serve_options *options, int listen_fd, struct error *err)
 {
-	cleanup_close int listener = listen_fd, signal_fd = -1;
+	cleanup_close int signal_fd = -1;
 	struct host host = {.store.lock_fd = -1, .started_ns = io_monotonic_ns()};
 	int r = loop_init(&host.loop, err);
 
@@ -289,7 +305,7 @@ int host_serve(const struct serve_options *options, int listen_fd, struct error 
 	if (r == 0) {
 		r = host_dir_open(&host.dir, options->socket, err);
 		if (r == 0)
-			r = host_serve_in(&host, options, listener, err);
+			r = host_serve_in(&host, options, listen_fd, err);
 		host_dir_close(&host.dir);
 	}
 	buf_fini(&host.said);

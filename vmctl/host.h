@@ -32,7 +32,7 @@ struct serve_options;
 
 /**
  * host_serve() - the outer side: start the emulated host and relay the clients of
- * @listen_fd (taken over) to the broker in it, until SIGTERM or its end.
+ * @listen_fd (the caller's) to the broker in it, until SIGTERM or its end.
  *
  * Return: 0 after SIGTERM or SIGINT, or -errno with @err filled.
  */

@@ -6,14 +6,11 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <time.h>
 
-#define SUFFIX	      ".host"
-#define LOCK_WAIT_MS  2000
-#define LOCK_PAUSE_NS 10000000
+#define SUFFIX	 ".host"
+#define FILE_MAX (64u << 20)
 
 /* However long the directory's own path is, this fits a socket's address. */
 static char *path_in(const struct host_dir *dir, const char *name)
@@ -23,21 +20,13 @@ static char *path_in(const struct host_dir *dir, const char *name)
 	return asprintf(&path, "/proc/self/fd/%d/%s", dir->fd, name) < 0 ? NULL : path;
 }
 
-/* A vmctl that was killed a moment ago may not have let go of it yet. */
 static int lock(const struct host_dir *dir, struct error *err)
 {
-	const struct timespec pause = {.tv_nsec = LOCK_PAUSE_NS};
-	uint64_t until = io_monotonic_ns() + LOCK_WAIT_MS * 1000000ull;
+	int r = io_lock(dir->fd);
 
-	while (flock(dir->fd, LOCK_EX | LOCK_NB) < 0) {
-		if (errno != EWOULDBLOCK)
-			return error_set(err, errno, "cannot use %s", dir->path);
-		if (io_monotonic_ns() > until)
-			return error_say(err, EBUSY, "%s is used by another vmctl",
-					 dir->path);
-		nanosleep(&pause, NULL);
-	}
-	return 0;
+	if (r == -EWOULDBLOCK)
+		return error_say(err, EBUSY, "%s is used by another vmctl", dir->path);
+	return r < 0 ? error_set(err, -r, "cannot use %s", dir->path) : 0;
 }
 
 int host_dir_open(struct host_dir *dir, const char *socket, struct error *err)
@@ -139,9 +128,18 @@ int host_dir_put(const struct host_dir *dir, const char *name, json_t *value)
 	return r;
 }
 
-json_t *host_dir_get(const struct host_dir *dir, const char *name)
+int host_dir_get(const struct host_dir *dir, const char *name, json_t **value)
 {
-	cleanup_free char *path = path_in(dir, name);
+	cleanup_free char *path = path_in(dir, name), *text = NULL;
+	struct error err = {.code = -ENOMEM};
+	json_error_t why;
+	size_t len;
 
-	return path ? json_load_file(path, 0, NULL) : NULL;
+	*value = NULL;
+	if (path)
+		text = io_read_file(path, FILE_MAX, &len, &err);
+	if (!text)
+		return err.code == -ENOENT ? 0 : err.code;
+	*value = json_loadb(text, len, 0, &why);
+	return !*value && json_error_code(&why) == json_error_out_of_memory ? -ENOMEM : 0;
 }

@@ -62,5 +62,9 @@ int host_dir_fifo(const struct host_dir *dir, const char *name, int flags,
  * Return: 0 or -errno. */
 int host_dir_put(const struct host_dir *dir, const char *name, json_t *value);
 
-/** host_dir_get() - read one. Return: new, or NULL. */
-json_t *host_dir_get(const struct host_dir *dir, const char *name);
+/**
+ * host_dir_get() - read one.
+ * @value: set to a new reference, or to NULL when there is none that could be read.
+ * Return: 0, or -errno when it is not known whether there is.
+ */
+int host_dir_get(const struct host_dir *dir, const char *name, json_t **value);

@@ -102,10 +102,10 @@ static void load_disk(struct disks *disks, const json_t *saved)
 	disks->list = disk;
 }
 
-static void load(struct disks *disks)
+static int load(struct disks *disks)
 {
-	json_t *saved = host_dir_get(disks->dir, FILE_NAME), *list, *disk;
-	int last_unit, generation;
+	json_t *saved, *list, *disk;
+	int last_unit, generation, r = host_dir_get(disks->dir, FILE_NAME, &saved);
 	size_t i;
 
 	if (saved && json_unpack(saved, "{s:i, s:i, s:o}", "last_unit", &last_unit,
@@ -118,11 +118,14 @@ static void load(struct disks *disks)
 		}
 	}
 	json_decref(saved);
+	return r;
 }
 
-void disks_init(struct disks *disks, struct qmp *qmp, const struct host_dir *dir,
-		const char *images, void (*on_settled)(struct disks *disks))
+int disks_init(struct disks *disks, struct qmp *qmp, const struct host_dir *dir,
+	       const char *images, void (*on_settled)(struct disks *disks))
 {
+	int r;
+
 	*disks = (struct disks){
 	    .qmp = qmp,
 	    .dir = dir,
@@ -131,17 +134,20 @@ void disks_init(struct disks *disks, struct qmp *qmp, const struct host_dir *dir
 	    .on_settled = on_settled,
 	    .last_unit = HOST_UPPER_UNIT,
 	};
-	load(disks);
-	save(disks);
+	r = load(disks);
+	if (r == 0)
+		save(disks);
+	return r;
 }
 
-bool disks_known(const struct host_dir *dir)
+int disks_known(const struct host_dir *dir)
 {
-	json_t *saved = host_dir_get(dir, FILE_NAME);
+	json_t *saved;
+	int r = host_dir_get(dir, FILE_NAME, &saved);
 	bool known = saved;
 
 	json_decref(saved);
-	return known;
+	return r < 0 ? r : known;
 }
 
 static bool is_same_file(const struct stat *a, const struct stat *b)

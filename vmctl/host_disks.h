@@ -49,13 +49,15 @@ struct disks {
  * disks_init() - prepare; there is what QEMU was given by a former vmctl.
  * @qmp, @dir, @images: must outlive @disks.
  * @on_settled:	  called when disks_settle() said false and would say true now.
+ * Return: 0 or -errno; disks_fini() is right either way.
  */
-void disks_init(struct disks *disks, struct qmp *qmp, const struct host_dir *dir,
-		const char *images, void (*on_settled)(struct disks *disks));
+int disks_init(struct disks *disks, struct qmp *qmp, const struct host_dir *dir,
+	       const char *images, void (*on_settled)(struct disks *disks));
 void disks_fini(struct disks *disks);
 
-/** disks_known() - what a former vmctl gave to QEMU is written down. */
-bool disks_known(const struct host_dir *dir);
+/** disks_known() - is what a former vmctl gave to QEMU written down?
+ * Return: 1, 0 or -errno. */
+int disks_known(const struct host_dir *dir);
 
 /**
  * disks_settle() - look at the images directory and add what is new.

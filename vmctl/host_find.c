@@ -79,13 +79,23 @@ int qemu_note(const struct host_dir *dir, const struct qemu_options *options,
 	return r < 0 ? error_set(err, -r, "cannot write to %s", dir->path) : 0;
 }
 
+/* Return: 1, 0 when it has ended, or -errno. */
+static int watch(struct qemu *qemu, pid_t pid)
+{
+	qemu->pid = pid;
+	qemu->pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
+	if (qemu->pidfd >= 0)
+		return 1;
+	return errno == ESRCH ? 0 : -errno;
+}
+
 /*
  * Connect to the monitor of whoever has it. Before QEMU listens itself the process at the
  * socket is the vmctl that has started it, which is no more.
  *
- * Return: the process id, or 0 when nobody has it.
+ * Return: 1 when it is there, 0 when nobody has it, or -errno.
  */
-static pid_t connect_to(struct qemu *qemu, const struct host_dir *dir, const json_t *noted)
+static int connect_to(struct qemu *qemu, const struct host_dir *dir, const json_t *noted)
 {
 	uint64_t until = io_monotonic_ns() + LISTEN_WAIT_MS * 1000000ull;
 	pid_t vmctl = (pid_t)json_integer_value(json_object_get(noted, "vmctl")), peer;
@@ -95,10 +105,10 @@ static pid_t connect_to(struct qemu *qemu, const struct host_dir *dir, const jso
 		int fd = host_dir_connect(dir, "monitor", &peer);
 
 		if (fd < 0)
-			return 0;
+			return fd == -ENOENT || fd == -ECONNREFUSED ? 0 : fd;
 		if (peer != vmctl) {
 			qemu->monitor = fd;
-			return peer;
+			return watch(qemu, peer);
 		}
 		close(fd);
 		nanosleep(&pause, NULL);
@@ -115,11 +125,23 @@ static bool is_same(const json_t *noted, const char *key, const char *path)
 	return same;
 }
 
-/* Return: 1: it can be taken up; 0: it cannot, and may end; or -EBUSY. */
+static int cannot_take_up(const struct host_dir *dir, int r, struct error *err)
+{
+	return error_set(err, -r,
+			 "cannot take up the emulated host that a former vmctl has left "
+			 "at %s",
+			 dir->path);
+}
+
+/* Return: 1: it can be taken up; 0: it cannot, and may end; or -errno: it may not. */
 static int check(const struct qemu *qemu, const struct host_dir *dir, const json_t *noted,
 		 const struct qemu_options *options, struct error *err)
 {
-	if (!noted || !disks_known(dir))
+	int known = noted ? disks_known(dir) : 0;
+
+	if (known < 0)
+		return cannot_take_up(dir, known, err);
+	if (!known)
 		return 0;
 	if (is_same(noted, "images", options->images) &&
 	    is_same(noted, "state", options->state))
@@ -147,7 +169,7 @@ static int take_up(struct qemu *qemu, const struct host_dir *dir, const json_t *
 	return r < 0 ? r : 1;
 }
 
-static void close_all(struct qemu *qemu)
+void qemu_leave(struct qemu *qemu)
 {
 	for (int i = 0; i < QEMU_SOCKETS; i++)
 		if (*socket_of(qemu, i) >= 0)
@@ -162,22 +184,23 @@ static void close_all(struct qemu *qemu)
 int qemu_find(struct qemu *qemu, const struct host_dir *dir,
 	      const struct qemu_options *options, struct error *err)
 {
-	json_t *noted = host_dir_get(dir, OPTIONS);
-	int r = 0;
+	json_t *noted;
+	int r = host_dir_get(dir, OPTIONS, &noted);
 
-	qemu->pid = connect_to(qemu, dir, noted);
-	if (qemu->pid)
-		qemu->pidfd = (int)syscall(SYS_pidfd_open, qemu->pid, 0);
-	if (qemu->pidfd >= 0)
+	if (r == 0)
+		r = connect_to(qemu, dir, noted);
+	if (r < 0)
+		cannot_take_up(dir, r, err);
+	if (r > 0)
 		r = take_up(qemu, dir, noted, options, err);
 	json_decref(noted);
-	if (r == -EBUSY)
-		close_all(qemu);
-	if (r > 0 || r == -EBUSY)
+	if (r < 0)
+		qemu_leave(qemu);
+	if (r)
 		return r;
 	qemu_stop(qemu);
 	host_dir_clear(dir);
-	return r;
+	return 0;
 }
 
 /* All of its disks are read-only but one, where what counts has been synced. */
@@ -191,5 +214,5 @@ void qemu_stop(struct qemu *qemu)
 	}
 	if (qemu->pid > 0)
 		waitpid(qemu->pid, NULL, WNOHANG); /* it may be no child of ours */
-	close_all(qemu);
+	qemu_leave(qemu);
 }

@@ -39,10 +39,11 @@ void qemu_init(struct qemu *qemu);
 /**
  * qemu_find() - take up the QEMU that a killed vmctl has left in @dir.
  *
- * One that cannot be taken up, as it is not known what it has, is ended.
+ * One that cannot be taken up, as it is not known what it has, is ended. One that we are
+ * not able to take up now, or that is of other images (-EBUSY), goes on, with its machines.
  *
  * Return: 1 with @qemu filled; 0 when there is none, and @dir is empty; or -errno with @err
- * filled, -EBUSY: there is one, of other images.
+ * filled, and @dir as it was.
  */
 int qemu_find(struct qemu *qemu, const struct host_dir *dir,
 	      const struct qemu_options *options, struct error *err);
@@ -55,6 +56,9 @@ int qemu_find(struct qemu *qemu, const struct host_dir *dir,
  */
 int qemu_start(struct qemu *qemu, const struct host_dir *dir,
 	       const struct qemu_options *options, struct error *err);
+
+/** qemu_leave() - close its descriptors; the next vmctl may take it up. */
+void qemu_leave(struct qemu *qemu);
 
 /** qemu_stop() - end QEMU if it runs, reap it, close its descriptors. */
 void qemu_stop(struct qemu *qemu);

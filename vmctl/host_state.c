@@ -37,10 +37,14 @@ static uint64_t choose_size(const char *dir)
 	return size < SIZE_MAX_ ? size : SIZE_MAX_;
 }
 
+/* One that is there may be what the MKFS of a vmctl that was killed goes on writing to. */
 static int make_file(const char *path, uint64_t size, struct error *err)
 {
-	cleanup_close int fd = open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+	int flags = O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC;
+	cleanup_close int fd = -1;
 
+	unlink(path);
+	fd = open(path, flags, 0600);
 	if (fd < 0 || ftruncate(fd, (off_t)size) < 0)
 		return error_set(err, errno, "cannot make %s", path);
 	return 0;
@@ -53,7 +57,7 @@ static int make_file_system(const char *path, struct error *err)
 	const char *argv[] = {MKFS,	"-q", "-F",	   "-t", "ext4", "-b",
 			      "4096",	"-m", "0",	   "-N", "8192", "-J",
 			      "size=8", "-E", MKFS_LAYOUT, path, NULL};
-	const struct spawn_options options = {0};
+	const struct spawn_options options = {.with_parent = true};
 	pid_t pid = spawn(MKFS, argv, &options, err);
 	int status;
 

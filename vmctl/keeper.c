@@ -138,6 +138,11 @@ static int take_all(struct broker *broker, int fd, struct error *err)
 	r = keep_send(fd, KEEP_TAKE, 0, NULL, 0);
 	while (r == 0) {
 		r = keep_receive(fd, &message, fds);
+		if (r == -EAGAIN) /* what it has given until now it has yet */
+			return error_say(err, ETIMEDOUT,
+					 "the keeper of a former vmctl's VMs, at %s, does "
+					 "not answer: try again, or kill it, and they end",
+					 keeper_of(broker)->path);
 		if (r <= 0)
 			return r ? r : -ECONNRESET;
 		if (message.op != KEEP_PUT)

@@ -120,7 +120,8 @@ static int listen_patiently(const char *path, struct error *err)
 
 static int serve(struct serve_options *options, struct error *err)
 {
-	int r = choose_engine(options, err), fd;
+	int r = choose_engine(options, err);
+	cleanup_close int fd = -1;
 
 	if (r < 0)
 		return r;
@@ -132,6 +133,8 @@ static int serve(struct serve_options *options, struct error *err)
 		r = serve_kvm(options, fd, err);
 	else
 		r = host_serve(options, fd, err);
+	/* While we still listen: then it is ours, and who waits for it finds nothing of
+	 * ours in use. */
 	unlink(options->socket);
 	return r;
 }

@@ -1,6 +1,7 @@
 #include "vmctl/store.h"
 
 #include "util/cleanup.h"
+#include "util/io.h"
 #include "vmctl/images.h"
 #include "vmctl/snapshot.h"
 
@@ -8,7 +9,6 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/stat.h>
 
 #define SUFFIX	   ".vm"
@@ -45,6 +45,7 @@ static void remove_unfinished(const struct store *store)
 static int lock(struct store *store, struct error *err)
 {
 	cleanup_free char *path = images_path(store->dir, "lock", NULL);
+	int r;
 
 	if (!path)
 		return error_set(err, ENOMEM, "cannot use %s", store->dir);
@@ -53,14 +54,13 @@ static int lock(struct store *store, struct error *err)
 	store->lock_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
 	if (store->lock_fd < 0)
 		return error_set(err, errno, "cannot use %s", store->dir);
-	if (flock(store->lock_fd, LOCK_EX | LOCK_NB) < 0)
-		return errno == EWOULDBLOCK
-			   ? error_say(err, EBUSY,
-				       "%s is used by another vmctl: give this one a state "
-				       "directory of its own",
-				       store->dir)
-			   : error_set(err, errno, "cannot use %s", store->dir);
-	return 0;
+	r = io_lock(store->lock_fd);
+	if (r == -EWOULDBLOCK)
+		return error_say(err, EBUSY,
+				 "%s is used by another vmctl: give this one a state "
+				 "directory of its own",
+				 store->dir);
+	return r < 0 ? error_set(err, -r, "cannot use %s", store->dir) : 0;
 }
 
 /* A memory that others are compared with, and no machine. */

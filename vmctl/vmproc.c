@@ -80,10 +80,12 @@ static void vmproc_end(struct vmproc *vm)
 
 int vmproc_signal(struct vmproc *vm, int signal)
 {
-	int r = vm->pidfd >= 0
-		    ? (int)syscall(SYS_pidfd_send_signal, vm->pidfd, signal, NULL, 0)
-		    : kill(vm->facts->pid, signal);
+	int r;
 
+	if (vm->pidfd < 0 && vm->facts->pid <= 0)
+		return -ESRCH; /* of an adopted VM it may not be known */
+	r = vm->pidfd >= 0 ? (int)syscall(SYS_pidfd_send_signal, vm->pidfd, signal, NULL, 0)
+			   : kill(vm->facts->pid, signal);
 	return r < 0 ? -errno : 0;
 }
 
@@ -294,6 +296,10 @@ static void reason_of_status(struct vmproc *vm, int status)
 
 void vmproc_reaped(struct vmproc *vm, int status)
 {
+	/* Another process may still have the other end, and may go on sending: what is
+	 * queued can be read, and then there is an end. */
+	if (vm->control_fd >= 0)
+		shutdown(vm->control_fd, SHUT_RD);
 	while (vm->control_fd >= 0 && take_message(vm))
 		;
 	vm->facts->dead = true;
@@ -337,6 +343,10 @@ int vmproc_limit(struct vmproc *vm, int cpu_percent, struct error *err)
 {
 	if (!vm->broker->limits_cpu)
 		return error_say(err, ENOTSUP, "this machine has no cgroup v2 for VMs");
+	if (!vm->facts->pid)
+		return error_say(err, EAGAIN,
+				 "the process of VM %u is not known yet: try again",
+				 vm->channel.id);
 	if (!vm->facts->group_of)
 		vm->facts->group_of = getpid(); /* also when what follows is done in part */
 	vm->facts->cpu_percent = cpu_percent;

@@ -54,6 +54,9 @@ static int make_pair(int type, int pair[2], struct error *err)
 		setsockopt(pair[1], SOL_SOCKET, SO_SNDBUF, &bytes, sizeof(bytes));
 	if (type == SOCK_SEQPACKET)
 		setsockopt(pair[0], SOL_SOCKET, SO_PASSCRED, &yes, sizeof(yes));
+	/* Or else a byte out of band could be waited for, but never be looked at. */
+	if (type == SOCK_STREAM)
+		setsockopt(pair[0], SOL_SOCKET, SO_OOBINLINE, &yes, sizeof(yes));
 	return io_set_nonblock(pair[0], true);
 }
 

@@ -92,23 +92,20 @@ size_t picks_at(const struct picks *picks, const char *path)
 	return low;
 }
 
-bool picks_has_all(const struct picks *picks, const char *path)
+/* All of what is below a path stands together behind it: what is passed by is over. */
+bool picks_sweep_all(struct picks_sweep *sweep, const char *path)
 {
-	char above[FILES_PATH_MAX + 1];
-	size_t len = strlen(path);
+	const struct picks *picks = sweep->picks;
 
-	if (len > FILES_PATH_MAX)
-		return false;
-	memcpy(above, path, len + 1);
-	for (;;) {
-		size_t i = picks_at(picks, above);
-		char *slash = strrchr(above, '/');
+	for (; sweep->next < picks->count; sweep->next++) {
+		const struct pick *pick = &picks->list[sweep->next];
 
-		if (i < picks->count && picks->list[i].how == PICK_ALL &&
-		    strcmp(picks->list[i].path, above) == 0)
+		if (pick->how != PICK_ALL)
+			continue;
+		if (tree_path_is_below(path, pick->path))
 			return true;
-		if (!*above)
+		if (tree_path_compare(path, pick->path) < 0)
 			return false;
-		*(slash ? slash : above) = '\0';
 	}
+	return false;
 }

@@ -42,5 +42,14 @@ void picks_fini(struct picks *picks);
 /** picks_at() - Return: the first that is no earlier than @path; count: there is none. */
 size_t picks_at(const struct picks *picks, const char *path);
 
-/** picks_has_all() - is everything at @path, or one above it, picked? */
-bool picks_has_all(const struct picks *picks, const char *path);
+/* Picks and the paths of a tree, gone through together. */
+struct picks_sweep {
+	const struct picks *picks;
+	size_t next;
+};
+
+/**
+ * picks_sweep_all() - is everything at @path, or at one above it, picked?
+ * To be asked of one path after the other, in the order of a tree.
+ */
+bool picks_sweep_all(struct picks_sweep *sweep, const char *path);

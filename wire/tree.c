@@ -131,6 +131,13 @@ int tree_path_compare(const char *a, const char *b)
 	return x - y;
 }
 
+bool tree_path_is_below(const char *path, const char *top)
+{
+	size_t len = strlen(top);
+
+	return strncmp(path, top, len) == 0 && (!len || !path[len] || path[len] == '/');
+}
+
 static int compare(const void *a, const void *b)
 {
 	return tree_path_compare(((const struct tree_entry *)a)->path,

@@ -70,6 +70,9 @@ const struct tree_entry *tree_find(const struct tree *tree, const char *path);
 /** tree_path_compare() - the order of paths in a tree: like strcmp(3). */
 int tree_path_compare(const char *a, const char *b);
 
+/** tree_path_is_below() - is @path @top, or below that? "" is the root. */
+bool tree_path_is_below(const char *path, const char *top);
+
 /* One path in two trees over the same image. */
 struct tree_pair {
 	const char *path;

@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <linux/bpf.h>
+#include <pthread.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,6 +14,13 @@
 
 #define MARGIN_NS 50000000LL /* some ticks */
 #define KEPT_NS	  (2 * MARGIN_NS)
+
+/* As what was dropped, until all that is to stay is there again: nothing is known. It
+ * stays so when the process ends meanwhile. */
+#define DROPPING INT64_MAX
+
+/* Who drops takes out what is to stay as well, for a moment in which nobody may look. */
+static pthread_mutex_t turn = PTHREAD_MUTEX_INITIALIZER;
 
 /* All of the map of inodes. */
 struct noted {
@@ -25,6 +33,14 @@ int dirty_bpf(int command, void *attr, uint32_t size)
 	long r = syscall(SYS_bpf, command, attr, size);
 
 	return r < 0 ? -errno : (int)r;
+}
+
+static int64_t now_ns(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
 }
 
 static uint64_t address(const void *at)
@@ -61,7 +77,11 @@ static int set_state(const struct dirty *dirty, uint32_t key, int64_t value)
 	return put(dirty->state, &key, &value, BPF_ANY);
 }
 
-/* @command: BPF_MAP_LOOKUP_BATCH, or one that empties the map, too. */
+/*
+ * @command: BPF_MAP_LOOKUP_BATCH, or one that empties the map, too.
+ * Return: whether there is more of it than has room here; or -errno, and of what it was
+ * emptied of not all may be here.
+ */
 static int take_all(const struct dirty *dirty, int command, struct noted *noted)
 {
 	union bpf_attr attr = {0};
@@ -75,46 +95,78 @@ static int take_all(const struct dirty *dirty, int command, struct noted *noted)
 	attr.batch.count = DIRTY_MAX;
 	r = dirty_bpf(command, &attr, sizeof(attr));
 	noted->count = attr.batch.count;
-	return r == -ENOENT ? 0 : r; /* there are no more */
+	if (r == -ENOENT) /* it came to the end */
+		return 0;
+	return r < 0 ? r : 1;
 }
 
-/* What is noted meanwhile stays. */
-static int drop(const struct dirty *dirty, int64_t until)
+/* What was noted again meanwhile is there, by a later time. */
+static int put_back(const struct dirty *dirty, const struct noted *noted, int64_t until)
 {
-	cleanup_free struct noted *noted = malloc(sizeof(*noted));
-	int r = noted ? 0 : -ENOMEM;
+	int r = 0;
+
+	for (uint32_t i = 0; r == 0 && i < noted->count; i++) {
+		if ((int64_t)noted->times[i] <= until)
+			continue;
+		r = put(dirty->inodes, &noted->inodes[i], &noted->times[i], BPF_NOEXIST);
+		r = r == -EEXIST ? 0 : r;
+	}
+	return r;
+}
+
+/* What is noted meanwhile stays, and so does what has no room to be taken. */
+static int take_out(const struct dirty *dirty, struct noted *noted, int64_t until)
+{
+	int r = set_state(dirty, DIRTY_NOTED, 0);
 
 	if (r == 0)
-		r = set_state(dirty, DIRTY_DROPPED, until);
-	if (r == 0)
-		r = set_state(dirty, DIRTY_NOTED, 0);
-	if (r == 0)
 		r = take_all(dirty, BPF_MAP_LOOKUP_AND_DELETE_BATCH, noted);
-	for (uint32_t i = 0; r == 0 && i < noted->count; i++)
-		if ((int64_t)noted->times[i] > until)
-			r = put(dirty->inodes, &noted->inodes[i], &noted->times[i],
-				BPF_NOEXIST);
-	return r == -EEXIST ? 0 : r;
+	return r < 0 ? r : put_back(dirty, noted, until);
+}
+
+/* Where that fails, or a process ended at it, nothing is known of all that was before. */
+static int drop(const struct dirty *dirty, struct noted *noted, int64_t until)
+{
+	int64_t former = state_of(dirty, DIRTY_DROPPED);
+	int r = set_state(dirty, DIRTY_DROPPED, DROPPING);
+
+	if (r < 0)
+		return r;
+	r = take_out(dirty, noted, until);
+	if (r < 0 || former == DROPPING)
+		until = now_ns();
+	else if (former > until)
+		until = former;
+	return set_state(dirty, DIRTY_DROPPED, until) < 0 ? -EIO : r;
+}
+
+static int make_room(const struct dirty *dirty, int64_t until)
+{
+	cleanup_free struct noted *noted = calloc(1, sizeof(*noted));
+
+	return noted ? drop(dirty, noted, until) : -ENOMEM;
 }
 
 static bool needs_room(const struct dirty *dirty)
 {
-	return state_of(dirty, DIRTY_NOTED) > DIRTY_MAX / 2 ||
-	       state_of(dirty, DIRTY_LOST) > state_of(dirty, DIRTY_DROPPED);
+	int64_t dropped = state_of(dirty, DIRTY_DROPPED);
+
+	return state_of(dirty, DIRTY_NOTED) > DIRTY_MAX / 2 || dropped == DROPPING ||
+	       state_of(dirty, DIRTY_LOST) > dropped;
 }
 
 int64_t dirty_mark(const struct dirty *dirty)
 {
-	struct timespec now;
 	int64_t moment;
 	int r = 0;
 
 	if (dirty->inodes < 0)
 		return -ENODATA;
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	moment = (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+	pthread_mutex_lock(&turn);
+	moment = now_ns();
 	if (needs_room(dirty))
-		r = drop(dirty, moment - KEPT_NS);
+		r = make_room(dirty, moment - KEPT_NS);
+	pthread_mutex_unlock(&turn);
 	return r < 0 ? r : moment - MARGIN_NS;
 }
 
@@ -124,6 +176,19 @@ static bool is_known(const struct dirty *dirty, int64_t moment)
 		dropped = state_of(dirty, DIRTY_DROPPED);
 
 	return lost >= 0 && dropped >= 0 && moment > lost && moment > dropped;
+}
+
+/* Return: 0, -ENODATA, or another -errno. */
+static int look(const struct dirty *dirty, int64_t moment, struct noted *noted)
+{
+	int r;
+
+	pthread_mutex_lock(&turn);
+	r = take_all(dirty, BPF_MAP_LOOKUP_BATCH, noted);
+	if (r > 0 || (r == 0 && !is_known(dirty, moment)))
+		r = -ENODATA;
+	pthread_mutex_unlock(&turn);
+	return r;
 }
 
 int dirty_since(const struct dirty *dirty, int64_t moment, uint64_t **inodes)
@@ -136,11 +201,7 @@ int dirty_since(const struct dirty *dirty, int64_t moment, uint64_t **inodes)
 	if (dirty->inodes < 0)
 		return -ENODATA;
 	noted = malloc(sizeof(*noted));
-	r = noted ? 0 : -ENOMEM;
-	if (r == 0)
-		r = take_all(dirty, BPF_MAP_LOOKUP_BATCH, noted);
-	if (r == 0 && !is_known(dirty, moment))
-		r = -ENODATA;
+	r = noted ? look(dirty, moment, noted) : -ENOMEM;
 	if (r == 0)
 		*inodes = malloc((noted->count + 1) * sizeof(**inodes));
 	if (r < 0 || !*inodes)

@@ -11,7 +11,7 @@
  * The map of inodes has room for DIRTY_MAX. When it is full, the newest time at which
  * something could not be noted is. dirty_mark() makes room again; what it drops is of
  * before the moment that it returns. About what was before either of these times nothing
- * can be told.
+ * can be told; nor of all that was before a dirty_mark() that did not come to its end.
  *
  * The kernel's clock for files goes by ticks, and a file that is written twice in one is
  * changed once. So a moment is some ticks earlier than it was.

@@ -51,6 +51,7 @@ struct daemon {
 	struct loop_timer relink, start_limit, lost_limit;
 	uint64_t patient_ns; /* until then who runs a vmctl has time to start it again */
 	pid_t vmctl;	     /* our own; 0 while there is none */
+	bool own;	     /* there was one */
 	bool adopted;	     /* it was that of a daemon that was killed */
 	bool noted;	     /* the state directory says that it is ours */
 	bool up;	     /* mounted */
@@ -97,7 +98,7 @@ static void adopt_vmctl(struct daemon *d, int fd)
 	    strtol(noted, NULL, 10) != peer.pid)
 		return;
 	d->vmctl = peer.pid;
-	d->adopted = d->noted = true;
+	d->own = d->adopted = d->noted = true;
 }
 
 static void start_vmctl(struct daemon *d)
@@ -136,6 +137,7 @@ static void start_vmctl(struct daemon *d)
 		return;
 	}
 	d->vmctl = pid;
+	d->own = true;
 	d->adopted = false;
 }
 
@@ -287,6 +289,21 @@ static void mount_gone(struct fs *fs)
 	loop_stop(fs->loop);
 }
 
+/* The machines of one that was killed wait for another one, which can end them. */
+static void replace_vmctl(struct daemon *d)
+{
+	struct error ignored;
+	int fd = -1;
+
+	start_vmctl(d);
+	for (unsigned ms = 0; d->vmctl && fd < 0 && ms < VMCTL_END_MS; ms += RETRY_MS) {
+		poll(NULL, 0, RETRY_MS);
+		fd = io_connect_unix(d->options->socket, &ignored);
+	}
+	if (fd >= 0)
+		close(fd);
+}
+
 /* Our own vmctl ends its virtual machines when it is told to end. */
 static void end_vmctl(struct daemon *d)
 {
@@ -354,6 +371,7 @@ static int serve(struct daemon *d)
 	    .config = d->options->config,
 	    .ready_limit_ms = READY_LIMIT_MS,
 	};
+	bool replace;
 	int r;
 
 	core_options.state = d->sandboxes;
@@ -379,10 +397,13 @@ static int serve(struct daemon *d)
 		core_leave(&d->core);
 	if (!d->up && d->adopted)
 		d->vmctl = 0;
+	replace = d->up && d->own && !d->vmctl && !vmm_connected(&d->core.vmm);
 	/* Readers that wait are answered when their runs end, so the session goes last. */
 	core_fini(&d->core);
 	control_fini(&d->control);
 	fs_unmount(d->fs);
+	if (replace)
+		replace_vmctl(d);
 	end_vmctl(d);
 	if (d->signals.fd >= 0)
 		close(d->signals.fd);

@@ -93,9 +93,8 @@ static void take_up(struct sandbox *sb, json_t *reply)
 		stand_still(sb);
 		return;
 	}
-	if (sb->parked) /* it was about to be a template */
-		vmm_request(
-		    &sb->core->vmm,
+	/* Who was about to be a template, or to be frozen, may stand still. */
+	vmm_request(&sb->core->vmm,
 		    json_pack("{s:s, s:I}", "op", "resume", "vm", (json_int_t)sb->vm), NULL,
 		    NULL);
 	loop_timer_set(sb->core->loop, &sb->limit, WAKE_MS);
@@ -204,14 +203,27 @@ static bool is_found(const struct attach *attach, uint32_t vm)
 	return false;
 }
 
+/* The end of one may be that of others: forks that wait for it. */
+static bool lose_next(struct attach *attach)
+{
+	struct sandbox *sb;
+
+	list_for_each (sb, &attach->core->sandboxes, struct sandbox, link)
+		if (sb->adrift && (!sb->vm || !is_found(attach, sb->vm))) {
+			lose(sb);
+			return true;
+		}
+	return false;
+}
+
 static void sort_out(struct attach *attach)
 {
 	struct sandbox *sb;
 
+	while (lose_next(attach))
+		;
 	list_for_each (sb, &attach->core->sandboxes, struct sandbox, link) {
-		if (sb->adrift && (!sb->vm || !is_found(attach, sb->vm)))
-			lose(sb);
-		else if (!sb->adrift && sb->journal_fd < 0 && sb->state == SANDBOX_DEAD)
+		if (!sb->adrift && sb->journal_fd < 0 && sb->state == SANDBOX_DEAD)
 			journal_begin(sb);
 		if (sb->state == SANDBOX_STORED)
 			guest_resume(sb); /* a run may have been waiting for it */
@@ -229,7 +241,19 @@ static void drop_merged(struct attach *attach, const struct sandbox *keeper)
 		if (sb != keeper && sb->adrift && sb->vm == keeper->vm) {
 			sb->vm = 0;
 			sandbox_destroy(sb);
+			return;
 		}
+}
+
+/* It was made since there is a link again. */
+static bool is_new(const struct core *core, uint32_t vm)
+{
+	const struct sandbox *sb;
+
+	list_for_each (sb, &core->sandboxes, struct sandbox, link)
+		if (!sb->adrift && sb->vm == vm)
+			return true;
+	return false;
 }
 
 static void look_at(struct attach *attach, const json_t *vm)
@@ -242,7 +266,7 @@ static void look_at(struct attach *attach, const json_t *vm)
 	if (!group || strcmp(group, attach->core->group) != 0)
 		return;
 	if (!sb) {
-		if (!attach->core->unread)
+		if (!attach->core->unread && !is_new(attach->core, id))
 			sandbox_discard_vm(attach->core, id);
 		return;
 	}
@@ -336,15 +360,24 @@ void attach_lost(struct sandbox *sb, const char *reason)
 	files_end(sb);
 }
 
-void attach_give_up(struct core *core, const char *reason)
+static struct sandbox *first_adrift(const struct core *core)
 {
 	struct sandbox *sb;
 
 	list_for_each (sb, &core->sandboxes, struct sandbox, link)
-		if (sb->adrift) {
-			sb->adrift = false;
-			sandbox_die(sb, reason);
-		}
+		if (sb->adrift)
+			return sb;
+	return NULL;
+}
+
+void attach_give_up(struct core *core, const char *reason)
+{
+	struct sandbox *sb;
+
+	while ((sb = first_adrift(core))) {
+		sb->adrift = false;
+		sandbox_die(sb, reason);
+	}
 }
 
 bool attach_awake(struct sandbox *sb)

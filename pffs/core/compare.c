@@ -39,11 +39,6 @@ static enum difference compare_pair(const struct tree_pair *pair, int64_t doubt)
 	return SUSPECTED;
 }
 
-static bool is_below(const char *path, const char *top, size_t len)
-{
-	return strncmp(path, top, len) == 0 && (!path[len] || path[len] == '/');
-}
-
 /* The paths to which a comparison is restricted, in the order of a tree. */
 struct wanted {
 	char *text; /* which they point into */
@@ -101,7 +96,7 @@ static bool is_wanted(struct wanted *wanted, const char *path)
 	for (; wanted->at < wanted->count; wanted->at++) {
 		const char *top = wanted->tops[wanted->at];
 
-		if (is_below(path, top, strlen(top)))
+		if (tree_path_is_below(path, top))
 			return true;
 		if (tree_path_compare(path, top) < 0)
 			return false;

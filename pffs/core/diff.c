@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define COMPARE_SMALL 50000u /* entries of trees that are compared while others wait */
+#define COMPARE_SMALL (2u << 20) /* bytes of trees that are looked at while others wait */
 
 bool diff_cancel_fetch(struct fetch **fetch)
 {
@@ -70,12 +70,10 @@ void diff_expect(struct diff *diff)
 	diff->pending++;
 }
 
-static void compare(struct diff *diff);
-
 void diff_settle(struct diff *diff)
 {
-	if (diff->pending == 1 && !diff->done && !diff->compared && !diff_look_again(diff))
-		compare(diff);
+	if (diff->pending == 1 && !diff->done && !diff->compared)
+		diff_have_trees(diff);
 	diff->pending--;
 	diff_release(diff);
 }
@@ -132,20 +130,25 @@ static void have_compared(struct work *work)
 	diff_settle(diff);
 }
 
-static void compare(struct diff *diff)
+void diff_work(struct diff *diff, void (*run)(struct work *work),
+	       void (*done)(struct work *work))
 {
-	size_t count = diff->from.tree.count + diff->to.tree.count +
-		       diff->from.image.count + diff->to.image.count;
+	size_t len = diff->from.tree.bytes.len + diff->to.tree.bytes.len +
+		     diff->from.image.bytes.len + diff->to.image.bytes.len;
 
-	diff->compared = true;
-	if (count > COMPARE_SMALL) {
-		diff_expect(diff);
-		work_begin(diff->from.machine->core->loop, &diff->work, compare_now,
-			   have_compared);
+	diff_expect(diff);
+	if (len > COMPARE_SMALL) {
+		work_begin(diff->from.machine->core->loop, &diff->work, run, done);
 	} else {
-		compare_now(&diff->work);
-		go_on(diff);
+		run(&diff->work);
+		done(&diff->work);
 	}
+}
+
+void diff_compare(struct diff *diff)
+{
+	diff->compared = true;
+	diff_work(diff, compare_now, have_compared);
 }
 
 static struct side side_of(struct diff *diff, enum diff_of of, struct sandbox *sb)

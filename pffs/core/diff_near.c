@@ -10,7 +10,9 @@
  * this. So where one side has a directory and the other has not that very one, all below
  * it is picked as well, and both are asked a second time.
  *
- * Wherever a guest does not know, or there is too much of it, both are asked for all.
+ * Wherever a guest does not know, or there is too much of it, both are asked for all. So
+ * they are when a sandbox has got another machine since it was asked, by a merge, say: of
+ * what the one has changed the other knows nothing.
  */
 #include "pffs/core/diff_parts.h"
 
@@ -19,6 +21,7 @@
 #include "pffs/core/twin.h"
 #include "wire/picks.h"
 
+#include <errno.h>
 #include <string.h>
 #include <sys/stat.h>
 
@@ -43,6 +46,8 @@ static bool is_whole(struct picks *picks, const struct buf *bytes)
 
 static void need_both(struct diff *diff)
 {
+	tree_fini(&diff->from.tree);
+	tree_fini(&diff->to.tree);
 	diff_need_tree(&diff->from);
 	diff_need_tree(&diff->to);
 }
@@ -54,9 +59,12 @@ static void give_up(struct diff *diff)
 	need_both(diff);
 }
 
+/* Are they those that said what to look at, and was that since they parted? */
 static bool same_machines(const struct diff *diff)
 {
-	return diff->parted == diff_parted(&diff->from, &diff->to);
+	return diff->from.machine->vm == diff->from.vm &&
+	       diff->to.machine->vm == diff->to.vm &&
+	       diff->parted == diff_parted(&diff->from, &diff->to);
 }
 
 /* Both have answered. With nothing to look at, both trees are empty. */
@@ -80,6 +88,7 @@ static void have_since(void *ctx, const struct files_reply *reply)
 	struct picks picks = {0};
 
 	side->since = NULL;
+	side->vm = side->machine->vm;
 	if (reply->error || picks_parse(&picks, reply->data, reply->data_len) < 0 ||
 	    buf_append(&diff->picks, reply->data, reply->data_len) < 0)
 		diff->unknown = true;
@@ -121,35 +130,73 @@ static bool is_one_directory(const struct tree_pair *pair)
 	       !pair->to_image && pair->from->ino == pair->to->ino;
 }
 
-/* All of what is below a directory that only one of them has. Return: 0 or -ENOMEM. */
-static int pick_more(struct diff *diff, const struct picks *picks)
+static bool are_apart(const struct tree_pair *pair)
+{
+	return (S_ISDIR(pair->from->mode) || S_ISDIR(pair->to->mode)) &&
+	       !is_one_directory(pair);
+}
+
+/* All of what is below a directory that only one of them has. Return: 0, -ENOMEM, or
+ * -EFBIG: no guest takes so many. */
+static int find_more(const struct diff *diff, const struct picks *picks, struct buf *more)
 {
 	struct tree_pairs pairs = {.from = &diff->from.tree, .to = &diff->to.tree};
+	struct picks_sweep sweep = {.picks = picks};
 	struct tree_pair pair;
 	int r = 0;
 
-	while (r == 0 && tree_pair_next(&pairs, &pair))
-		if ((S_ISDIR(pair.from->mode) || S_ISDIR(pair.to->mode)) &&
-		    !is_one_directory(&pair) && !picks_has_all(picks, pair.path))
-			r = picks_put(&diff->picks, pair.path, PICK_ALL);
+	while (r == 0 && tree_pair_next(&pairs, &pair)) {
+		if (are_apart(&pair) && !picks_sweep_all(&sweep, pair.path))
+			r = picks_put(more, pair.path, PICK_ALL);
+		if (diff->picks.len + more->len > FILES_IO_MAX)
+			r = -EFBIG;
+	}
 	return r;
 }
 
-bool diff_look_again(struct diff *diff)
+/* Apart from the picks that there are, for they point into diff->picks. */
+static int pick_more(struct diff *diff)
 {
-	size_t before = diff->picks.len;
+	struct buf more = {0};
 	struct picks picks;
+	int r = picks_parse(&picks, buf_peek(&diff->picks), diff->picks.len);
 
-	if (!diff->moment || diff->again ||
-	    picks_parse(&picks, buf_peek(&diff->picks), before) < 0)
-		return false;
-	diff->again = true;
-	diff->unknown = pick_more(diff, &picks) < 0;
+	if (r == 0)
+		r = find_more(diff, &picks, &more);
 	picks_fini(&picks);
-	if (!diff->unknown && diff->picks.len == before && same_machines(diff))
-		return false;
-	tree_fini(&diff->from.tree);
-	tree_fini(&diff->to.tree);
-	have_both(diff);
-	return true;
+	if (r == 0 && more.len)
+		r = buf_append(&diff->picks, buf_peek(&more), more.len);
+	diff->more = more.len;
+	buf_fini(&more);
+	return r;
+}
+
+static void look(struct work *work)
+{
+	struct diff *diff = container_of(work, struct diff, work);
+
+	diff->unknown = pick_more(diff) < 0;
+}
+
+static void have_looked(struct work *work)
+{
+	struct diff *diff = container_of(work, struct diff, work);
+
+	if (diff->done || diff->unknown || diff->more || !same_machines(diff))
+		have_both(diff);
+	else
+		diff_compare(diff);
+	diff_settle(diff);
+}
+
+void diff_have_trees(struct diff *diff)
+{
+	if (diff->moment && !diff->again) {
+		diff->again = true;
+		diff_work(diff, look, have_looked);
+	} else if (diff->moment && !same_machines(diff)) {
+		give_up(diff);
+	} else {
+		diff_compare(diff);
+	}
 }

@@ -19,6 +19,7 @@ struct side {
 	enum diff_of of;
 	struct sandbox *sb;	 /* reference */
 	struct sandbox *machine; /* reference: who answers for it; NULL: nobody yet */
+	uint32_t vm;		 /* of @machine, when it answered what to look at */
 	struct tree tree, image;
 };
 
@@ -32,6 +33,7 @@ struct diff {
 	struct buf picks; /* then: what of the trees is looked at (wire/picks.h) */
 	bool unknown;	  /* that cannot be told */
 	bool again;	  /* it is looked at for the second time */
+	bool more;	  /* for which something was added to the picks */
 	enum diff_form form;
 	char *paths;
 	struct comparison result;
@@ -40,7 +42,7 @@ struct diff {
 	struct patch_budget budget;
 	struct link tasks; /* struct task */
 	unsigned task_count, pending;
-	struct work work; /* while they are compared */
+	struct work work; /* while they are looked at, or compared */
 	int compare_result;
 	bool compared;	/* the trees were, or are being */
 	bool beginning; /* of tasks: who ends one meanwhile leaves that to it */
@@ -58,7 +60,7 @@ void diff_fail(struct diff *diff, int code, const char *what);
 /** diff_expect() - one thing more will call back; it ends by diff_settle(). */
 void diff_expect(struct diff *diff);
 
-/** diff_settle() - it has. Who is the last of the machines and trees compares. */
+/** diff_settle() - it has. After the last of the machines and trees they are looked at. */
 void diff_settle(struct diff *diff);
 
 /** diff_release() - free it when all is done. Nothing of @diff may be looked at behind
@@ -85,11 +87,19 @@ int64_t diff_parted(const struct side *from, const struct side *to);
 /** diff_need_trees() - ask both, who are there, for what has to be compared. */
 void diff_need_trees(struct diff *diff);
 
+/** diff_have_trees() - both are there: compare them, or ask for more of them. */
+void diff_have_trees(struct diff *diff);
+
 /**
- * diff_look_again() - both trees are there.
- * Return: whether they show that more of them is needed, which was asked for.
+ * diff_work() - something is to be done with the trees.
+ * @run, @done: as for work_begin(); where the trees are small both at once. @diff is
+ *              expecting until @done calls diff_settle().
  */
-bool diff_look_again(struct diff *diff);
+void diff_work(struct diff *diff, void (*run)(struct work *work),
+	       void (*done)(struct work *work));
+
+/** diff_compare() - both trees are what is to be compared. */
+void diff_compare(struct diff *diff);
 
 /** diff_tasks_next() - read contents where they are needed; print when all is there. */
 void diff_tasks_next(struct diff *diff);

@@ -509,17 +509,24 @@ static void mark_ends(struct loop_timer *timer)
 	fork_next(fork->parent);
 }
 
-/* Have the parent's guest say what time it is. Return: whether that is being waited for. */
+/*
+ * Have the parent's guest say what time it is. Return: whether that is being waited for.
+ * To send the question may come here again, since what is sent makes room for forks.
+ */
 static bool mark(struct fork *fork)
 {
 	static const struct files_request request = {.op = FILES_MARK};
 	struct sandbox *parent = fork->parent;
 
-	if (!fork->marked && parent->state == SANDBOX_READY && parent->notes_changes &&
-	    files_request(parent, &request, have_mark, fork, &fork->mark_call) == 0)
-		loop_timer_set(parent->core->loop, &fork->mark_limit, MARK_MS);
+	if (fork->marked)
+		return fork->mark_limit.deadline_ns;
 	fork->marked = true;
-	return fork->mark_call;
+	if (parent->state != SANDBOX_READY || !parent->notes_changes)
+		return false;
+	loop_timer_set(parent->core->loop, &fork->mark_limit, MARK_MS);
+	if (files_request(parent, &request, have_mark, fork, &fork->mark_call) < 0)
+		mark_cancel(fork);
+	return fork->mark_limit.deadline_ns;
 }
 
 static void patience_ends(struct loop_timer *timer)

@@ -158,7 +158,7 @@ static void read_run(struct sandbox *sb, const json_t *json, const uint8_t *byte
 }
 
 /* Nothing begins before the guest has said that the former run has ended: so it has had all
- * that was sent before, but for keys that came after that end. */
+ * that was sent before, but for keys that came after that end, and what is of no run. */
 static void forget_runs(struct buf *unsure)
 {
 	struct buf kept = {0};
@@ -170,7 +170,7 @@ static void forget_runs(struct buf *unsure)
 		buf_consume(unsure, sizeof(end));
 		if (agent_next(unsure, &frame, NULL) != 1)
 			break;
-		if (frame.stream >= AGENT_TERMINALS &&
+		if ((!frame.stream || frame.stream >= AGENT_TERMINALS) &&
 		    buf_reserve(&kept, sizeof(end) + agent_frame_size(&frame))) {
 			buf_append(&kept, end, sizeof(end));
 			buf_append(&kept, buf_peek(unsure), agent_frame_size(&frame));
@@ -369,7 +369,7 @@ static void gather(void *ctx, const struct entry *entry)
 	struct sandbox *sb = ctx;
 
 	if (entry->type == JOURNAL_STARTED)
-		buf_fini(&sb->unsure);
+		forget_runs(&sb->unsure);
 	else if (entry->type == JOURNAL_SAID || entry->type == JOURNAL_ATTACHED)
 		read_said(sb, entry);
 }
@@ -451,7 +451,6 @@ static void settle(struct sandbox *sb, const json_t *record)
 	else
 		sb->in.len = record_number(record, "prefix");
 	if (sb->state != SANDBOX_DEAD && sb->state != SANDBOX_STORED) {
-		sb->parked = sb->state == SANDBOX_FROZEN;
 		sb->state = SANDBOX_STARTING;
 		sb->adrift = true;
 	}

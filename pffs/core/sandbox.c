@@ -353,6 +353,7 @@ void sandbox_die(struct sandbox *sb, const char *reason)
 		return;
 	sandbox_ref(sb); /* it may go meanwhile: with the fork that it was part of */
 	sb->state = SANDBOX_DEAD;
+	sb->adrift = false;
 	snprintf(sb->reason, sizeof(sb->reason), "%s", reason);
 	error_say(&err, EIO, "%s", reason);
 	sandbox_fail(sb, &err);

@@ -52,7 +52,6 @@ struct sandbox {
 	bool making;	 /* nobody sees it yet, but its name is taken */
 	bool adrift;	 /* it is of a former pffs, and its machine has yet to be taken up:
 			    attach.h */
-	bool parked;	 /* likewise, and may stand still */
 	uint64_t serial; /* never used twice by one core */
 	uint64_t event_count;
 	folder_t folder; /* where its name belongs */

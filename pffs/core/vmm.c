@@ -406,6 +406,7 @@ int vmm_connect(struct vmm *vmm, int fd, struct error *err)
 	uint8_t nonce[LINK_NONCE];
 	int r = io_set_nonblock(fd, true);
 
+	buf_fini(&vmm->out); /* of a former link, whose end has made somebody speak */
 	if (r == 0 && getrandom(nonce, sizeof(nonce), 0) != sizeof(nonce))
 		r = -EIO;
 	if (r == 0)

@@ -78,4 +78,5 @@ is "$(cat demo/forks/a/changes | LC_ALL=C sort)" "$(cat "$scratch/sum")" "since 
 
 bash_in demo 'rm -r /root/many'
 is "$(cat demo/forks/a/diff/parent | grep -c '^D root/many')" 211 "a tree that goes is there, all of it"
+rmdir demo/forks/a
 done_testing

@@ -54,6 +54,7 @@ fail() {
 	tests=$((tests + 1))
 	failures=$((failures + 1))
 	echo "not ok $tests - $1"
+	diag "failed: $1"
 	return 1
 }
 
@@ -239,6 +240,15 @@ done_testing() {
 	exit 1
 }
 
+# remove_all NAME: a sandbox and its forks, if it is there.
+remove_all() {
+	local fork
+	for fork in "$1"/forks/*/; do
+		[ ! -d "$fork" ] || remove_all "${fork%/}"
+	done
+	[ ! -d "$1" ] || within 30 rmdir "$1" 2>/dev/null
+}
+
 clean_up() {
 	local status=$? name jobs
 	! declare -F also_clean_up > /dev/null || also_clean_up
@@ -247,7 +257,7 @@ clean_up() {
 	[ -z "$jobs" ] || kill $jobs 2>/dev/null
 	cd "${PFFS_TEST_MOUNT:-/}" || exit # a test may be elsewhere, as in what is removed now
 	for name in "${sandboxes[@]}"; do
-		[ ! -d "$name" ] || within 30 rmdir "$name" 2>/dev/null
+		remove_all "$name"
 	done
 	[ -z "$scratch" ] || rm -rf "$scratch"
 	exit "$status"

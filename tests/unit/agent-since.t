@@ -183,6 +183,59 @@ def too_many_are_not_known_until_the_next_moment(agent):
 
 
 @test
+def what_is_written_while_room_is_made_is_known(agent):
+    """Some files are written to once, others all the time, also while the former are put back."""
+    os.makedirs("root/busy")
+    files = ["root/busy/%d" % n for n in range(400)]
+    for path in files:
+        open(path, "w").close()
+    known, deadline = 0, time.monotonic() + 30
+    while known < 5 and time.monotonic() < deadline:
+        before = make_room(agent)
+        for _ in range(8000):  # with the files below there are enough
+            os.utime("disk/upper/busy/0")
+        time.sleep(TICK)
+        known += written_once_is_known(agent, files[:200], files[200:], before)
+    assert known == 5, "no two moments were near enough to one another"
+
+
+def make_room(agent):
+    for _ in range(9000):
+        os.utime("disk/upper/busy/0")
+    return mark(agent)
+
+
+def written_once_is_known(agent, once, always, before):
+    """Return: whether room was made at the second of two moments, and something is known of the first."""
+    assert since(agent, before) is not None, "there was room"
+    wake, waker = os.pipe()
+    writer = os.fork()
+    if not writer:
+        os.read(wake, 1)
+        while True:
+            for path in always:
+                os.utime(path.replace("root", "disk/upper"))
+    try:
+        moment = ask(agent, MARK).value
+        kept = since(agent, before) is not None
+        os.write(waker, b"x")
+        for path in once:
+            os.utime(path)
+        ask(agent, MARK)
+        picks = since(agent, moment)
+    finally:
+        os.kill(writer, 9)
+        os.waitpid(writer, 0)
+        os.close(wake)
+        os.close(waker)
+    if not kept or picks is None or since(agent, before) is not None:
+        return False
+    lost = [path for path in once if path[len("root/"):] not in picks]
+    same(lost[:3], [])
+    return True
+
+
+@test
 def bad_picks_are_refused(agent):
     for data in (b"\x01", b"\x04\x02\0\0\0a\0", b"\x01\x03\0\0\0/a\0", b"\x01\x03\0\0\0..\0", b"\x01\xff\xff\xff\xffa"):
         same(ask(agent, TREE, data=data).error, 71)

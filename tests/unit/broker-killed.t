@@ -232,6 +232,22 @@ def test_nobody_comes(server):
     wait(lambda: ended(keeper) and ended(pid))
 
 
+def test_keeper_stopped(server):
+    "while a keeper does not answer no broker starts, and no VM is lost by that"
+    made = server.client().create()
+    keeper = server.keeper()
+    os.kill(keeper, signal.SIGSTOP)
+    try:
+        server.process.kill()
+        server.process.wait()
+        other = server.start(os.path.dirname(server.path), os.path.join(os.path.dirname(server.path), "images"))
+        assert other.wait(PATIENCE) != 0
+    finally:
+        os.kill(keeper, signal.SIGCONT)
+    client = server.restart()
+    assert [vm["pid"] for vm in client.request("list")["vms"]] == [made["pid"]]
+
+
 def test_in_order(server):
     "a broker that ends in order leaves no VM, no keeper and no socket"
     made = server.client().create()

@@ -225,6 +225,24 @@ def test_dead_without_reason(server):
     assert "broke the rules" in client.wait_event("dead", vm)["reason"]
 
 
+def test_babble(server):
+    "processes that a VM's has left, and that go on talking to the broker, do not keep it busy"
+    client = server.client()
+    vm = client.create("babble")["vm"]
+    assert "status 3" in client.wait_event("dead", vm)["reason"]
+    assert "error" not in client.request("destroy", vm=vm)
+    assert client.request("list")["vms"] == []
+
+
+def test_urgent(server):
+    "a byte that a VM's process sends out of band is one like the others"
+    client = server.client()
+    vm = client.create("urgent")["vm"]
+    assert client.wait_data(vm, 1) == b"!"
+    client.send(DATA, b"hello", vm)
+    assert client.wait_data(vm, 6) == b"!hello"
+
+
 def test_stubborn(server):
     "a VM process that does not end when told to is killed"
     client = server.client()

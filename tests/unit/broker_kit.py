@@ -208,20 +208,20 @@ class RelayServer(Server):
             if os.path.exists(f"/proc/{pid}") and FAKE_QEMU in open(f"/proc/{pid}/cmdline").read():
                 os.kill(pid, signal.SIGKILL)
 
-    def serve(self):
+    def serve(self, **more):
         return subprocess.Popen(
             [VMCTL, "serve", "--engine", "emulated", "--socket", self.path, "--images", self.images],
             env={**os.environ, "PATH": self.bin + ":" + os.environ["PATH"]},
-            stderr=subprocess.PIPE, universal_newlines=True)
+            stderr=subprocess.PIPE, universal_newlines=True, **more)
 
-    def restart(self):
+    def restart(self, **more):
         """Kill vmctl, and start another one."""
         self.process.kill()
         self.process.wait()
         self.process.stderr.close()
         if os.path.exists(os.path.join(self.bin, "qemu.pid")):
             self.qemus.add(self.pid_of("qemu"))
-        self.process = self.serve()
+        self.process = self.serve(**more)
 
     def pid_of(self, what):
         """The process id of "qemu", or of the "broker" in it."""

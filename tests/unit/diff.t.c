@@ -1,14 +1,16 @@
 /*
  * Comparisons of sandboxes whose guests this test plays: what becomes of the machines
- * that they need, of what was asked when nobody wants to know any more, and of images
- * that are built again.
+ * that they need, of what was asked when nobody wants to know any more, of images that
+ * are built again, and of a machine that is another one before all is told.
  */
 #include "tests/unit/forks.h"
 #include "tests/unit/put_reply.h"
 
 #include "pffs/core/diff.h"
+#include "pffs/core/merge.h"
 #include "pffs/core/twin.h"
 #include "wire/files.h"
+#include "wire/picks.h"
 #include "wire/tree.h"
 
 #include <sys/time.h>
@@ -200,6 +202,187 @@ static void large_trees_are_for_a_thread(struct sandbox *demo, struct sandbox *x
 	buf_fini(&bytes);
 }
 
+/* What @vm has been asked about files, as text: M a moment, S since one, T the tree, t of
+ * picks, R a read, c a handle that is closed. The stream of the last is kept. */
+static uint32_t asked_stream;
+
+static const char *files_asked(unsigned vm)
+{
+	static const char letters[FILES_OP_MAX + 1] = {[FILES_MARK] = 'M',
+						       [FILES_SINCE] = 'S',
+						       [FILES_TREE] = 'T',
+						       [FILES_READ] = 'R',
+						       [FILES_CLOSE] = 'c'};
+	static char text[32];
+	struct agent_frame frame;
+	struct files_request request;
+	size_t count = 0;
+
+	listen_to_core();
+	while (agent_next(&channels[vm], &frame, NULL) == 1) {
+		if (frame.type == AGENT_FILES && count < sizeof(text) - 1 &&
+		    files_get_request(&frame, &request, NULL) == 0) {
+			text[count] = letters[request.op];
+			if (request.op == FILES_TREE && request.data_len)
+				text[count] = 't';
+			count++;
+			asked_stream = frame.stream;
+		}
+		buf_consume(&channels[vm], agent_frame_size(&frame));
+	}
+	text[count] = '\0';
+	return text;
+}
+
+/* To the last that files_asked() has seen. */
+static void answer_asked(unsigned vm, uint16_t of_epoch, const struct files_reply *reply)
+{
+	struct buf out = {0};
+
+	put_reply(&out, of_epoch, asked_stream, reply);
+	epoch = of_epoch;
+	say(vm, asked_stream, AGENT_FILES_REPLY, buf_peek(&out) + AGENT_HEADER,
+	    out.len - AGENT_HEADER);
+	epoch = 1;
+	buf_fini(&out);
+}
+
+static struct sandbox *fork_at(struct sandbox *parent, unsigned of_vm, uint64_t moment,
+			       const char *name, unsigned vm)
+{
+	const char *const names[] = {name};
+	uint16_t of_epoch = parent->epoch;
+
+	parent->notes_changes = true;
+	order(parent, names, 1);
+	is_str(files_asked(of_vm), "M", "who is to be forked says what time it is");
+	answer_asked(of_vm, of_epoch, &(struct files_reply){.value = moment, .watch = -1});
+	listen_to_core();
+	answer_vms(vm, 1);
+	awake(vm, of_epoch + 1);
+	return child(parent, name);
+}
+
+static void answer_since(unsigned vm, uint16_t of_epoch, const char *path)
+{
+	struct files_reply reply = {.watch = -1};
+	struct buf picks = {0};
+
+	is_str(files_asked(vm), "S", "it is asked what changed");
+	if (path)
+		picks_put(&picks, path, PICK_NAME);
+	reply.data = picks.len ? buf_peek(&picks) : NULL;
+	reply.data_len = (uint32_t)picks.len;
+	answer_asked(vm, of_epoch, &reply);
+	buf_fini(&picks);
+}
+
+/* The tree, all of it or of picks, is as many of these. */
+static void answer_entries(unsigned vm, uint16_t of_epoch, const char *asked_how,
+			   const char *path, uint32_t mode, int count)
+{
+	struct tree_entry entry = {.now = {.mode = mode, .nlink = 1, .ino = 3}};
+	struct files_reply reply = {.watch = -1};
+	struct buf bytes = {0};
+	char name[64];
+
+	is_str(files_asked(vm), asked_how, "it is asked for its files");
+	answer_asked(vm, of_epoch, &(struct files_reply){.handle = 1, .watch = -1});
+	is_str(files_asked(vm), "R", "and tells of them");
+	entry.path = name;
+	for (int i = 0; i < count; i++) {
+		snprintf(name, sizeof(name), i ? "%s%d" : "%s", path, i);
+		tree_put(&bytes, &entry);
+	}
+	reply.data = bytes.len ? buf_peek(&bytes) : NULL;
+	reply.data_len = (uint32_t)bytes.len;
+	answer_asked(vm, of_epoch, &reply);
+	buf_fini(&bytes);
+}
+
+static void answer_file(unsigned vm, uint16_t of_epoch, const char *asked_how,
+			const char *path)
+{
+	answer_entries(vm, of_epoch, asked_how, path, S_IFREG | 0644, 1);
+}
+
+static void merged(void *ctx, const struct error *err)
+{
+	*(bool *)ctx = !err;
+}
+
+static void merge_one(struct sandbox *sb, const char *name)
+{
+	struct sandbox *winner = child(sb, name);
+	uint32_t vm = winner->vm;
+	struct merge *handle;
+	struct error err;
+	bool well = false;
+
+	is_int(merge_begin(sb, name, merged, &well, &handle, &err), 0, "a fork is merged");
+	awake(vm, winner->epoch);
+	spin(20);
+	ok(well && sb->vm == vm, "its machine is the sandbox's");
+}
+
+/* Both have changed one file. */
+static void ask_since(struct sandbox *a, struct sandbox *b)
+{
+	compare(a, DIFF_NOW, b);
+	answer_since(a->vm, a->epoch, "same");
+	answer_since(b->vm, b->epoch, "same");
+}
+
+static void what_changed_is_enough(struct sandbox *a, struct sandbox *b)
+{
+	ask_since(a, b);
+	answer_entries(a->vm, a->epoch, "t", "a directory of one alone", S_IFDIR | 0755,
+		       300);
+	answer_entries(b->vm, b->epoch, "t", NULL, 0, 0);
+	is_int(ended.count, 0, "where one alone has directories");
+	answer_file(a->vm, a->epoch, "ct", "below");
+	answer_file(b->vm, b->epoch, "ct", "new");
+	is_str(ended.text, "D below\nA new\n", "what is below them is looked at, too");
+	is_str(files_asked(a->vm), "c", "and nothing else");
+	is_str(files_asked(b->vm), "c", "of either");
+}
+
+/* What the one has said that it changed is not what another has, which merged into it. */
+static void all_is_looked_at(struct sandbox *a, struct sandbox *b)
+{
+	is_int(ended.count, 0, "what its former machine said is not enough");
+	answer_file(a->vm, a->epoch, "cT", "same");
+	answer_file(b->vm, b->epoch, "cT", "new");
+	is_str(ended.text, "A new\nD same\n", "and all is looked at");
+	is_str(files_asked(a->vm), "c", "of one");
+	is_str(files_asked(b->vm), "c", "and the other");
+}
+
+static void a_machine_changes_meanwhile(struct sandbox *demo)
+{
+	struct sandbox *a, *b;
+
+	files_asked(PARENT); /* what was, for others */
+	a = fork_at(demo, PARENT, 1000, "a", 30);
+	b = fork_at(demo, PARENT, 2000, "b", 31);
+	what_changed_is_enough(a, b);
+	fork_at(b, 31, 3000, "w", 32);
+	fork_at(b, 31, 4000, "x", 33);
+	ask_since(a, b);
+	answer_file(a->vm, a->epoch, "t", "same");
+	merge_one(b, "w");
+	answer_file(b->vm, b->epoch, "t", "same");
+	all_is_looked_at(a, b);
+
+	ask_since(a, b);
+	answer_entries(a->vm, a->epoch, "t", "directory", S_IFDIR | 0755, 1);
+	answer_entries(b->vm, b->epoch, "t", NULL, 0, 0);
+	merge_one(b, "x");
+	answer_file(a->vm, a->epoch, "ct", "same");
+	answer_file(b->vm, b->epoch, "t", "same");
+	all_is_looked_at(a, b);
+}
+
 static void boot_again(void)
 {
 	char text[64];
@@ -256,6 +439,7 @@ int main(void)
 	x = fork_one(demo, "2", 7);
 	what_nobody_wants_is_cancelled(demo, x);
 	large_trees_are_for_a_thread(demo, x);
+	a_machine_changes_meanwhile(demo);
 	a_template_shows_its_files(demo);
 	an_image_is_built_again(demo);
 	end_world();

@@ -8,13 +8,14 @@ import stat
 import struct
 import subprocess
 import sys
+import tempfile
 import time
 
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from liar_kit import (CHANGED, GETATTR, GETXATTR, LIMIT, LIST, LISTXATTR, LOOKUP, OPEN, PFFS,  # noqa: E402
-                      READ, READLINK, RENAME, REPLY, STATFS, TEXT, WRITE, attr, directory, entry,
-                      error_of, honest, reply, run)
+from liar_kit import (CHANGED, GETATTR, GETXATTR, LIMIT, LIST, LISTXATTR, LOOKUP, MARK, OPEN,  # noqa: E402
+                      PFFS, READ, READLINK, RENAME, REPLY, SINCE, STATFS, TEXT, TREE, WRITE, attr,
+                      directory, entry, error_of, honest, reply, run)
 
 
 def lying(op, *answers):
@@ -356,6 +357,57 @@ def test_replaced_directory(mount):
         time.sleep(0.01)
     assert os.listdir(fs + "/a/b") == ["new"]
     assert error_of(os.stat, fs + "/a/b/old") == errno.ENOENT
+
+
+def tree_entry(path):
+    """Of a directory that the image does not have."""
+    return (struct.pack("<BI", 1, len(path) + 1) + path + b"\0"
+            + struct.pack("<IIIIIQQqq", stat.S_IFDIR | 0o755, 1, 0, 0, 0, 7, 0, 0, 0))
+
+
+def pick(path, how):
+    return struct.pack("<BI", how, len(path) + 1) + path + b"\0"
+
+
+def differences(mount, number, tree, picks):
+    """A sandbox has that tree, whatever is asked for, and its fork nothing.
+    Return: what is different, and what the sandbox was asked: for picks of its tree, or for all."""
+    name, fork, asked = "demo%d" % number, "fork%d" % number, []
+
+    def answer(request, tree=tree, picks=picks):
+        if request.op == SINCE:
+            return reply(data=picks)
+        if request.op == READ:
+            return reply(data=tree[request.offset:request.offset + request.size])
+        return reply(handle=3, value=10**9) if request.op in (MARK, TREE) else honest(request)
+
+    def remember(request):
+        if request.op in (MARK, SINCE, TREE):
+            asked.append((request.op, len(request.data) > 0))
+        return answer(request)
+    mount.sandbox(name, remember)
+    mount.lies[fork] = lambda request: answer(request, b"", b"")
+    os.mkdir("%s/%s/forks/%s" % (mount.path, name, fork))
+    with tempfile.TemporaryFile() as out:
+        reader = subprocess.Popen(["cat", "%s/%s/diff/%s" % (mount.path, name, fork)], stdout=out)
+        until = time.monotonic() + LIMIT
+        while reader.poll() is None and time.monotonic() < until:
+            others_live(mount)
+        assert reader.wait(LIMIT) == 0
+        out.seek(0)
+        return out.read(), asked
+
+
+def test_deep_differences(mount):
+    "long paths that were not asked for, and picks that are like them, keep nobody waiting"
+    above = b"a/" * 1990
+    tree = b"".join(tree_entry(above + b"%06d" % number) for number in range(6000))
+    picks = b"".join(pick(above + b"%d" % number, 3) for number in range(60))
+    for number, more, kinds in (1, b"", [True, False]), (2, pick(b"", 3), [True]):
+        text, asked = differences(mount, number, tree, picks + more)
+        assert asked == [(MARK, False), (SINCE, False)] + [(TREE, kind) for kind in kinds], asked
+        assert text.count(b"\n") == 6000 and text.startswith(b"D a/a/"), text[:100]
+    others_live(mount)
 
 
 def test_no_frames(mount):

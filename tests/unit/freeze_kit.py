@@ -26,9 +26,10 @@ class FreezeServer(Server):
         return subprocess.Popen([VMCTL, "serve", "--engine", "kvm", "--socket", self.path,
                                  "--images", self.images, "--state", self.state])
 
-    def again(self):
-        """Another broker in the place of one that has ended. Return: a client of it."""
+    def again(self, ending=None):
+        """Another broker in the place of one that has ended, or is ending. Return: a client of it."""
         self.process = self.run()
+        assert not ending or ending.wait(20) == 0
         deadline = time.monotonic() + 20
         while True:
             try:

@@ -20,6 +20,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 PFFS = os.environ.get("PFFS", os.path.join(HERE, "../../pffs/pffs"))
 (LOOKUP, GETATTR, SETATTR, LIST, READLINK, OPEN, CLOSE, READ, WRITE, FSYNC) = range(1, 11)
 RENAME, STATFS, GETXATTR, LISTXATTR, SETLK, FLOCK = 20, 21, 22, 24, 27, 28
+TREE, MARK, SINCE = 29, 30, 31
 WAKE, FILES, READY, AWAKE, REPLY, CHANGED = 1, 8, 64, 71, 72, 73
 ENOENT, EIO = 2, 5
 TEXT = b"what is in the file\n"
@@ -126,7 +127,7 @@ class Guest:
         self.server.guests_by_name.update(
             {name: self for name in self.server.lies if name.encode() in payload})
         self.name = next((n for n in self.server.lies if n.encode() in payload), None)
-        self.send(AWAKE)
+        self.send(AWAKE, b"\1")  # it can be asked for moments
 
     def ask(self, stream, request):
         request.stream = stream

@@ -38,8 +38,40 @@ static void moments(void)
 	lineage_unref(NULL);
 }
 
+/* What is picked whole, as a sweep finds it. */
+static void sweep(void)
+{
+	static const struct {
+		const char *path;
+		bool all;
+	} paths[] = {
+	    {"a", false},     {"a/a", false},  {"a/b", true},  {"a/b/c/d", true},
+	    {"a/b/c.", true}, {"a/b!", false}, {"a/c", false}, {"b", false},
+	    {"b/x", false},   {"c", false},    {"d/e", true},  {"d/e/f", true},
+	    {"d/f", false},   {"e", true},     {"f", false},
+	};
+	static const char *const whole[] = {"d/e", "e", "a/b", "a/b/c/d", "a/b/x", "bb"};
+	struct picks_sweep sweep;
+	struct buf bytes = {0};
+	struct picks picks;
+
+	for (size_t i = 0; i < sizeof(whole) / sizeof(whole[0]); i++)
+		picks_put(&bytes, whole[i], PICK_ALL);
+	picks_put(&bytes, "a", PICK_NAMES);
+	picks_put(&bytes, "b", PICK_NAMES);
+	picks_put(&bytes, "f", PICK_NAME);
+	is_int(picks_parse(&picks, buf_peek(&bytes), bytes.len), 0, "picks are swept");
+	sweep = (struct picks_sweep){.picks = &picks};
+	for (size_t i = 0; i < sizeof(paths) / sizeof(paths[0]); i++)
+		ok(picks_sweep_all(&sweep, paths[i].path) == paths[i].all, "%s is%s",
+		   paths[i].path, paths[i].all ? " picked whole" : " not");
+	picks_fini(&picks);
+	buf_fini(&bytes);
+}
+
 static void picks(void)
 {
+	struct picks_sweep sweep;
 	struct picks picks;
 	struct buf bytes = {0};
 
@@ -53,10 +85,6 @@ static void picks(void)
 	is_int(picks.list[2].how, PICK_NAMES, "and a path is picked for the most");
 	is_int((long)picks_at(&picks, "a/c"), 2,
 	       "who looks for a path finds where it would be");
-	ok(picks_has_all(&picks, "a/b/c/d"),
-	   "what is below one that is picked whole is, too");
-	ok(!picks_has_all(&picks, "a/c"), "its siblings are not");
-	ok(!picks_has_all(&picks, "b"), "nor is what is picked with its names");
 	picks_fini(&picks);
 	is_int(picks_parse(&picks, buf_peek(&bytes), bytes.len - 1), -EPROTO,
 	       "half a pick is none");
@@ -64,7 +92,9 @@ static void picks(void)
 	picks_put(&bytes, "", PICK_ALL);
 	is_int(picks_parse(&picks, buf_peek(&bytes), bytes.len), 0,
 	       "the root can be picked");
-	ok(picks_has_all(&picks, "any"), "which is all");
+	sweep = (struct picks_sweep){.picks = &picks};
+	ok(picks_sweep_all(&sweep, "any"), "which is all");
+	ok(picks_sweep_all(&sweep, "any/more"), "to the end");
 	picks_fini(&picks);
 	buf_fini(&bytes);
 	picks_put(&bytes, "a/../b", PICK_NAME);
@@ -78,5 +108,6 @@ int main(void)
 {
 	moments();
 	picks();
+	sweep();
 	return done_testing();
 }

@@ -2,6 +2,8 @@
 """The relay of the emulated host, with a broker in QEMU's place."""
 import json
 import os
+import resource
+import select
 import struct
 import subprocess
 import sys
@@ -370,6 +372,25 @@ def test_other_images(server):
     server.images = images
     server.restart()
     assert [v["vm"] for v in bound(server).request("list")["vms"]] == [vm]
+
+
+def test_too_few_descriptors(server):
+    "a vmctl that is not able to take a QEMU up leaves it to the next one"
+    vm = bound(server).create()["vm"]
+    qemu, failed, said = server.pid_of("qemu"), 0, ""
+    for most in range(6, 100):
+        server.restart(preexec_fn=lambda most=most: resource.setrlimit(resource.RLIMIT_NOFILE, (most, most)))
+        assert select.select([server.process.stderr], [], [], PATIENCE)[0], f"{most} descriptors: it says nothing"
+        said = server.process.stderr.readline()
+        if "taken up" in said:
+            break
+        assert server.process.wait(PATIENCE) and not gone(qemu), said
+        assert os.path.exists(server.path + ".host/monitor"), "nobody finds it any more"
+        failed += "take up" in said
+    assert "taken up" in said and failed, (said, failed)
+    server.restart()
+    assert [v["vm"] for v in bound(server).request("list")["vms"]] == [vm]
+    assert server.pid_of("qemu") == qemu
 
 
 def test_lost_disks(server):

@@ -2,14 +2,16 @@
 """Real VM processes are frozen to files and resumed; a file that was damaged is the
 business of tests/faults/frozen.t.
 """
+import fcntl
 import os
 import resource
 import subprocess
 import sys
+import threading
 
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from broker_kit import gone  # noqa: E402
+from broker_kit import VMCTL, gone  # noqa: E402
 from freeze_kit import (EBADMSG, EBUSY, EEXIST, EFBIG, EINVAL, ENOENT, ENOSPC, ESTALE,  # noqa: E402
                         MEMORY_MIB, boot, done, freeze, run, runs, thaw, wait)
 
@@ -79,9 +81,8 @@ def test_base(server):
     for name in names:
         assert "base.vm" in server.files(), name
         done(client.request("drop", image=name))
-    children = [vm for vm in client.request("list")["vms"]]
-    for vm in children:
-        done(client.request("destroy", vm=vm["vm"]))
+    for vm in client.request("list")["vms"]:  # one that was frozen may just be ending
+        assert client.request("destroy", vm=vm["vm"]).get("errno", ENOENT) == ENOENT
     wait(lambda: server.files() == [])  # what nobody needs goes, behind its last VM
 
 
@@ -108,6 +109,12 @@ def limits_of(vm):
             for name, value in limits.items()}
 
 
+def sanitized():
+    """It maps terabytes, and nothing bounds that."""
+    with open(VMCTL, "rb") as f:
+        return b"__asan_init" in f.read()
+
+
 def test_rlimits(server):
     "the process of a VM is limited by the size of the machine, as are forks and who resumes"
     client = server.client()
@@ -117,7 +124,8 @@ def test_rlimits(server):
     assert limits["Max core file size"] == 0, limits
     assert limits["Max open files"] <= 512, limits
     assert memory < limits["Max file size"] < (memory + disk) * 2, limits
-    assert memory * 2 < limits["Max data size"] < memory * 2 + (512 << 20), limits
+    if not sanitized():
+        assert memory * 2 < limits["Max data size"] < memory * 2 + (512 << 20), limits
     child = done(client.request("fork", vm=parent["vm"], names=["child"]))["vms"][0]
     assert limits_of(child) == limits, limits_of(child)
     done(freeze(client, child, "box"))
@@ -158,6 +166,39 @@ def test_restart(server):
     client = server.again()
     assert server.files() == ["box.vm"]
     assert runs(client, done(thaw(client, "box")))
+
+
+def test_succession(server):
+    "who waits for a vmctl to end can freeze then, and keeps its socket"
+    for _ in range(5):
+        former = server.process
+        former.terminate()
+        client = server.again(former)
+        assert client.request("drop", image="none")["errno"] == ENOENT
+    server.process.kill()
+    server.process.wait()
+    with open(os.path.join(server.state, "lock"), "rb") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        threading.Timer(0.5, fcntl.flock, (lock.fileno(), fcntl.LOCK_UN)).start()
+        client = server.again()
+        assert client.request("drop", image="none")["errno"] == ENOENT
+
+
+def test_refused_then_killed(server):
+    "a freeze that was refused is forgotten: the next vmctl leaves the file of that name alone"
+    client = server.client()
+    done(freeze(client, boot(client), "box"))
+    vm = boot(client)
+    open(os.path.join(server.state, "half.new"), "w").close()
+    assert freeze(client, vm, "half")["errno"] == EBUSY
+    assert freeze(client, vm, "box")["errno"] == EEXIST
+    server.process.kill()
+    server.process.wait()
+    client = server.again()
+    assert server.files() == ["box.vm"]
+    assert runs(client, done(thaw(client, "box")))
+    client.request("attach", vm=vm["vm"])
+    assert runs(client, vm)
 
 
 def unmounted(path):
