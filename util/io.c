@@ -256,3 +256,26 @@ int io_lock(int fd)
 	}
 	return 0;
 }
+
+void io_close_all(int *fds, size_t count)
+{
+	for (size_t i = 0; i < count; i++) {
+		if (fds[i] >= 0)
+			close(fds[i]);
+		fds[i] = -1;
+	}
+}
+
+void io_add_fds(struct msghdr *msg, void *room, const int *fds, size_t count)
+{
+	size_t size = count * sizeof(*fds);
+	struct cmsghdr *cmsg;
+
+	msg->msg_control = room;
+	msg->msg_controllen = CMSG_SPACE(size);
+	cmsg = CMSG_FIRSTHDR(msg);
+	cmsg->cmsg_level = SOL_SOCKET;
+	cmsg->cmsg_type = SCM_RIGHTS;
+	cmsg->cmsg_len = CMSG_LEN(size);
+	memcpy(CMSG_DATA(cmsg), fds, size);
+}

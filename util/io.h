@@ -43,6 +43,18 @@ char *io_read_file(const char *path, size_t max, size_t *len, struct error *err)
  */
 int io_lock(int fd);
 
+/** io_close_all() - close those of @count descriptors that are any: all are -1 then. */
+void io_close_all(int *fds, size_t count);
+
+struct msghdr;
+
+/**
+ * io_add_fds() - have @msg take @count descriptors along.
+ * @room: zeros, of CMSG_SPACE() of that many and aligned as a struct cmsghdr; @msg's from
+ *	  now on.
+ */
+void io_add_fds(struct msghdr *msg, void *room, const int *fds, size_t count);
+
 /** io_set_nonblock() - set or clear O_NONBLOCK. Return: 0 or -errno. */
 int io_set_nonblock(int fd, bool on);
 

@@ -16,9 +16,9 @@
  * LINK_WINDOW, so @to_vm never holds more than two windows.
  *
  * What went to an owner stays in @from_vm until it is credited: an owner may be killed
- *before it has dealt with it. The next one tells how much of the stream it knows and gets
- *the rest again. So LINK_WINDOW is always @window and what is kept, while there is an
- *owner.
+ * before it has dealt with it. The next one tells how much of the stream it knows and
+ * gets the rest again. So LINK_WINDOW is always @window and what is kept, while there is
+ * an owner.
  *
  * A fork cuts both streams (docs/fork.md). From channel_hold() on nothing is read
  * and what the owner sends waits, its last @held bytes; channel_cut() lets bytes
@@ -38,11 +38,11 @@
  *	C = 0, P > 0  came after (1): it peeks again, from the beginning;
  *	C > 0, P > 0  came after (2), or amid (3): it takes P bytes, which are counted;
  *	C > 0, P = 0  came after (3): it tells @consumed.
- * So none is lost, and none is there twice. Bytes for the VM are appended as whole frames
- *of the link, and counted by one store. (1) @writing is set; (2) they are written; (3) they
- * are dropped from @to_vm; (4) @writing is cleared. No offset tells whether (2) has been,
- * but the VM's process knows how much it was ever sent: a broker that finds @writing set
- * asks it, and writes nothing before channel_sent().
+ * So none is lost, and none is there twice. Bytes for the VM are appended as whole
+ * frames of the link, and counted by one store. (1) @writing is set; (2) they are written;
+ * (3) they are dropped from @to_vm; (4) @writing is cleared. No offset tells whether (2)
+ * has been, but the VM's process knows how much it was ever sent: a broker that finds
+ *@writing set asks it, and writes nothing before channel_sent().
  *
  * What was held for a fork or a freeze is not held any more: these have failed with the
  * broker that wanted them.

@@ -1,5 +1,6 @@
 #include "vmctl/fork.h"
 
+#include "util/io.h"
 #include "vmctl/client.h"
 #include "vmctl/request.h"
 #include "vmctl/vm_fork.h"
@@ -149,15 +150,6 @@ static void on_cut(struct channel *channel)
 		step(fork);
 }
 
-static void close_fds(int *fds, unsigned count)
-{
-	for (unsigned i = 0; i < count; i++) {
-		if (fds[i] >= 0)
-			close(fds[i]);
-		fds[i] = -1;
-	}
-}
-
 /* As many of the names that are left as one message takes. */
 static int ask(struct fork *fork, uint64_t agent_in, struct error *err)
 {
@@ -225,7 +217,7 @@ static struct fork *fork_new(struct client *client, json_t *seq, struct vmproc *
 static void fork_free(struct fork *fork)
 {
 	if (fork->fds)
-		close_fds(fork->fds, fork->count * VMPROC_FDS);
+		io_close_all(fork->fds, (size_t)fork->count * VMPROC_FDS);
 	free(fork->fds);
 	json_decref(fork->names);
 	json_decref(fork->pids);
@@ -268,7 +260,7 @@ static bool take_answer(struct fork *fork, json_t *message)
 	fork->agent_out = json_integer_value(out);
 	fork->pause_usec = number_in(message, "pause_usec");
 	/* Before, a process that had no room for them would look like dead children. */
-	close_fds(fork->fds, fork->asked * VMPROC_FDS);
+	io_close_all(fork->fds, (size_t)fork->asked * VMPROC_FDS);
 	return json_array_extend(fork->pids, pids) == 0;
 }
 

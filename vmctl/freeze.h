@@ -24,10 +24,10 @@ struct vmproc;
 
 /**
  * freeze_begin() - write @vm to the store and end it, for @client, the owner of its
- *channel.
+ * channel.
  * @image: the name of the snapshot.
  * @base:  the name of one to compare with; nothing happens by it if it is not there. A VM
- *that was made of a file is compared with what that was compared with.
+ *	   that was made of a file is compared with what that was compared with.
  *
  * Return: 0 or -errno with @err filled.
  */

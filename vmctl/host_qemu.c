@@ -1,6 +1,7 @@
 #include "vmctl/host_qemu.h"
 
 #include "util/cleanup.h"
+#include "util/io.h"
 #include "vmctl/host_state.h"
 #include "vmctl/images.h"
 #include "vmctl/spawn.h"
@@ -248,9 +249,7 @@ static int start(struct qemu *qemu, const struct host_dir *dir, struct args *arg
 		r = qemu_join(qemu, dir, err);
 	if (r == 0)
 		r = run(qemu, dir, args, sockets, err);
-	for (int i = 0; i < QEMU_SOCKETS; i++)
-		if (sockets[i] >= 0)
-			close(sockets[i]);
+	io_close_all(sockets, QEMU_SOCKETS);
 	return r;
 }
 

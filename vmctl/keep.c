@@ -1,6 +1,7 @@
 #include "vmctl/keep.h"
 
 #include "util/cleanup.h"
+#include "util/io.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -34,33 +35,16 @@ int keep_send(int fd, enum keep_op op, uint32_t id, const int *fds, unsigned cou
 	    0};
 	struct iovec iov = {.iov_base = &message, .iov_len = sizeof(message)};
 	struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
-	struct cmsghdr *cmsg;
 	ssize_t n;
 
-	if (count) {
-		msg.msg_control = ancillary;
-		msg.msg_controllen = CMSG_SPACE(count * sizeof(int));
-		cmsg = CMSG_FIRSTHDR(&msg);
-		cmsg->cmsg_level = SOL_SOCKET;
-		cmsg->cmsg_type = SCM_RIGHTS;
-		cmsg->cmsg_len = CMSG_LEN(count * sizeof(int));
-		memcpy(CMSG_DATA(cmsg), fds, count * sizeof(int));
-	}
+	if (count)
+		io_add_fds(&msg, ancillary, fds, count);
 	do
 		n = sendmsg(fd, &msg, MSG_NOSIGNAL);
 	while (n < 0 && errno == EINTR);
 	if (n < 0)
 		return -errno;
 	return n == sizeof(message) ? 0 : -EIO;
-}
-
-static void close_fds(int fds[KEEP_FDS_MAX])
-{
-	for (int i = 0; i < KEEP_FDS_MAX; i++) {
-		if (fds[i] >= 0)
-			close(fds[i]);
-		fds[i] = -1;
-	}
 }
 
 static void take_fds(struct msghdr *msg, int fds[KEEP_FDS_MAX])
@@ -90,7 +74,7 @@ int keep_receive(int fd, struct keep_message *message, int fds[KEEP_FDS_MAX])
 	take_fds(&msg, fds);
 	if (n == sizeof(*message) && !(msg.msg_flags & MSG_CTRUNC))
 		return 1;
-	close_fds(fds);
+	io_close_all(fds, KEEP_FDS_MAX);
 	return n == sizeof(*message) ? -EMFILE : -EPROTO;
 }
 
@@ -125,7 +109,7 @@ static void drop(struct item *item)
 {
 	size_t i = (size_t)(item - keep.items);
 
-	close_fds(item->fds);
+	io_close_all(item->fds, KEEP_FDS_MAX);
 	keep.count--;
 	memmove(item, item + 1, (keep.count - i) * sizeof(*item));
 }
@@ -176,7 +160,7 @@ static bool obey(const struct keep_message *message, int fds[KEEP_FDS_MAX])
 		ok = false;
 		break;
 	}
-	close_fds(fds);
+	io_close_all(fds, KEEP_FDS_MAX);
 	return ok;
 }
 

@@ -119,13 +119,6 @@ static void on_again(struct loop_timer *timer)
 	start_or_say(container_of(timer, struct broker, keeper.again), true);
 }
 
-static void close_fds(int fds[KEEP_FDS_MAX])
-{
-	for (int i = 0; i < KEEP_FDS_MAX; i++)
-		if (fds[i] >= 0)
-			close(fds[i]);
-}
-
 /* One VM after the other. Return: 0, or -errno with @err filled. */
 static int take_all(struct broker *broker, int fd, struct error *err)
 {
@@ -148,7 +141,7 @@ static int take_all(struct broker *broker, int fd, struct error *err)
 		if (message.op != KEEP_PUT)
 			break;
 		r = vmproc_adopt(broker, fds, err);
-		close_fds(fds);
+		io_close_all(fds, KEEP_FDS_MAX);
 		if (r == -EPROTO) {
 			fprintf(stderr, "vmctl: VM %u is ended: %s\n", message.id,
 				err->text);

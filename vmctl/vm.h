@@ -19,8 +19,8 @@
  * {"op":"freeze"} and {"op":"save"} as
  * vm_fork.h says. A fork says {"event":"started"} on its own control socket, and its
  * parent {"event":"child","pid":,"status":} when it has reaped it.
- * A message is VM_MESSAGE_MAX bytes at most. The end of descriptor 3, which is not that of
- *the broker (keep.h), ends the process at once. A process that ends by itself says
+ * A message is VM_MESSAGE_MAX bytes at most. The end of descriptor 3, which is not that
+ * of the broker (keep.h), ends the process at once. A process that ends by itself says
  * {"event":"dead","reason":SENTENCE,"log":TEXT,"errno":} first.
  */
 #pragma once

@@ -354,20 +354,6 @@ int vmproc_limit(struct vmproc *vm, int cpu_percent, struct error *err)
 			    (unsigned)cpu_percent, err);
 }
 
-static void add_fds(struct msghdr *msg, char *ancillary, const int *fds, unsigned count)
-{
-	size_t size = count * sizeof(*fds);
-	struct cmsghdr *cmsg;
-
-	msg->msg_control = ancillary;
-	msg->msg_controllen = CMSG_SPACE(size);
-	cmsg = CMSG_FIRSTHDR(msg);
-	cmsg->cmsg_level = SOL_SOCKET;
-	cmsg->cmsg_type = SCM_RIGHTS;
-	cmsg->cmsg_len = CMSG_LEN(size);
-	memcpy(CMSG_DATA(cmsg), fds, size);
-}
-
 int vmproc_ask(struct vmproc *vm, json_t *message, const int *fds, unsigned count,
 	       struct error *err)
 {
@@ -382,7 +368,7 @@ int vmproc_ask(struct vmproc *vm, json_t *message, const int *fds, unsigned coun
 		return error_say(err, ESRCH, "the VM is ending");
 	iov.iov_len = strlen(text);
 	if (count)
-		add_fds(&msg, ancillary, fds, count);
+		io_add_fds(&msg, ancillary, fds, count);
 	if (sendmsg(vm->control_fd, &msg, MSG_DONTWAIT | MSG_NOSIGNAL) >= 0)
 		return 0;
 	if (errno == EPIPE || errno == ECONNRESET)

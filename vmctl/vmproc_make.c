@@ -80,15 +80,6 @@ static int make_sockets(struct vmproc *vm, int theirs[VMPROC_FDS], struct error 
 	return r;
 }
 
-static void close_fds(int fds[VMPROC_FDS])
-{
-	for (int i = 0; i < VMPROC_FDS; i++) {
-		if (fds[i] >= 0)
-			close(fds[i]);
-		fds[i] = -1;
-	}
-}
-
 static int vmproc_exec(struct vmproc *vm, struct error *err)
 {
 	const char *program = vm->broker->config.vm_program;
@@ -97,7 +88,7 @@ static int vmproc_exec(struct vmproc *vm, struct error *err)
 	struct spawn_options options = {.fds = fds, .count = VMPROC_FDS};
 	pid_t pid = r < 0 ? r : spawn(program, argv, &options, err);
 
-	close_fds(fds);
+	io_close_all(fds, VMPROC_FDS);
 	if (pid < 0)
 		return pid;
 	vmproc_set_pid(vm, pid);
@@ -258,7 +249,7 @@ struct vmproc *vmproc_prepare(struct vmproc *parent, const char *name, int fds[V
 	strcpy(vm->facts->base, parent->facts->base);
 	if (make_sockets(vm, fds, err) == 0)
 		return vm;
-	close_fds(fds);
+	io_close_all(fds, VMPROC_FDS);
 	vmproc_destroy(vm);
 	return NULL;
 }

@@ -175,19 +175,10 @@ static int send_run(struct repl *repl, const struct run *run)
 	} control = {0};
 	char word[WORD_MAX];
 	struct iovec iov = {.iov_base = word};
-	struct msghdr msg = {
-	    .msg_iov = &iov,
-	    .msg_iovlen = 1,
-	    .msg_control = &control,
-	    .msg_controllen = sizeof(control),
-	};
-	struct cmsghdr *cmsg = CMSG_FIRSTHDR(&msg);
+	struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
 
 	iov.iov_len = (size_t)snprintf(word, sizeof(word), "run %u", run->stream);
-	cmsg->cmsg_level = SOL_SOCKET;
-	cmsg->cmsg_type = SCM_RIGHTS;
-	cmsg->cmsg_len = CMSG_LEN(sizeof(run->ends));
-	memcpy(CMSG_DATA(cmsg), run->ends, sizeof(run->ends));
+	io_add_fds(&msg, &control, run->ends, sizeof(run->ends) / sizeof(run->ends[0]));
 	return sendmsg(repl->source.fd, &msg, MSG_NOSIGNAL) < 0 ? -errno : 0;
 }
 

@@ -115,6 +115,19 @@ static void leave(struct walk *w, ssize_t before)
 	w->path[before] = '\0';
 }
 
+/* Call @fn for @name, with the path of that name, unless that would be too long. */
+static int visit(struct walk *w, const struct place *at, const char *name, name_fn *fn)
+{
+	ssize_t before = enter(w, name);
+	int r;
+
+	if (before < 0)
+		return 0;
+	r = fn(w, at, name);
+	leave(w, before);
+	return r;
+}
+
 static int each_of(struct walk *w, const struct place *at, const char *names, ssize_t len,
 		   name_fn *fn)
 {
@@ -123,17 +136,11 @@ static int each_of(struct walk *w, const struct place *at, const char *names, ss
 	while (len > 0 && r == 0) {
 		const struct dirent64 *entry = (const struct dirent64 *)(const void *)names;
 		const char *name = entry->d_name;
-		ssize_t before;
 
 		names += entry->d_reclen;
 		len -= entry->d_reclen;
-		if (strcmp(name, ".") == 0 || strcmp(name, "..") == 0)
-			continue;
-		before = enter(w, name);
-		if (before < 0)
-			continue;
-		r = fn(w, at, name);
-		leave(w, before);
+		if (strcmp(name, ".") != 0 && strcmp(name, "..") != 0)
+			r = visit(w, at, name, fn);
 	}
 	return r;
 }
@@ -196,17 +203,12 @@ static int each_pick(struct walk *w, const struct place *at, int dir, name_fn *f
 	for (size_t i = at->first; r == 0 && (rest = rest_of_pick(w, i));) {
 		size_t len = strcspn(rest, "/");
 		char name[FILES_NAME_MAX + 1] = "";
-		ssize_t before;
 
 		memcpy(name, rest, len);
 		i = next_name(w, i, rest, len);
 		if (at->how == PICK_NAMES && is_there(dir, name))
 			continue; /* each_name() has had it */
-		before = enter(w, name);
-		if (before < 0)
-			continue;
-		r = fn(w, at, name);
-		leave(w, before);
+		r = visit(w, at, name, fn);
 	}
 	return r;
 }

@@ -82,16 +82,9 @@ static int send_mount(int control, int fd, const char *id)
 		char space[CMSG_SPACE(sizeof(int))];
 	} rights = {.space = {0}};
 	struct iovec iov = {.iov_base = (void *)(uintptr_t)id, .iov_len = strlen(id)};
-	struct msghdr message = {.msg_iov = &iov,
-				 .msg_iovlen = 1,
-				 .msg_control = &rights,
-				 .msg_controllen = sizeof(rights)};
-	struct cmsghdr *header = CMSG_FIRSTHDR(&message);
+	struct msghdr message = {.msg_iov = &iov, .msg_iovlen = 1};
 
-	header->cmsg_level = SOL_SOCKET;
-	header->cmsg_type = SCM_RIGHTS;
-	header->cmsg_len = CMSG_LEN(sizeof(int));
-	memcpy(CMSG_DATA(header), &fd, sizeof(fd));
+	io_add_fds(&message, &rights, &fd, 1);
 	return sendmsg(control, &message, MSG_NOSIGNAL) < 0 ? -errno : 0;
 }
 

@@ -94,9 +94,7 @@ static void take_up(struct sandbox *sb, json_t *reply)
 		return;
 	}
 	/* Who was about to be a template, or to be frozen, may stand still. */
-	vmm_request(&sb->core->vmm,
-		    json_pack("{s:s, s:I}", "op", "resume", "vm", (json_int_t)sb->vm), NULL,
-		    NULL);
+	vmm_ask(&sb->core->vmm, "resume", sb->vm, NULL, NULL);
 	loop_timer_set(sb->core->loop, &sb->limit, WAKE_MS);
 	resources_adrift(sb);
 	guest_wake(sb);

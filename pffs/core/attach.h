@@ -13,7 +13,7 @@
  *
  * When vmctl was killed and pffs was not, its sandboxes are adrift likewise, if they were
  * in the midst of nothing but runs: the journal tells what has to be sent again. What was
- * asked about files fails, and terminals go.
+ * asked about files fails.
  */
 #pragma once
 

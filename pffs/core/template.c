@@ -25,9 +25,7 @@ static void parked(void *ctx, json_t *reply, const struct error *err)
 
 static void park(struct sandbox *sb, vmm_reply_fn *done, void *ctx)
 {
-	vmm_request(&sb->core->vmm,
-		    json_pack("{s:s, s:I}", "op", "park", "vm", (json_int_t)sb->vm), done,
-		    ctx);
+	vmm_ask(&sb->core->vmm, "park", sb->vm, done, ctx);
 }
 
 void template_booted(struct sandbox *machine)
@@ -226,9 +224,7 @@ void template_restored(struct sandbox *machine, const char *made_of,
 
 static void go_on(struct sandbox *sb)
 {
-	vmm_request(&sb->core->vmm,
-		    json_pack("{s:s, s:I}", "op", "resume", "vm", (json_int_t)sb->vm), NULL,
-		    NULL);
+	vmm_ask(&sb->core->vmm, "resume", sb->vm, NULL, NULL);
 	sb->state = SANDBOX_READY;
 	journal_facts(sb);
 	guest_resume(sb);

@@ -31,9 +31,7 @@ struct waiter {
 
 static void ask(struct twin *twin, const char *op, vmm_reply_fn *fn, void *ctx)
 {
-	vmm_request(&twin->point->core->vmm,
-		    json_pack("{s:s, s:I}", "op", op, "vm", (json_int_t)twin->point->vm),
-		    fn, ctx);
+	vmm_ask(&twin->point->core->vmm, op, twin->point->vm, fn, ctx);
 }
 
 static void free_if_unused(struct twin *twin)

@@ -106,9 +106,7 @@ static void ask(struct usage_state *state)
 
 	state->asked = true;
 	loop_timer_set(sb->core->loop, &state->patience, USAGE_PATIENCE_MS);
-	vmm_request(&sb->core->vmm,
-		    json_pack("{s:s, s:I}", "op", "stat", "vm", (json_int_t)sb->vm),
-		    answered, state);
+	vmm_ask(&sb->core->vmm, "stat", sb->vm, answered, state);
 }
 
 static struct usage without_machine(const struct sandbox *sb)

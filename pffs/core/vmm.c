@@ -154,11 +154,19 @@ void vmm_request(struct vmm *vmm, json_t *message, vmm_reply_fn *fn, void *ctx)
 	fn(ctx, NULL, &err);
 }
 
+static json_t *pack_op(const char *op, uint32_t vm)
+{
+	return json_pack("{s:s, s:I}", "op", op, "vm", (json_int_t)vm);
+}
+
+void vmm_ask(struct vmm *vmm, const char *op, uint32_t vm, vmm_reply_fn *fn, void *ctx)
+{
+	vmm_request(vmm, pack_op(op, vm), fn, ctx);
+}
+
 static int send_destroy(struct vmm *vmm, uint32_t id)
 {
-	return send_request(vmm,
-			    json_pack("{s:s, s:I}", "op", "destroy", "vm", (json_int_t)id),
-			    NULL, NULL);
+	return send_request(vmm, pack_op("destroy", id), NULL, NULL);
 }
 
 static void again_soon(struct vmm *vmm)

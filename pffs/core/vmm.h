@@ -73,6 +73,9 @@ typedef void vmm_reply_fn(void *ctx, json_t *reply, const struct error *err);
  */
 void vmm_request(struct vmm *vmm, json_t *message, vmm_reply_fn *fn, void *ctx);
 
+/** vmm_ask() - likewise, for an operation on @vm that needs no more to be said. */
+void vmm_ask(struct vmm *vmm, const char *op, uint32_t vm, vmm_reply_fn *fn, void *ctx);
+
 /** vmm_destroy() - end VM @id, which nobody has any more. Should there be no memory to ask
  * for that, it is asked later. */
 void vmm_destroy(struct vmm *vmm, uint32_t id);

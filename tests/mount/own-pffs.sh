@@ -21,6 +21,16 @@ stop() {
 	wait "$pid"
 }
 
+# kill_early KILL: KILL, a function, is called while the machine of a template boots.
+kill_early() {
+	within 60 mkdir mnt/early
+	echo 'print("early")' > mnt/early/exec
+	wait_for 30 queued mnt/early/runs/1
+	"$1"
+	ok "killed while the template's machine boots, it is mounted again" start
+	is "$(within 120 cat mnt/early/stdout)" early "and a sandbox that waited for that machine gets one"
+}
+
 # numbers N: what a run printed that counts to N.
 numbers() {
 	seq 0 $(($1 - 1))

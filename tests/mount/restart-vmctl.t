@@ -18,12 +18,7 @@ if [ "$(value mnt/host engine)" != emulated ]; then
 	stop
 	skip_all "this is about the emulated host"
 fi
-within 60 mkdir mnt/early
-echo 'print("early")' > mnt/early/exec
-wait_for 30 queued mnt/early/runs/1
-kill_both
-ok "killed while a template's machine boots, it is mounted again" start
-is "$(within 120 cat mnt/early/stdout)" early "and a sandbox that waited for that machine gets one"
+kill_early kill_both
 
 within 60 mkdir mnt/demo
 wait_for 120 state_is mnt/demo ready

@@ -9,12 +9,7 @@ kill_pffs() {
 }
 
 start
-within 60 mkdir mnt/early
-echo 'print("early")' > mnt/early/exec
-wait_for 30 queued mnt/early/runs/1
-kill_pffs
-ok "killed while the template's machine boots, it is mounted again" start
-is "$(within 120 cat mnt/early/stdout)" early "and a sandbox that waited for that machine gets one"
+kill_early kill_pffs
 within 60 mkdir mnt/demo mnt/cold
 wait_for 120 state_is mnt/demo ready
 echo 'x = 41; print("kept")' > mnt/demo/exec

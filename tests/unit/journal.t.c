@@ -44,11 +44,11 @@ static bool has_text(const struct stream *s, const char *want, bool whole)
 	       (whole ? strcmp(text, want) == 0 : strncmp(text, want, (size_t)n) == 0);
 }
 
-/* A run that has ended, one that goes on, and one that waits. */
-static void live_on(void)
+/* A sandbox whose guest is awake. */
+static struct sandbox *make_ready(const char *name, uid_t uid, gid_t gid)
 {
 	struct error err;
-	struct sandbox *sb = sandbox_new(&core, FOLDER_ROOT, "demo", 0, 7, 8, &err);
+	struct sandbox *sb = sandbox_new(&core, FOLDER_ROOT, name, 0, uid, gid, &err);
 
 	strcpy(id, sb->id);
 	sb->epoch = sb->heard = epoch;
@@ -56,6 +56,15 @@ static void live_on(void)
 	sb->state = SANDBOX_READY;
 	loop_timer_cancel(&sb->limit);
 	journal_begin(sb);
+	return sb;
+}
+
+/* A run that has ended, one that goes on, and one that waits. */
+static void live_on(void)
+{
+	struct error err;
+	struct sandbox *sb = make_ready("demo", 7, 8);
+
 	submit(sb, "one");
 	say(VM, 1, AGENT_STDOUT, "out\n", 4);
 	say_exit(VM, 1, 0, 3);
@@ -353,15 +362,9 @@ static void go_on_with_nothing(struct sandbox *sb)
 static void check_terminals(void)
 {
 	struct error err;
-	struct sandbox *sb = sandbox_new(&core, FOLDER_ROOT, "tty", 0, 0, 0, &err);
+	struct sandbox *sb = make_ready("tty", 0, 0);
 	struct terminal *t;
 
-	strcpy(id, sb->id);
-	sb->epoch = sb->heard = epoch;
-	sandbox_adopt_vm(sb, VM, 1, 60000);
-	sb->state = SANDBOX_READY;
-	loop_timer_cancel(&sb->limit);
-	journal_begin(sb);
 	terminal_remove(terminal_new(sb, "gone", &err));
 	make_terminal(sb);
 	submit(sb, "a run");
@@ -392,15 +395,9 @@ static void check_flood(void)
 {
 	static uint8_t much[60000];
 	struct error err;
-	struct sandbox *sb = sandbox_new(&core, FOLDER_ROOT, "flood", 0, 0, 0, &err);
+	struct sandbox *sb = make_ready("flood", 0, 0);
 	struct terminal *t;
 
-	strcpy(id, sb->id);
-	sb->epoch = sb->heard = epoch;
-	sandbox_adopt_vm(sb, VM, 1, 60000);
-	sb->state = SANDBOX_READY;
-	loop_timer_cancel(&sb->limit);
-	journal_begin(sb);
 	t = terminal_new(sb, "t", &err);
 	terminal_start(t, &err);
 	sb->typed_ns = 0; /* long ago */
