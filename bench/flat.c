@@ -166,6 +166,11 @@ static void on_watch(struct virtio_console *con)
 	(void)con;
 }
 
+static void on_watch_net(struct virtio_net *net)
+{
+	(void)net;
+}
+
 static void put_word(struct flat *flat, uint64_t gpa, uint32_t value)
 {
 	gmem_write(&flat->machine.mem, gpa, &value, sizeof(value));
@@ -182,6 +187,7 @@ int flat_boot(struct flat *flat, uint64_t mib, struct error *err)
 	    .memory_mib = mib < FLAT_MEMORY_MIN_MIB ? FLAT_MEMORY_MIN_MIB : mib,
 	    .vcpus = 1,
 	    .watch = on_watch,
+	    .watch_net = on_watch_net,
 	};
 	int r = make_kernel(flat->kernel);
 

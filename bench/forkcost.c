@@ -180,7 +180,7 @@ static uint64_t last_call(const struct calls *calls)
 
 static void account(const struct round *r, double row[ROWS])
 {
-	const struct call *first = calls_find(&r->child, KVM_GET_API_VERSION);
+	const struct call *first = calls_find(&r->child, KVM_CREATE_VM);
 	const struct call *set = calls_find(&r->child, KVM_SET_CPUID2);
 	const struct call *clock = calls_find(&r->child, KVM_SET_CLOCK);
 

@@ -80,6 +80,13 @@ install_packages() {
 	apt-get -q install -y --no-install-recommends $names
 }
 
+# make_user: whose rights pffs has when root starts it.
+make_user() {
+	id -u pffs >/dev/null 2>&1 ||
+		useradd --system --user-group --no-create-home --home-dir /nonexistent \
+			--shell /usr/sbin/nologin --comment "pffs sandboxes" pffs
+}
+
 # build DIR [CONFIGURE OPTION...]: configure and make the tree in DIR.
 build() {
 	(

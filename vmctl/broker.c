@@ -59,7 +59,7 @@ static void on_connection(struct loop_source *source, uint32_t revents)
 		fprintf(stderr, "vmctl: %s\n", err.text);
 }
 
-/* A VM takes four descriptors, and a fork six while it is made. */
+/* A VM takes five descriptors, and a fork seven while it is made. */
 static void raise_limit(void)
 {
 	struct rlimit limit;
@@ -85,6 +85,7 @@ static int take_up(struct broker *broker, struct error *err)
 		return r;
 	list_for_each (vm, &broker->vms, struct vmproc, link)
 		vmproc_go_on(vm);
+	netproc_go_on(broker);
 	freeze_tidy_all(broker);
 	return 0;
 }
@@ -104,6 +105,7 @@ int broker_init(struct broker *broker, const struct broker_config *config,
 	};
 	if (!broker->config.deadline_ms)
 		broker->config.deadline_ms = BROKER_DEADLINE_MS;
+	netproc_init(broker);
 	store_open(&broker->store, config->state);
 	list_init(&broker->clients);
 	list_init(&broker->vms);
@@ -175,6 +177,7 @@ void broker_fini(struct broker *broker)
 
 	list_for_each (client, &broker->clients, struct client, link)
 		client_free(client);
+	netproc_close(broker);
 	keeper_close(broker);
 	loop_del(&broker->loop, &broker->signals);
 	close(broker->signal_fd);

@@ -22,6 +22,7 @@
 #include "util/list.h"
 #include "util/loop.h"
 #include "vmctl/keeper.h"
+#include "vmctl/netproc.h"
 #include "vmctl/store.h"
 
 #include <stdbool.h>
@@ -38,6 +39,7 @@ struct broker_config {
 	const char *state;	/* directory of frozen machines, or NULL */
 	const char *images;	/* directory of kernel, initramfs, templates */
 	const char *keeper;	/* path of the keeper's socket, or NULL (keeper.h) */
+	const char *uplink;	/* "kernel", "user", "none" or "auto"; NULL: "auto" */
 	const char *engine;	/* "kvm" or "emulated", as `stat` reports it */
 	const char *vm_program; /* what to execute as `vmctl vm` */
 	unsigned deadline_ms;	/* for an answer of a VM process; 0: BROKER_DEADLINE_MS */
@@ -49,6 +51,7 @@ struct broker {
 	struct store store;
 	struct loop loop;
 	struct keeper keeper;
+	struct netproc net;
 	struct link clients; /* struct client, by its link */
 	struct link vms;     /* struct vmproc, by its link, in order of id */
 	struct link buckets[BROKER_BUCKETS]; /* struct vmproc, by its bucket: by id */

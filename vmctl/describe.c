@@ -13,12 +13,13 @@
 
 json_t *describe_vm(const struct vmproc *vm)
 {
-	return json_pack("{s:I, s:s, s:s, s:s, s:s, s:i, s:i, s:i, s:s}", "vm",
+	return json_pack("{s:I, s:s, s:s, s:s, s:s, s:i, s:i, s:i, s:s, s:b}", "vm",
 			 (json_int_t)vm->channel.id, "name", vm->facts->name, "group",
 			 vm->facts->group, "template", vm->facts->template, "state",
 			 vm->facts->dead ? "dead" : "running", "pid", (int)vm->facts->pid,
 			 "memory_mib", vm->facts->memory_mib, "vcpus", vm->facts->vcpus,
-			 "reason", vm->facts->dead ? vm->facts->reason : "");
+			 "reason", vm->facts->dead ? vm->facts->reason : "", "connected",
+			 vm->facts->connected);
 }
 
 json_t *describe_attached(const struct vmproc *vm)
@@ -40,12 +41,13 @@ json_t *describe_broker(const struct broker *broker)
 
 	list_for_each (vm, &broker->vms, struct vmproc, link)
 		count += vm->facts->seen;
-	return json_pack("{s:s, s:s, s:i, s:I, s:I, s:i, s:b, s:o}", "engine",
+	return json_pack("{s:s, s:s, s:i, s:I, s:I, s:i, s:b, s:o, s:s, s:s}", "engine",
 			 broker->config.engine, "version", PACKAGE_VERSION, "vms", count,
 			 "uptime_s", (json_int_t)up, "memory_available",
 			 (json_int_t)procfs_available(), "descriptors",
 			 procfs_descriptors(), "limits_cpu", broker->limits_cpu,
-			 "templates", images_templates(broker->config.images));
+			 "templates", images_templates(broker->config.images), "uplink",
+			 broker->net.uplink, "uplink_why", broker->net.why);
 }
 
 json_t *describe_use(const struct vmproc *vm, const json_t *message)

@@ -83,15 +83,16 @@ static void map_base(struct disk *disk, uint64_t size)
 	}
 }
 
-/* An unlinked sparse file of @size bytes, or -errno. */
+/*
+ * An unlinked sparse file of @size bytes, or -errno.
+ * #syscalls:vm openat(2==O_TMPFILE|O_RDWR|O_EXCL|O_CLOEXEC) ftruncate
+ */
 static int make_top(uint64_t size, struct error *err)
 {
 	const char *dir = getenv("TMPDIR");
 	cleanup_close int fd =
 	    open(dir ? dir : "/var/tmp", O_TMPFILE | O_RDWR | O_EXCL | O_CLOEXEC, 0600);
 
-	if (fd < 0)
-		fd = memfd_create("disk", MFD_CLOEXEC);
 	if (fd < 0)
 		return error_set(err, errno, "cannot make a file for the disk's writes");
 	if (ftruncate(fd, (off_t)size) < 0)
@@ -178,8 +179,11 @@ void disk_close(struct disk *disk)
 	*disk = (struct disk){0};
 }
 
-/* Move @len bytes between @fd and the buffers at @cur. Behind the end of the base are
- * zeros; the other layers are as long as the disk. */
+/*
+ * Move @len bytes between @fd and the buffers at @cur. Behind the end of the base are
+ * zeros; the other layers are as long as the disk.
+ * #syscalls:vm,vcpu preadv pwritev close
+ */
 static int transfer(int fd, bool write, uint64_t offset, struct iov_cursor *cur, size_t len)
 {
 	struct iovec part[PARTS];
@@ -277,7 +281,10 @@ static int copy_up(struct disk *disk, unsigned layer, uint64_t from, uint64_t to
 	return transfer(disk->fd[disk->top], true, from, &cur, iov.iov_len);
 }
 
-/* Make [@from, @to), inside one cluster, zeros in the top. */
+/*
+ * Make [@from, @to), inside one cluster, zeros in the top.
+ * #syscalls:vm,vcpu fallocate(1==FALLOC_FL_PUNCH_HOLE|FALLOC_FL_KEEP_SIZE)
+ */
 static int punch(struct disk *disk, uint64_t from, uint64_t to)
 {
 	struct iovec iov = {.iov_base = disk->scratch, .iov_len = to - from};

@@ -82,6 +82,7 @@ int disk_save(struct disk *disk, struct snapshot_writer *w, struct error *err)
 	return r;
 }
 
+/* #syscalls:vm fcntl(1==F_DUPFD_CLOEXEC) */
 int disk_open_saved(struct disk *disk, const struct snapshot *s, uint64_t size,
 		    struct error *err)
 {

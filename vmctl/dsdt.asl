@@ -75,6 +75,19 @@ DefinitionBlock ("dsdt.aml", "DSDT", 2, "PFFS", "VMCTL", 1)
 			})
 		}
 
+		Device (VIO5)
+		{
+			Name (_HID, "LNRO0005")
+			Name (_UID, 5)
+			Name (_CCA, 1)
+			Name (_CRS, ResourceTemplate () {
+				Memory32Fixed (ReadWrite, PLATFORM_MMIO_5, PLATFORM_MMIO_SIZE)
+				Interrupt (ResourceConsumer, Level, ActiveHigh, Exclusive) {
+					PLATFORM_GSI_5
+				}
+			})
+		}
+
 		Device (COM1)
 		{
 			Name (_HID, EisaId ("PNP0501"))

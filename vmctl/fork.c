@@ -1,6 +1,7 @@
 #include "vmctl/fork.h"
 
 #include "util/io.h"
+#include "vmctl/broker.h"
 #include "vmctl/client.h"
 #include "vmctl/request.h"
 #include "vmctl/vm_fork.h"
@@ -19,7 +20,7 @@ struct fork {
 	unsigned count;	       /* of names */
 	unsigned asked;	       /* names that the parent's process has been told */
 	unsigned started;      /* children whose guests run */
-	json_t *pids;	       /* what the parent's process says, in order of names */
+	unsigned made;	       /* processes, as the parent's says */
 	json_int_t agent_out;  /* where the streams part; -1 while unknown */
 	json_int_t pause_usec; /* how long the parent has stood still */
 	bool done;
@@ -108,38 +109,21 @@ static void finish(struct fork *fork)
 		child->making = NULL;
 		child->facts->seen = true;
 		channel_attach(&child->channel, client, CHANNEL_NOW, NULL);
+		if (child->facts->connected)
+			netproc_tell(child);
 	}
 	fork->done = true;
 	request_free(fork->request);
 }
 
 /* The children said themselves who they are. */
-static bool pids_match(const struct fork *fork)
-{
-	struct vmproc *child;
-	size_t i = 0;
-
-	list_for_each (child, &fork->children, struct vmproc, sibling)
-		if (json_integer_value(json_array_get(fork->pids, i++)) !=
-		    child->facts->pid)
-			return false;
-	return true;
-}
-
 static void step(struct fork *fork)
 {
 	const struct channel *channel = &fork->request->vm->channel;
-	struct error err;
 
-	if (json_array_size(fork->pids) < fork->count || fork->started < fork->count ||
-	    channel_relayed(channel) != channel->limit)
-		return;
-	if (pids_match(fork)) {
+	if (fork->made == fork->count && fork->started == fork->count &&
+	    channel_relayed(channel) == channel->limit)
 		finish(fork);
-		return;
-	}
-	error_say(&err, EPROTO, "VM %u does not know its own fork", channel->id);
-	fail(fork, &err);
 }
 
 static void on_cut(struct channel *channel)
@@ -182,6 +166,8 @@ static int prepare(struct fork *fork, struct error *err)
 		if (!child)
 			return err->code = -fork_errno(-err->code);
 		child->making = fork;
+		child->facts->parked = fork->twin && i + 1 == fork->count;
+		netproc_inherit(child, parent);
 		list_add_before(&fork->children, &child->sibling);
 	}
 	return 0;
@@ -201,7 +187,6 @@ static struct fork *fork_new(struct client *client, json_t *seq, struct vmproc *
 	    .twin = twin,
 	    .fds = malloc(fds * sizeof(*fork->fds)),
 	    .count = (unsigned)count,
-	    .pids = json_array(),
 	    .agent_out = -1,
 	};
 	list_init(&fork->children);
@@ -220,7 +205,6 @@ static void fork_free(struct fork *fork)
 		io_close_all(fork->fds, (size_t)fork->count * VMPROC_FDS);
 	free(fork->fds);
 	json_decref(fork->names);
-	json_decref(fork->pids);
 	free(fork);
 }
 
@@ -232,7 +216,7 @@ int fork_begin(struct client *client, json_t *seq, struct vmproc *parent, json_t
 
 	if (r < 0)
 		return r;
-	if (!fork || !fork->fds || !fork->pids || !fork->request ||
+	if (!fork || !fork->fds || !fork->request ||
 	    json_array_size(fork->names) != fork->count)
 		r = error_set(err, ENOMEM, "cannot fork a VM");
 	if (!r)
@@ -249,11 +233,10 @@ int fork_begin(struct client *client, json_t *seq, struct vmproc *parent, json_t
 /* Take the answer to the last question. Return: whether it can be true. */
 static bool take_answer(struct fork *fork, json_t *message)
 {
-	json_t *pids = json_object_get(message, "pids"), *out;
+	json_t *out = json_object_get(message, "agent_out");
 
-	out = json_object_get(message, "agent_out");
 	if (!json_is_integer(out) || json_integer_value(out) < 0 ||
-	    json_array_size(fork->pids) + json_array_size(pids) != fork->asked)
+	    fork->made + number_in(message, "made") != fork->asked)
 		return false;
 	if (fork->agent_out >= 0 && fork->agent_out != json_integer_value(out))
 		return false;
@@ -261,7 +244,8 @@ static bool take_answer(struct fork *fork, json_t *message)
 	fork->pause_usec = number_in(message, "pause_usec");
 	/* Before, a process that had no room for them would look like dead children. */
 	io_close_all(fork->fds, (size_t)fork->asked * VMPROC_FDS);
-	return json_array_extend(fork->pids, pids) == 0;
+	fork->made = fork->asked;
+	return true;
 }
 
 int fork_answer(struct request *request, json_t *message)
@@ -303,6 +287,7 @@ void fork_started(struct vmproc *child)
 		fail(fork, &err);
 		return;
 	}
+	netproc_look(child);
 	fork->started++;
 	request_wait(fork->request);
 	step(fork);

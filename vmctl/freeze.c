@@ -67,9 +67,12 @@ static struct freeze *freeze_new(struct client *client, json_t *seq, struct vmpr
 /* Ask the process to write a file. @other: one to compare with, or -1. */
 static int ask(struct freeze *freeze, json_t *question, int other, struct error *err)
 {
-	cleanup_close int fd = store_create(store_of(freeze), freeze->image, err);
-	struct vm_facts *facts = freeze->request->vm->facts;
-	int fds[2] = {fd, other};
+	struct vmproc *vm = freeze->request->vm;
+	cleanup_close int pages = vmproc_open_proc(vm, "pagemap", err);
+	cleanup_close int fd =
+	    pages < 0 ? pages : store_create(store_of(freeze), freeze->image, err);
+	struct vm_facts *facts = vm->facts;
+	int fds[3] = {fd, pages, other};
 
 	if (fd < 0) {
 		json_decref(question);
@@ -80,7 +83,7 @@ static int ask(struct freeze *freeze, json_t *question, int other, struct error 
 	/* A later vmctl removes what is noted: not a file of that name that was there. */
 	if (freeze->request->kind == REQUEST_FREEZE)
 		snprintf(facts->freezing, sizeof(facts->freezing), "%s", freeze->image);
-	return request_ask(freeze->request, question, fds, other < 0 ? 1 : 2, err);
+	return request_ask(freeze->request, question, fds, other < 0 ? 2 : 3, err);
 }
 
 /* What the VM is compared with: @given, unless it is known better. */

@@ -59,11 +59,13 @@ void gmem_release(const struct gmem *mem, void *at, uint64_t len);
  * SNAPSHOT_MEMORY: those that are not what they are in @base, or not zero where that has
  * none.
  * @base: memory of the same size, or NULL.
+ * @pagemap: /proc/PID/pagemap of this process, so that pages that never were need not be
+ *	looked at; or -1.
  *
  * Return: 0 or -errno with @err filled.
  */
-int gmem_save(const struct gmem *mem, const struct gmem *base, struct snapshot_writer *w,
-	      struct error *err);
+int gmem_save(const struct gmem *mem, const struct gmem *base, int pagemap,
+	      struct snapshot_writer *w, struct error *err);
 
 /**
  * gmem_map() - put the pages of a snapshot where they were. They are read when they are

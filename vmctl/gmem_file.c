@@ -106,12 +106,11 @@ static int put_pages(struct snapshot_writer *w, struct scan *scan, struct buf *r
 	return r == 0 && run.count ? put_run(w, scan, &run, runs, err) : r;
 }
 
-int gmem_save(const struct gmem *mem, const struct gmem *base, struct snapshot_writer *w,
-	      struct error *err)
+int gmem_save(const struct gmem *mem, const struct gmem *base, int pagemap,
+	      struct snapshot_writer *w, struct error *err)
 {
-	cleanup_close int pagemap =
-	    mem->of_files ? -1 : open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
-	struct scan scan = {.mem = mem, .base = base, .pagemap = pagemap};
+	struct scan scan = {
+	    .mem = mem, .base = base, .pagemap = mem->of_files ? -1 : pagemap};
 	struct buf runs = {0};
 	int r = snapshot_put(w, SNAPSHOT_MEMORY, NULL, 0, err);
 

@@ -25,8 +25,9 @@
 #define HOST_PORTS	4
 #define HOST_PORT_NAME	"pffs.link."
 #define HOST_LINE_NAME	"pffs.line"
-#define HOST_SCSI	"scsi" /* QEMU's id of the controller of the disks */
-#define HOST_UPPER_UNIT 0      /* the upper disk; the templates follow */
+#define HOST_RESOLVER	"198.18.255.3" /* QEMU's, inside */
+#define HOST_SCSI	"scsi"	       /* QEMU's id of the controller of the disks */
+#define HOST_UPPER_UNIT 0	       /* the upper disk; the templates follow */
 
 struct serve_options;
 

@@ -19,6 +19,7 @@
 #include "vmctl/host_line.h"
 #include "vmctl/host_links.h"
 #include "vmctl/host_state.h"
+#include "vmctl/spawn.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -30,6 +31,7 @@
 #include <sys/mount.h>
 #include <sys/reboot.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -167,6 +169,33 @@ static const char *open_state(const struct links *links)
 	return NULL;
 }
 
+/* QEMU answers for the resolvers of the machine that it is on. */
+static void set_resolver(void)
+{
+	FILE *file;
+
+	mkdir("/etc", 0755);
+	file = fopen("/etc/resolv.conf", "we");
+	if (!file)
+		return;
+	fputs("nameserver " HOST_RESOLVER "\n", file);
+	fclose(file);
+}
+
+/* Without it the guests have no way out, and all else. */
+static void join_network(void)
+{
+	const char *argv[] = {"vmctl", "net", "--host", NULL};
+	struct error err;
+	pid_t pid = spawn("/proc/self/exe", argv, &(struct spawn_options){0}, &err);
+
+	set_resolver();
+	if (pid < 0)
+		fprintf(stderr, "vmctl: %s\n", err.text);
+	else
+		waitpid(pid, NULL, 0);
+}
+
 static int host_init(bool has_state, struct error *err)
 {
 	struct links links = {0};
@@ -189,6 +218,8 @@ static int host_init(bool has_state, struct error *err)
 		r = access("/dev/kvm", R_OK | W_OK) < 0
 			? error_set(err, errno, "cannot use /dev/kvm")
 			: 0;
+	if (r == 0)
+		join_network();
 	if (r == 0 && has_state)
 		config.state = open_state(&links);
 	if (r == 0)

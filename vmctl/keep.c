@@ -2,6 +2,7 @@
 
 #include "util/cleanup.h"
 #include "util/io.h"
+#include "vmctl/jail.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -23,10 +24,11 @@ static struct {
 	struct item *items; /* in order of id */
 	size_t count, room;
 	uint32_t last_id;
+	int net;    /* the network's socket, or -1 */
 	int broker; /* -1 while there is none */
 	const char *path;
 	ino_t inode; /* of the socket at @path */
-} keep = {.broker = KEEP_BROKER_FD};
+} keep = {.net = -1, .broker = KEEP_BROKER_FD};
 
 int keep_send(int fd, enum keep_op op, uint32_t id, const int *fds, unsigned count)
 {
@@ -62,7 +64,7 @@ int keep_receive(int fd, struct keep_message *message, int fds[KEEP_FDS_MAX])
 	struct msghdr msg = {.msg_iov = &iov,
 			     .msg_iovlen = 1,
 			     .msg_control = ancillary,
-			     .msg_controllen = sizeof(ancillary)};
+			     .msg_controllen = CMSG_LEN(KEEP_FDS_MAX * sizeof(int))};
 	ssize_t n;
 
 	memset(fds, -1, KEEP_FDS_MAX * sizeof(*fds));
@@ -116,12 +118,16 @@ static void drop(struct item *item)
 
 static unsigned fds_of(const struct item *item)
 {
-	return item->fds[KEEP_FDS] >= 0 ? KEEP_FDS_MAX : KEEP_FDS;
+	unsigned count = KEEP_FDS_ENDED;
+
+	while (count < KEEP_FDS_MAX && item->fds[count] >= 0)
+		count++;
+	return count;
 }
 
 static bool give_all(void)
 {
-	int r = 0;
+	int r = keep.net < 0 ? 0 : keep_send(keep.broker, KEEP_NET, 0, &keep.net, 1);
 
 	for (size_t i = 0; i < keep.count && !r; i++)
 		r = keep_send(keep.broker, KEEP_PUT, keep.items[i].id, keep.items[i].fds,
@@ -145,6 +151,11 @@ static bool obey(const struct keep_message *message, int fds[KEEP_FDS_MAX])
 		if (item && item->fds[KEEP_FDS] < 0)
 			item->fds[KEEP_FDS] = steal_fd(&fds[0]);
 		break;
+	case KEEP_ENDED:
+		if (item)
+			io_close_all(item->fds + KEEP_FDS_ENDED,
+				     KEEP_FDS_MAX - KEEP_FDS_ENDED);
+		break;
 	case KEEP_DROP:
 		if (item)
 			drop(item);
@@ -155,6 +166,10 @@ static bool obey(const struct keep_message *message, int fds[KEEP_FDS_MAX])
 		break;
 	case KEEP_TAKE:
 		ok = give_all();
+		break;
+	case KEEP_NET:
+		io_close_all(&keep.net, 1);
+		keep.net = steal_fd(&fds[0]);
 		break;
 	case KEEP_DONE:
 		ok = false;
@@ -200,12 +215,15 @@ static bool can_be_found(void)
 int keep_main(int argc, char **argv)
 {
 	struct stat st;
+	struct error err;
 
 	if (argc != 2 || stat(argv[1], &st) < 0)
 		return EXIT_FAILURE;
 	keep.path = argv[1];
 	keep.inode = st.st_ino;
 	signal(SIGPIPE, SIG_IGN);
+	if (jail_powerless(&err) < 0)
+		return EXIT_FAILURE;
 	for (;;) {
 		bool alone = keep.broker < 0;
 		struct pollfd pfd = {.fd = alone ? KEEP_LISTEN_FD : keep.broker,

@@ -4,11 +4,12 @@
  * Theory of operation
  *
  * Of each VM it has descriptors of the broker's ends of its sockets, of the memory of what
- * is known of it (kept.h), and of its process. It uses none of them. So when the broker is
- * killed the VM processes see no end of their sockets and go on, and what they say waits.
- * The next broker connects to PATH, a Unix socket of mode 0600 beside the broker's own,
- * and is given all. It is served when the former one's connection has ended, hence when
- * nobody else uses the descriptors; only a process of the same user, or root, is.
+ * is known of it (kept.h), of its family's pipe (init.h), and of its process. It uses none
+ * of them. So when the broker is killed the VM processes see no end of their sockets and go
+ * on, and what they say waits. The next broker connects to PATH, a Unix socket of mode 0600
+ * beside the broker's own, and is given all. It is served when the former one's connection
+ * has ended, hence when nobody else uses the descriptors; only a process of the same user,
+ * or root, is.
  *
  * The broker starts the keeper, and starts another one and gives it all anew should it end.
  * When both end so do the VMs, whose sockets nobody has any more. A keeper without a
@@ -26,17 +27,20 @@
 #define KEEP_LISTEN_FD 3
 #define KEEP_BROKER_FD 4
 #define KEEP_LOOK_MS   5000
-#define KEEP_FDS       3 /* of a VM: control socket, agent's stream, memory */
-#define KEEP_FDS_MAX   4 /* and its process, when that is known */
+#define KEEP_FDS_ENDED 3 /* of a VM: control socket, agent's stream, memory */
+#define KEEP_FDS       4 /* and its family's pipe, until its process has ended */
+#define KEEP_FDS_MAX   5 /* and its process, when that is known */
 
 /* What is said either way, with descriptors; all of it in each message. */
 enum keep_op {
-	KEEP_PUT = 1, /* a VM: KEEP_FDS, and when it is given back KEEP_FDS_MAX at most */
+	KEEP_PUT = 1, /* a VM: KEEP_FDS; as many as there are when it is given back */
 	KEEP_PROCESS, /* a VM's process: a pidfd */
 	KEEP_DROP,    /* the VM is no more */
 	KEEP_CLEAR,   /* nor is any other: all that there are come now */
 	KEEP_TAKE,    /* give me all; answered by a KEEP_PUT for each, and KEEP_DONE */
+	KEEP_NET,     /* the network's socket (netproc.h), instead of any former one */
 	KEEP_DONE,    /* that was all; @id is the largest that there ever was */
+	KEEP_ENDED,   /* a VM's process has ended: KEEP_FDS_ENDED of it stay */
 };
 
 struct keep_message {

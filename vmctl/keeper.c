@@ -79,6 +79,7 @@ static void send_all(struct broker *broker)
 {
 	const struct vmproc *vm;
 
+	keeper_net(broker, broker->net.peer.fd);
 	list_for_each (vm, &broker->vms, struct vmproc, link) {
 		keeper_put(broker, vm);
 		keeper_process(broker, vm);
@@ -138,6 +139,11 @@ static int take_all(struct broker *broker, int fd, struct error *err)
 					 keeper_of(broker)->path);
 		if (r <= 0)
 			return r ? r : -ECONNRESET;
+		if (message.op == KEEP_NET) {
+			netproc_adopt(broker, steal_fd(&fds[0]));
+			r = 0;
+			continue;
+		}
 		if (message.op != KEEP_PUT)
 			break;
 		r = vmproc_adopt(broker, fds, err);
@@ -208,9 +214,11 @@ static void say(struct broker *broker, enum keep_op op, const struct vmproc *vm,
 
 void keeper_put(struct broker *broker, const struct vmproc *vm)
 {
-	const int fds[KEEP_FDS] = {vm->control_fd, vm->channel.fd, vm->kept_fd};
+	const int fds[KEEP_FDS] = {vm->control_fd, vm->channel.fd, vm->kept_fd,
+				   vm->family_fd};
 
-	if (vm->control_fd < 0 || vm->channel.fd < 0 || vm->kept_fd < 0)
+	if (vm->control_fd < 0 || vm->channel.fd < 0 || vm->kept_fd < 0 ||
+	    vm->family_fd < 0)
 		return; /* it is ending, and the keeper that had it has, too */
 	say(broker, KEEP_PUT, vm, fds, KEEP_FDS);
 }
@@ -219,6 +227,19 @@ void keeper_process(struct broker *broker, const struct vmproc *vm)
 {
 	if (vm->pidfd >= 0)
 		say(broker, KEEP_PROCESS, vm, &vm->pidfd, 1);
+}
+
+void keeper_ended(struct broker *broker, const struct vmproc *vm)
+{
+	say(broker, KEEP_ENDED, vm, NULL, 0);
+}
+
+void keeper_net(struct broker *broker, int net)
+{
+	int fd = keeper_of(broker)->source.fd;
+
+	if (fd >= 0 && keep_send(fd, KEEP_NET, 0, &net, net >= 0 ? 1 : 0) < 0)
+		lose(broker);
 }
 
 void keeper_drop(struct broker *broker, const struct vmproc *vm)

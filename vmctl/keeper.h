@@ -34,6 +34,12 @@ void keeper_put(struct broker *broker, const struct vmproc *vm);
 /** keeper_process() - the process of @vm is known. */
 void keeper_process(struct broker *broker, const struct vmproc *vm);
 
+/** keeper_ended() - the process of @vm has ended. */
+void keeper_ended(struct broker *broker, const struct vmproc *vm);
+
+/** keeper_net() - the network's socket is @net now, or with -1 there is none. */
+void keeper_net(struct broker *broker, int net);
+
 /** keeper_drop() - @vm is about to be freed. */
 void keeper_drop(struct broker *broker, const struct vmproc *vm);
 

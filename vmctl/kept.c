@@ -5,7 +5,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define VERSION 1u
+#define VERSION 3u
 #define PAGE	4096u
 #define FACTS	((sizeof(struct kept) + PAGE - 1) / PAGE * PAGE)
 #define SIZE	(FACTS + KEPT_FROM_VM + KEPT_TO_VM)

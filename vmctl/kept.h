@@ -40,11 +40,15 @@ struct vm_facts {
 	int32_t cpu_percent; /* 0: no limit */
 	int32_t group_of;    /* the broker that made a cgroup for it, or 0 */
 	int32_t errnum;	     /* what the process said with its reason, or 0 */
+	uint64_t pid_ns;     /* the inode of its namespace of pids, or 0 */
 	uint64_t last_seq;   /* of the questions to the process */
 	bool seen;	     /* clients know it */
 	bool started;	     /* its guest runs */
 	bool dead;	     /* reaped */
 	bool destroying;     /* to be freed when it is dead */
+	bool parked;	     /* it stands still until it is told to resume */
+	bool policy;	     /* `vmctl net` has a policy of its network */
+	bool connected;	     /* it has a tap */
 	char name[KEPT_NAME_MAX + 1], template[KEPT_NAME_MAX + 1];
 	char group[KEPT_NAME_MAX + 1];	   /* whose it is, in its client's words */
 	char base[KEPT_IMAGE_MAX + 1];	   /* the snapshot that it has memory of */

@@ -29,6 +29,13 @@
 #define EFER_LME (1ull << 8)
 #define EFER_LMA (1ull << 10)
 
+/*
+ * All that a VM of KVM is made by, but for its state.
+ *
+ * #syscalls:vm ioctl(1==KVM_CREATE_VM) ioctl(1==KVM_SET_IDENTITY_MAP_ADDR)
+ * ioctl(1==KVM_SET_TSS_ADDR) ioctl(1==KVM_SET_USER_MEMORY_REGION)
+ * ioctl(1==KVM_ENABLE_CAP) ioctl(1==KVM_CREATE_IRQCHIP) ioctl(1==KVM_CREATE_VCPU)
+ */
 static int add_slot(int vm_fd, unsigned slot, uint64_t gpa, void *at, uint64_t size,
 		    struct error *err)
 {
@@ -74,7 +81,7 @@ static int furnish(const struct kvm_vm *kvm, const struct gmem *mem, struct erro
 	return 0;
 }
 
-int kvm_vm_init(struct kvm_vm *kvm, const struct gmem *mem, struct error *err)
+int kvm_open(struct kvm_vm *kvm, struct error *err)
 {
 	int r;
 
@@ -88,10 +95,22 @@ int kvm_vm_init(struct kvm_vm *kvm, const struct gmem *mem, struct error *err)
 	if (r < (int)sizeof(struct kvm_run))
 		return error_say(err, ENOTSUP, "/dev/kvm has a strange struct kvm_run");
 	kvm->run_size = (size_t)r;
+	return 0;
+}
+
+int kvm_vm_make(struct kvm_vm *kvm, const struct gmem *mem, struct error *err)
+{
 	kvm->vm_fd = ioctl(kvm->dev_fd, KVM_CREATE_VM, 0);
 	if (kvm->vm_fd < 0)
 		return error_set(err, errno, "KVM does not make a VM");
 	return furnish(kvm, mem, err);
+}
+
+int kvm_vm_init(struct kvm_vm *kvm, const struct gmem *mem, struct error *err)
+{
+	int r = kvm_open(kvm, err);
+
+	return r < 0 ? r : kvm_vm_make(kvm, mem, err);
 }
 
 /*
@@ -183,9 +202,9 @@ int kvm_vcpu_init(struct kvm_vm *kvm, unsigned index, unsigned count, struct kvm
 void kvm_vm_abandon(struct kvm_vm *kvm)
 {
 	close(kvm->vm_fd);
-	close(kvm->dev_fd);
+	kvm->vm_fd = -1;
 	free(kvm->cpuid);
-	*kvm = (struct kvm_vm){.dev_fd = -1, .vm_fd = -1};
+	kvm->cpuid = NULL;
 }
 
 static struct kvm_segment flat_segment(uint16_t selector, uint8_t type, bool code)
@@ -224,6 +243,7 @@ int kvm_vcpu_enter(int vcpu_fd, uint64_t entry, struct error *err)
 	return 0;
 }
 
+/* #syscalls:vm,vcpu ioctl(1==KVM_IRQ_LINE) */
 void kvm_set_irq(const struct kvm_vm *kvm, unsigned gsi, bool high)
 {
 	struct kvm_irq_level level = {.irq = gsi, .level = high};

@@ -17,15 +17,24 @@ struct kvm_vm {
 	struct kvm_cpuid2 *cpuid; /* what this host supports; NULL until it is asked */
 };
 
+/** kvm_open() - open KVM itself: the one file that a VM needs. Return: 0 or -errno with
+ * @err. */
+int kvm_open(struct kvm_vm *kvm, struct error *err);
+
 /**
- * kvm_vm_init() - make a VM over @mem, with interrupt controllers.
+ * kvm_vm_make() - make a VM over @mem, with interrupt controllers.
+ * @kvm: opened, and without a VM.
+ *
  * Return: 0 or -errno with @err filled.
  */
+int kvm_vm_make(struct kvm_vm *kvm, const struct gmem *mem, struct error *err);
+
+/** kvm_vm_init() - both of these. */
 int kvm_vm_init(struct kvm_vm *kvm, const struct gmem *mem, struct error *err);
 
 /**
- * kvm_vm_abandon() - close the VM. Its vCPUs have to be closed before: each open
- * descriptor of a VM or a vCPU keeps all of the VM alive.
+ * kvm_vm_abandon() - close the VM; KVM stays open. Its vCPUs have to be closed before: each
+ * open descriptor of a VM or a vCPU keeps all of the VM alive.
  */
 void kvm_vm_abandon(struct kvm_vm *kvm);
 

@@ -22,7 +22,21 @@
 #define LVTT_MODE_DEADLINE (2u << 17)
 #define TSC_ELSEWHERE	   (1ull << 60)
 
-/* One step of reading or setting: an ioctl that has to work. */
+/*
+ * One step of reading or setting: an ioctl that has to work.
+ *
+ * #syscalls:vm ioctl(1==KVM_CHECK_EXTENSION) ioctl(1==KVM_GET_MSR_INDEX_LIST)
+ * ioctl(1==KVM_GET_MP_STATE) ioctl(1==KVM_GET_REGS) ioctl(1==KVM_GET_SREGS)
+ * ioctl(1==KVM_GET_XSAVE2) ioctl(1==KVM_GET_XSAVE) ioctl(1==KVM_GET_FPU)
+ * ioctl(1==KVM_GET_XCRS) ioctl(1==KVM_GET_DEBUGREGS) ioctl(1==KVM_GET_LAPIC)
+ * ioctl(1==KVM_GET_CPUID2) ioctl(1==KVM_GET_VCPU_EVENTS) ioctl(1==KVM_GET_MSRS)
+ * ioctl(1==KVM_GET_TSC_KHZ) ioctl(1==KVM_GET_IRQCHIP) ioctl(1==KVM_GET_CLOCK)
+ * ioctl(1==KVM_SET_MP_STATE) ioctl(1==KVM_SET_REGS) ioctl(1==KVM_SET_SREGS)
+ * ioctl(1==KVM_SET_XSAVE) ioctl(1==KVM_SET_FPU) ioctl(1==KVM_SET_XCRS)
+ * ioctl(1==KVM_SET_DEBUGREGS) ioctl(1==KVM_SET_LAPIC) ioctl(1==KVM_SET_CPUID2)
+ * ioctl(1==KVM_SET_VCPU_EVENTS) ioctl(1==KVM_SET_MSRS) ioctl(1==KVM_SET_TSC_KHZ)
+ * ioctl(1==KVM_SET_IRQCHIP) ioctl(1==KVM_SET_CLOCK) ioctl(1==KVM_KVMCLOCK_CTRL)
+ */
 struct step {
 	unsigned long request;
 	void *data;

@@ -15,8 +15,9 @@
 #define SLEEP_TYPE_SHIFT 2
 #define SLEEP_TYPE_MASK	 7
 
-static const unsigned window_gsi[MACHINE_WINDOWS] = {
-    PLATFORM_GSI_0, PLATFORM_GSI_1, PLATFORM_GSI_2, PLATFORM_GSI_3, PLATFORM_GSI_4};
+static const unsigned window_gsi[MACHINE_WINDOWS] = {PLATFORM_GSI_0, PLATFORM_GSI_1,
+						     PLATFORM_GSI_2, PLATFORM_GSI_3,
+						     PLATFORM_GSI_4, PLATFORM_GSI_5};
 
 static void set_line(void *opaque, unsigned gsi, bool high)
 {
@@ -146,11 +147,13 @@ void machine_connect(struct machine *m, const struct machine_config *config)
 			    line[2]);
 	virtio_rng_init(&m->rng, &m->mem, line[3]);
 	virtio_balloon_init(&m->balloon, &m->mem, line[4]);
+	virtio_net_init(&m->net, config->watch_net, &m->mem, line[5]);
 	m->window[0] = &m->blk[0].dev;
 	m->window[1] = &m->blk[1].dev;
 	m->window[2] = &m->console.dev;
 	m->window[3] = &m->rng.dev;
 	m->window[4] = &m->balloon.dev;
+	m->window[5] = &m->net.dev;
 }
 
 /*
@@ -181,6 +184,13 @@ static int load(struct machine *m, const struct machine_config *config, uint64_t
 			 entry, err);
 }
 
+int machine_open(struct machine *m, const struct machine_config *config, struct error *err)
+{
+	int r = disk_open_image(&m->base, config->base, err);
+
+	return r < 0 ? r : kvm_open(&m->kvm, err);
+}
+
 int machine_init(struct machine *m, const struct machine_config *config, struct error *err)
 {
 	uint64_t entry;
@@ -194,9 +204,9 @@ int machine_init(struct machine *m, const struct machine_config *config, struct 
 				 VCPUS_MAX, (unsigned long long)config->vcpus);
 	m->dead = config->dead;
 	conlog_init(&m->log);
-	r = gmem_init(&m->mem, config->memory_mib << 20, err);
+	r = machine_open(m, config, err);
 	if (!r)
-		r = disk_open_image(&m->base, config->base, err);
+		r = gmem_init(&m->mem, config->memory_mib << 20, err);
 	if (!r)
 		r = disk_open_layered(&m->upper, config->upper, config->disk_mib << 20,
 				      err);
@@ -205,7 +215,7 @@ int machine_init(struct machine *m, const struct machine_config *config, struct 
 	machine_connect(m, config);
 	r = load(m, config, &entry, err);
 	if (!r)
-		r = kvm_vm_init(&m->kvm, &m->mem, err);
+		r = kvm_vm_make(&m->kvm, &m->mem, err);
 	return r ? r
 		 : vcpus_init(&m->vcpus, &m->kvm, (unsigned)config->vcpus, entry, &vcpu_ops,
 			      m, err);
@@ -217,6 +227,23 @@ int machine_agent_ready(struct machine *m, struct error *err)
 
 	pthread_mutex_lock(&m->lock);
 	r = virtio_console_ready(&m->console, err);
+	pthread_mutex_unlock(&m->lock);
+	return r;
+}
+
+void machine_net_connect(struct machine *m, int tap_fd)
+{
+	pthread_mutex_lock(&m->lock);
+	virtio_net_connect(&m->net, tap_fd);
+	pthread_mutex_unlock(&m->lock);
+}
+
+int machine_net_ready(struct machine *m, struct error *err)
+{
+	int r;
+
+	pthread_mutex_lock(&m->lock);
+	r = virtio_net_ready(&m->net, err);
 	pthread_mutex_unlock(&m->lock);
 	return r;
 }

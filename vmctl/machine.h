@@ -3,7 +3,7 @@
  *
  * Theory of operation: vCPU threads handle their accesses to devices by
  * themselves, under the one device lock. The main thread takes it when the
- * agent's socket is ready. The order of locks is: the device lock, then that of
+ * agent's socket or the tap is ready. The order of locks is: the device lock, then that of
  * the log. The lock is never held across a KVM_RUN.
  */
 #pragma once
@@ -19,12 +19,13 @@
 #include "vmctl/virtio_balloon.h"
 #include "vmctl/virtio_blk.h"
 #include "vmctl/virtio_console.h"
+#include "vmctl/virtio_net.h"
 #include "vmctl/virtio_rng.h"
 
 #include <pthread.h>
 
 #define MACHINE_MEMORY_MIN_MIB 128
-#define MACHINE_WINDOWS	       5
+#define MACHINE_WINDOWS	       6
 
 struct machine;
 
@@ -41,6 +42,8 @@ struct machine_config {
 	void (*dead)(struct machine *m, const char *reason);
 	/* Under the device lock: look at console.want_in and want_out anew. */
 	void (*watch)(struct virtio_console *con);
+	/* Under the device lock: look at net.want_in and tap_fd anew. */
+	void (*watch_net)(struct virtio_net *net);
 };
 
 struct machine {
@@ -57,6 +60,7 @@ struct machine {
 	struct virtio_console console;
 	struct virtio_rng rng;
 	struct virtio_balloon balloon;
+	struct virtio_net net;
 	struct virtio_device *window[MACHINE_WINDOWS]; /* by address */
 };
 
@@ -68,12 +72,19 @@ struct machine {
  */
 int machine_init(struct machine *m, const struct machine_config *config, struct error *err);
 
+/**
+ * machine_open() - open what is not the guest's: the first disk's image and KVM. Afterwards
+ * machine_thaw() needs no file by its name; machine_init() does it itself.
+ */
+int machine_open(struct machine *m, const struct machine_config *config, struct error *err);
+
 /* What a snapshot says of a machine, and its owner has to tell when it is written. */
 struct machine_origin {
 	const char *template; /* the name of its image */
 	const char *group;    /* that it is of, or "" */
 	const char *base;     /* the name of the snapshot that it is compared with, or "" */
 	int base_fd;	      /* the file of that; -1: there is none */
+	int pagemap_fd; /* /proc/PID/pagemap of this process; -1: look at every page */
 };
 
 /**
@@ -97,7 +108,8 @@ int machine_save_memory(struct machine *m, const struct machine_origin *origin, 
 /**
  * machine_thaw() - build the machine that a snapshot has, as machine_init() builds a new
  * one; nothing runs yet.
- * @config: kernel, initramfs, upper and the sizes are not used.
+ * @m: as machine_open() left it.
+ * @config: kernel, initramfs, the disks and the sizes are not used.
  * @fd:	    the snapshot's file.
  * @base_fd: the file of the one that it was compared with, or -1.
  *
@@ -116,6 +128,12 @@ const struct vcpu_ops *machine_vcpu_ops(void);
 /** machine_agent_ready() - the agent's socket is ready for what was wanted.
  * Return: 0, or -errno with @err filled when that ends the VM. */
 int machine_agent_ready(struct machine *m, struct error *err);
+
+/** machine_net_connect() - as virtio_net_connect(). */
+void machine_net_connect(struct machine *m, int tap_fd);
+
+/** machine_net_ready() - as virtio_net_ready(); while nothing stands still. */
+int machine_net_ready(struct machine *m, struct error *err);
 
 /**
  * machine_get_state() - what KVM knows of a machine whose vCPUs are parked.
@@ -138,7 +156,7 @@ int machine_seal(struct machine *m, struct kvm_state *state, struct error *err);
 
 /**
  * machine_part() - in a process that fork(2) has made of a sealed one: give up what
- * belongs to the other.
+ * belongs to the other. The network interface is not connected any more.
  * @agent_fd: the agent's stream from now on; its source is being watched.
  *
  * Return: 0, or -errno with @err filled; then the process is to end.

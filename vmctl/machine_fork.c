@@ -34,12 +34,13 @@ int machine_part(struct machine *m, int agent_fd, struct error *err)
 	vcpus_abandon(&m->vcpus);
 	kvm_vm_abandon(&m->kvm);
 	virtio_console_part(&m->console, agent_fd);
+	virtio_net_part(&m->net);
 	return disk_part(&m->upper, err);
 }
 
 int machine_enter(struct machine *m, const struct kvm_state *state, struct error *err)
 {
-	int r = kvm_vm_init(&m->kvm, &m->mem, err);
+	int r = kvm_vm_make(&m->kvm, &m->mem, err);
 
 	if (!r)
 		r = vcpus_restore(&m->vcpus, &m->kvm, state, err);

@@ -168,7 +168,8 @@ static int put_memory(struct machine *m, const struct machine_origin *origin,
 		    w, SNAPSHOT_CONFIG,
 		    describe(m, origin, origin->base_fd >= 0 ? &s : NULL, image), err);
 	if (r == 0)
-		r = gmem_save(&m->mem, base.base ? &base : NULL, w, err);
+		r = gmem_save(&m->mem, base.base ? &base : NULL, origin->pagemap_fd, w,
+			      err);
 	gmem_fini(&base);
 	return r;
 }
@@ -258,14 +259,11 @@ static int load_memory(struct machine *m, const struct saved *saved, int base_fd
 	return r ? r : gmem_map(&m->mem, &saved->s, err);
 }
 
-static int load_disks(struct machine *m, const struct saved *saved, const char *image,
-		      struct error *err)
+static int load_disks(struct machine *m, const struct saved *saved, struct error *err)
 {
 	uint64_t sum;
-	int r = disk_open_image(&m->base, image, err);
+	int r = sum_image(&m->base, &sum, err);
 
-	if (r == 0)
-		r = sum_image(&m->base, &sum, err);
 	if (r == 0 &&
 	    (m->base.size != (uint64_t)saved->image || sum != (uint64_t)saved->image_sum))
 		r = error_say(err, ESTALE,
@@ -304,7 +302,7 @@ static int load_state(struct machine *m, const struct saved *saved, struct kvm_s
 /* As machine_enter(), for a KVM that may be another one. */
 static int enter(struct machine *m, const struct kvm_state *state, struct error *err)
 {
-	int r = kvm_vm_init(&m->kvm, &m->mem, err);
+	int r = kvm_vm_make(&m->kvm, &m->mem, err);
 
 	if (r == 0 && !kvm_state_fits(state, m->kvm.vm_fd))
 		r = error_say(err, ENOTSUP, "it was frozen under another kind of KVM");
@@ -322,7 +320,7 @@ static int thaw(struct machine *m, const struct machine_config *config, struct s
 	if (r == 0)
 		r = load_memory(m, saved, base_fd, progress, err);
 	if (r == 0)
-		r = load_disks(m, saved, config->base, err);
+		r = load_disks(m, saved, err);
 	if (r < 0)
 		return r;
 	machine_connect(m, config);

@@ -5,7 +5,9 @@
 #include "util/json_memory.h"
 #include "vmctl/ctl.h"
 #include "vmctl/host.h"
+#include "vmctl/init.h"
 #include "vmctl/keep.h"
+#include "vmctl/net/net.h"
 #include "vmctl/probe.h"
 #include "vmctl/serve.h"
 #include "vmctl/usage.h"
@@ -35,7 +37,9 @@ static const struct {
     {"serve", serve_main},    {"probe", probe_main}, {"list", ctl_list_main},
     {"stat", ctl_stat_main},  {"log", ctl_log_main}, {"kill", ctl_kill_main},
     {"vm", vm_main},	      /* what the broker starts for each VM */
+    {"init", init_main},      /* what a family of VMs begins with */
     {"keep", keep_main},      /* what holds all VMs while there is no broker */
+    {"net", net_exec},	      /* what has the network of all VMs */
     {"host", host_init_main}, /* PID 1 of the emulated host */
 };
 

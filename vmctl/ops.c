@@ -246,8 +246,11 @@ static void answer_of_dead(struct request *request)
 	}
 }
 
-/* Put a question to the VM process, or answer for it when it is dead. */
-static int ask(struct call *call, enum request_kind kind, const char *op)
+/*
+ * Put a question to the VM process, or answer for it when it is dead.
+ * @fd: goes along unless it is negative; stays the caller's.
+ */
+static int ask_with(struct call *call, enum request_kind kind, const char *op, int fd)
 {
 	struct vmproc *vm = get_vm(call);
 	struct request *request;
@@ -261,20 +264,67 @@ static int ask(struct call *call, enum request_kind kind, const char *op)
 	if (vm->facts->dead)
 		answer_of_dead(request);
 	else
-		r = request_ask(request, json_pack("{s:s}", "op", op), NULL, 0, &call->err);
+		r = request_ask(request, json_pack("{s:s}", "op", op), &fd, fd < 0 ? 0 : 1,
+				&call->err);
 	if (r < 0)
 		request_free(request);
 	return r;
 }
 
+static int ask(struct call *call, enum request_kind kind, const char *op)
+{
+	return ask_with(call, kind, op, -1);
+}
+
 static int op_park(struct call *call)
 {
+	struct vmproc *vm = get_vm(call);
+
+	if (vm)
+		vm->facts->parked = true;
 	return ask(call, REQUEST_PLAIN, "park");
 }
 
 static int op_resume(struct call *call)
 {
-	return ask(call, REQUEST_PLAIN, "resume");
+	struct vmproc *vm = get_vm(call);
+	int r = ask(call, REQUEST_PLAIN, "resume");
+
+	if (r == 0 && !vm->facts->dead) {
+		vm->facts->parked = false;
+		netproc_look(vm);
+	}
+	return r;
+}
+
+static int op_network(struct call *call)
+{
+	if (netproc_network(call->broker, call->fields, &call->err) < 0)
+		return call->err.code;
+	reply(call->client, call->seq, json_object());
+	return 0;
+}
+
+static int op_policy(struct call *call)
+{
+	struct vmproc *vm = get_vm(call);
+	json_t *policy = json_object_get(call->fields, "policy");
+	struct request *request;
+	int r;
+
+	if (!vm)
+		return call->err.code;
+	if (vm->facts->dead)
+		return error_say(&call->err, ESRCH, "VM %u is dead", vm->channel.id);
+	if (!json_is_object(policy))
+		return error_say(&call->err, EINVAL, "policy has to be an object");
+	request = request_new(call->client, call->seq, vm, REQUEST_POLICY);
+	if (!request)
+		return error_set(&call->err, ENOMEM, "cannot set a policy");
+	r = netproc_policy(vm, policy, request, &call->err);
+	if (r < 0)
+		request_free(request);
+	return r;
 }
 
 /* Return: what @call has as names, or NULL with call->err. */
@@ -373,10 +423,20 @@ static int op_images(struct call *call)
 	return 0;
 }
 
+/* What its memory is the process is shown; one that has just ended takes none. */
+static int stat_vm(struct call *call)
+{
+	const struct vmproc *vm = get_vm(call);
+	struct error ignored;
+	cleanup_close int rollup = vm ? vmproc_open_proc(vm, "smaps_rollup", &ignored) : -1;
+
+	return ask_with(call, REQUEST_STAT, "stat", rollup);
+}
+
 static int op_stat(struct call *call)
 {
 	if (json_object_get(call->fields, "vm"))
-		return ask(call, REQUEST_STAT, "stat");
+		return stat_vm(call);
 	reply(call->client, call->seq, describe_broker(call->broker));
 	return 0;
 }
@@ -428,7 +488,7 @@ static const struct {
     {"kill", op_kill},	   {"fork", op_fork},	    {"park", op_park},
     {"resume", op_resume}, {"freeze", op_freeze},   {"save", op_save},
     {"thaw", op_thaw},	   {"drop", op_drop},	    {"images", op_images},
-    {"limit", op_limit},
+    {"limit", op_limit},   {"network", op_network}, {"policy", op_policy},
 };
 
 static int dispatch(struct call *call)

@@ -16,12 +16,14 @@
 #define PLATFORM_MMIO_2 0xd0002000 /* virtio-console */
 #define PLATFORM_MMIO_3 0xd0003000 /* virtio-rng */
 #define PLATFORM_MMIO_4 0xd0004000 /* virtio-balloon */
+#define PLATFORM_MMIO_5 0xd0005000 /* virtio-net */
 
 #define PLATFORM_GSI_0 16
 #define PLATFORM_GSI_1 17
 #define PLATFORM_GSI_2 18
 #define PLATFORM_GSI_3 19
 #define PLATFORM_GSI_4 20
+#define PLATFORM_GSI_5 21
 
 #define PLATFORM_UART_PORT 0x3f8
 #define PLATFORM_UART_GSI  23

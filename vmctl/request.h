@@ -24,6 +24,7 @@ enum request_kind {
 	REQUEST_FREEZE, /* the others: see freeze.h */
 	REQUEST_SAVE,
 	REQUEST_THAW,
+	REQUEST_POLICY, /* waits for `vmctl net`; its reply has nothing in it */
 };
 
 struct request {

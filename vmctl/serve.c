@@ -7,6 +7,7 @@
 #include "vmctl/host.h"
 #include "vmctl/host_line.h"
 #include "vmctl/images.h"
+#include "vmctl/jail.h"
 #include "vmctl/probe.h"
 #include "vmctl/spawn.h"
 #include "vmctl/usage.h"
@@ -30,6 +31,7 @@ static const char usage[] =
     "  --images DIR           kernel, initramfs and templates (" IMAGES_DEFAULT ")\n"
     "  --state DIR            keep frozen machines here; without it none can be frozen\n"
     "  --engine ENGINE        kvm, emulated, or auto: what `vmctl probe` says (auto)\n"
+    "  --uplink KIND          the way out of VMs: kernel, user, none, or auto (auto)\n"
     "  --host-memory-mib N    memory of the emulated host\n"
     "  --help                 show this\n";
 
@@ -55,6 +57,7 @@ static int serve_kvm(const struct serve_options *options, int listen_fd, struct 
 	    .engine = "kvm",
 	    .vm_program = options->vm_program,
 	    .deadline_ms = options->deadline_ms,
+	    .uplink = options->uplink,
 	};
 	cleanup_free char *keeper = NULL;
 	struct broker broker;
@@ -125,6 +128,7 @@ static int serve(struct serve_options *options, struct error *err)
 
 	if (r < 0)
 		return r;
+	jail_no_new_privileges();
 	make_parent(options->socket);
 	fd = listen_patiently(options->socket, err);
 	if (fd < 0)
@@ -137,6 +141,16 @@ static int serve(struct serve_options *options, struct error *err)
 	 * ours in use. */
 	unlink(options->socket);
 	return r;
+}
+
+static bool parse_uplink(const char *text)
+{
+	static const char *const kinds[] = {"kernel", "user", "none", "auto"};
+
+	for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++)
+		if (strcmp(kinds[i], text) == 0)
+			return true;
+	return false;
 }
 
 static bool parse_memory(const char *text, int *mib)
@@ -164,6 +178,7 @@ int serve_main(int argc, char **argv)
 	    {"images", required_argument, NULL, 'i'},
 	    {"state", required_argument, NULL, 't'},
 	    {"engine", required_argument, NULL, 'e'},
+	    {"uplink", required_argument, NULL, 'u'},
 	    {"host-memory-mib", required_argument, NULL, 'm'},
 	    {"vm-program", required_argument, NULL, 'p'},  /* for tests */
 	    {"ports", required_argument, NULL, 'n'},	   /* for tests */
@@ -184,6 +199,8 @@ int serve_main(int argc, char **argv)
 			options.state = optarg;
 		else if (c == 'e')
 			options.engine = optarg;
+		else if (c == 'u' && parse_uplink(optarg))
+			options.uplink = optarg;
 		else if (c == 'p')
 			options.vm_program = optarg;
 		else if (c == 'n')

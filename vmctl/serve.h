@@ -9,6 +9,7 @@
 
 struct serve_options {
 	const char *socket, *images, *engine, *vm_program;
+	const char *uplink;  /* as struct broker_config has it */
 	const char *state;   /* directory for frozen machines, or NULL */
 	int host_memory_mib; /* of the emulated host; 0: choose */
 	int ports; /* descriptors from SPAWN_FIRST_FD on that are clients; the next is the

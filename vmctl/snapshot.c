@@ -114,6 +114,7 @@ static void encode_header(const struct snapshot *s, uint8_t header[SNAPSHOT_PAGE
 
 /* What is in the file's last page is all that was put; so its length tells if it was cut.
  */
+/* #syscalls:vm pread64 pwrite64 fdatasync fsync newfstatat(3==AT_EMPTY_PATH) */
 int snapshot_commit(struct snapshot_writer *w, struct error *err)
 {
 	struct snapshot *s = &w->snapshot;

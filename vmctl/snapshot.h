@@ -20,7 +20,7 @@
 #include <stdint.h>
 #include <xxhash.h>
 
-#define SNAPSHOT_VERSION 2
+#define SNAPSHOT_VERSION 3
 #define SNAPSHOT_PAGE	 4096ull
 
 enum snapshot_kind {

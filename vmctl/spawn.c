@@ -1,16 +1,28 @@
 #include "vmctl/spawn.h"
 
 #include "util/cleanup.h"
+#include "vmctl/init.h"
+#include "vmctl/jail.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <signal.h>
+#include <stdio.h>
+#include <string.h>
 #include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 /* The child's standard descriptors, its others, and one for the report. */
 #define REPORT_FD (SPAWN_FIRST_FD + SPAWN_FDS_MAX)
+
+/* What a child tells: who it is, or what went wrong. */
+struct report {
+	pid_t pid;
+	int errnum;
+};
 
 static void reset_signals(void)
 {
@@ -50,11 +62,16 @@ static int arrange_fds(const struct spawn_options *options, int report)
 	return close_range(REPORT_FD + 1, ~0u, 0);
 }
 
-__attribute__((noreturn)) static void child(const char *path, const char *const argv[],
-					    const struct spawn_options *options, int report)
+static bool tell(int fd, pid_t pid, int errnum)
 {
-	int errnum;
+	const struct report report = {.pid = pid, .errnum = errnum};
 
+	return write(fd, &report, sizeof(report)) == sizeof(report);
+}
+
+__attribute__((noreturn)) static void run(const char *path, const char *const argv[],
+					  const struct spawn_options *options, int report)
+{
 	setsid();
 	reset_signals();
 	if (options->with_parent)
@@ -63,31 +80,99 @@ __attribute__((noreturn)) static void child(const char *path, const char *const 
 		report = REPORT_FD;
 		execvp(path, (char *const *)argv);
 	}
-	errnum = errno;
-	if (write(report, &errnum, sizeof(errnum)) < 0)
-		_exit(126);
-	_exit(127);
+	_exit(tell(report, 0, errno) ? 127 : 126);
+}
+
+/* Namespaces of users give the others to who has no privileges. */
+static int unshare_pids(void)
+{
+	uid_t uid = geteuid();
+	gid_t gid = getegid();
+
+	if (uid == 0)
+		return unshare(CLONE_NEWPID);
+	if (unshare(CLONE_NEWUSER | CLONE_NEWPID) < 0)
+		return -1;
+	return jail_map_self(uid, gid) < 0 ? -1 : 0;
+}
+
+/* As fork(2), for a process that does nothing but run(). Its parent is the helper's. */
+static pid_t fork_sibling(void)
+{
+	return (pid_t)syscall(SYS_clone, CLONE_PARENT | SIGCHLD, NULL, NULL, NULL, NULL);
+}
+
+static int start_init(const struct spawn_options *options, int report)
+{
+	const struct spawn_options init = {.fds = &options->alive, .count = 1};
+	const char *argv[] = {"vmctl", "init", NULL, NULL};
+	char user[16];
+	pid_t pid;
+
+	snprintf(user, sizeof(user), "%u", options->family);
+	argv[2] = user;
+	pid = fork_sibling();
+	if (pid == 0)
+		run("/proc/self/exe", argv, &init, report);
+	return pid < 0 ? -1 : 0;
+}
+
+/* A helper's work. */
+__attribute__((noreturn)) static void run_family(const char *path, const char *const argv[],
+						 const struct spawn_options *options,
+						 int report)
+{
+	pid_t pid;
+
+	if (unshare_pids() < 0)
+		run(path, argv, options, report);
+	if (start_init(options, report) < 0)
+		_exit(tell(report, 0, errno) ? 127 : 126);
+	pid = fork_sibling();
+	if (pid == 0)
+		run(path, argv, options, report);
+	_exit(tell(report, pid, pid < 0 ? errno : 0) ? 0 : 126);
+}
+
+/* What the children tell until they are executed. Return: 0 or an errno. */
+static int listen_to(int fd, pid_t *pid)
+{
+	struct report report;
+	int errnum = 0;
+
+	while (read(fd, &report, sizeof(report)) == sizeof(report)) {
+		if (report.pid > 0)
+			*pid = report.pid;
+		if (report.errnum)
+			errnum = report.errnum;
+	}
+	return errnum;
 }
 
 pid_t spawn(const char *path, const char *const argv[], const struct spawn_options *options,
 	    struct error *err)
 {
-	cleanup_close int told = -1, tell = -1;
-	int pair[2], errnum = 0;
-	pid_t pid;
+	cleanup_close int told = -1, ours = -1;
+	int pair[2], errnum;
+	pid_t child, pid;
 
 	if (pipe2(pair, O_CLOEXEC) < 0)
 		return error_set(err, errno, "cannot start %s", path);
 	told = pair[0];
-	tell = pair[1];
-	pid = fork();
-	if (pid < 0)
+	ours = pair[1];
+	child = fork();
+	if (child < 0)
 		return error_set(err, errno, "cannot start %s", path);
-	if (pid == 0)
-		child(path, argv, options, tell);
-	close(steal_fd(&tell));
-	if (read(told, &errnum, sizeof(errnum)) != sizeof(errnum))
-		return pid;
-	waitpid(pid, NULL, 0);
-	return error_set(err, errnum, "cannot execute %s", path);
+	if (child == 0 && options->family)
+		run_family(path, argv, options, ours);
+	if (child == 0)
+		run(path, argv, options, ours);
+	close(steal_fd(&ours));
+	pid = child;
+	errnum = listen_to(told, &pid);
+	if (errnum || pid != child)
+		waitpid(child, NULL, 0);
+	if (errnum && pid != child)
+		waitpid(pid, NULL, 0);
+	return errnum ? error_set(err, errnum, "cannot execute %s", path) : pid;
 }

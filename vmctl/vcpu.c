@@ -1,13 +1,20 @@
 #include "vmctl/vcpu.h"
 
+#include "vmctl/jail_calls.h"
+
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <time.h>
 #include <unistd.h>
 
 #define KICK SIGUSR1
+
+#ifndef sigev_notify_thread_id /* the C library has no name for it (timer_create(2)) */
+#define sigev_notify_thread_id _sigev_un._tid
+#endif
 
 static void on_kick(int sig)
 {
@@ -66,6 +73,7 @@ void vcpus_abandon(struct vcpus *all)
 		close(all->vcpu[i].fd);
 		all->vcpu[i].fd = -1;
 		all->vcpu[i].run = NULL;
+		all->vcpu[i].can_be_kicked = false;
 	}
 }
 
@@ -144,6 +152,7 @@ static bool pause_here(struct vcpu *vcpu)
 	return !stop;
 }
 
+/* #syscalls:vm,vcpu ioctl(1==KVM_RUN) */
 static void run(struct vcpu *vcpu)
 {
 	const struct vcpus *all = vcpu->all;
@@ -162,15 +171,37 @@ static void run(struct vcpu *vcpu)
 	all->ops->dead(all->opaque, err.text);
 }
 
+/* #syscalls:vm timer_create gettid prctl(0==PR_SET_NAME) */
+static int make_kick(struct vcpu *vcpu, struct error *err)
+{
+	struct sigevent event = {
+	    .sigev_notify = SIGEV_THREAD_ID,
+	    .sigev_signo = KICK,
+	    .sigev_notify_thread_id = gettid(),
+	};
+
+	if (timer_create(CLOCK_MONOTONIC, &event, &vcpu->kick) < 0)
+		return error_set(err, errno, "cannot make a timer for vCPU %u",
+				 vcpu->index);
+	pthread_mutex_lock(&vcpu->all->lock);
+	vcpu->can_be_kicked = true;
+	pthread_mutex_unlock(&vcpu->all->lock);
+	return 0;
+}
+
 static void *thread(void *arg)
 {
 	struct vcpu *vcpu = arg;
 	struct vcpus *all = vcpu->all;
+	struct error err;
 	char name[16];
 
 	snprintf(name, sizeof(name), "vcpu %u", vcpu->index);
 	pthread_setname_np(pthread_self(), name);
-	run(vcpu);
+	if (make_kick(vcpu, &err) < 0 || jail_calls_enter_vcpu(&err) < 0)
+		all->ops->dead(all->opaque, err.text);
+	else
+		run(vcpu);
 	pthread_mutex_lock(&all->lock);
 	all->running--;
 	pthread_cond_broadcast(&all->changed);
@@ -197,12 +228,18 @@ int vcpus_start(struct vcpus *all, struct error *err)
 	return r ? error_set(err, r, "cannot start the vCPU threads") : 0;
 }
 
-/* With the lock held: make every thread look at park and stop. */
+/*
+ * With the lock held: make every thread look at park and stop.
+ * #syscalls:vm timer_settime
+ */
 static void kick_all(struct vcpus *all)
 {
+	const struct itimerspec now = {.it_value.tv_nsec = 1};
+
 	for (unsigned i = 0; i < all->count; i++) {
 		all->vcpu[i].run->immediate_exit = 1;
-		pthread_kill(all->vcpu[i].thread, KICK);
+		if (all->vcpu[i].can_be_kicked)
+			timer_settime(all->vcpu[i].kick, 0, &now, NULL);
 	}
 }
 

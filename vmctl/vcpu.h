@@ -3,10 +3,11 @@
  *
  * Theory of operation: each vCPU has a thread that runs the guest and hands its
  * port and memory accesses to the owner. vcpus_park() brings all of them to a
- * stop between two guest instructions: it sets immediate_exit and sends a
- * signal. KVM_RUN then completes the access that the thread has just handled,
- * if any, and returns EINTR, and the thread waits. While they are parked, no
- * vCPU thread touches guest memory or a device, and their KVM state can be read.
+ * stop between two guest instructions: it sets immediate_exit and lets a timer of the
+ * thread send it a signal, since a process in its jail may send none. KVM_RUN then
+ * completes the access that the thread has just handled, if any, and returns EINTR, and the
+ * thread waits. While they are parked, no vCPU thread touches guest memory or a device, and
+ * their KVM state can be read.
  */
 #pragma once
 
@@ -17,6 +18,7 @@
 #include <pthread.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <time.h>
 
 #define VCPUS_MAX KVM_STATE_VCPUS_MAX
 
@@ -28,6 +30,8 @@ struct vcpu {
 	int fd;
 	struct kvm_run *run;
 	pthread_t thread;
+	timer_t kick; /* sends the thread a signal; @all has the lock of it */
+	bool can_be_kicked;
 };
 
 /*

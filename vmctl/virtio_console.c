@@ -178,6 +178,7 @@ static int drain(struct virtio_console *con, unsigned queue,
  * Send the rest of @chain.
  * Return: 1 when all of it is gone, 0 when the socket takes no more now, or
  * -EPROTO. Without a socket the bytes go nowhere.
+ * #syscalls:vm,vcpu sendmsg recvmsg epoll_ctl
  */
 static int send_chain(struct virtio_console *con, const struct vchain *chain,
 		      struct error *err)

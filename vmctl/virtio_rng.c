@@ -4,6 +4,7 @@
 #include <linux/virtio_ids.h>
 #include <sys/random.h>
 
+/* #syscalls:vm,vcpu getrandom */
 #define CHUNK 256 /* bytes per chain at most; getrandom() gives this many whole */
 
 static int rng_notify(struct virtio_device *dev, unsigned queue, struct error *err)

@@ -198,7 +198,7 @@ int virtqueue_peek(const struct virtqueue *vq, const struct gmem *mem, struct vc
 	return r < 0 ? r : 1;
 }
 
-void virtqueue_done(struct virtqueue *vq, const struct gmem *mem,
+void virtqueue_take(struct virtqueue *vq, const struct gmem *mem,
 		    const struct vchain *chain, uint32_t written)
 {
 	struct vring_used *used = gmem_ptr(mem, vq->used, used_bytes(vq));
@@ -208,7 +208,26 @@ void virtqueue_done(struct virtqueue *vq, const struct gmem *mem,
 	elem->len = written;
 	vq->next_avail++;
 	vq->next_used++;
+}
+
+void virtqueue_untake(struct virtqueue *vq, unsigned chains)
+{
+	vq->next_avail = (uint16_t)(vq->next_avail - chains);
+	vq->next_used = (uint16_t)(vq->next_used - chains);
+}
+
+void virtqueue_give(struct virtqueue *vq, const struct gmem *mem)
+{
+	struct vring_used *used = gmem_ptr(mem, vq->used, used_bytes(vq));
+
 	__atomic_store_n(&used->idx, vq->next_used, __ATOMIC_RELEASE);
+}
+
+void virtqueue_done(struct virtqueue *vq, const struct gmem *mem,
+		    const struct vchain *chain, uint32_t written)
+{
+	virtqueue_take(vq, mem, chain, written);
+	virtqueue_give(vq, mem);
 }
 
 bool virtqueue_wants_interrupt(struct virtqueue *vq, const struct gmem *mem)

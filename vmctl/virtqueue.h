@@ -93,6 +93,20 @@ void virtqueue_done(struct virtqueue *vq, const struct gmem *mem,
 		    const struct vchain *chain, uint32_t written);
 
 /**
+ * virtqueue_take() - as virtqueue_done(), but the driver does not see it before
+ * virtqueue_give(): for what has several chains, and comes whole or not at all.
+ */
+void virtqueue_take(struct virtqueue *vq, const struct gmem *mem,
+		    const struct vchain *chain, uint32_t written);
+
+/** virtqueue_untake() - the last @chains that were taken, and not given, are pending again.
+ */
+void virtqueue_untake(struct virtqueue *vq, unsigned chains);
+
+/** virtqueue_give() - give back all that was taken. */
+void virtqueue_give(struct virtqueue *vq, const struct gmem *mem);
+
+/**
  * virtqueue_wants_interrupt() - the driver wants to hear of what was given back since
  * this was asked last.
  */

@@ -3,14 +3,19 @@
 #include "util/cleanup.h"
 #include "util/io.h"
 #include "util/loop.h"
+#include "vmctl/init.h"
+#include "vmctl/jail.h"
 #include "vmctl/machine.h"
 #include "vmctl/vm_fork.h"
 #include "vmctl/vm_limits.h"
 #include "vmctl/vm_stat.h"
+#include "vmctl/vm_tap.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <jansson.h>
+#include <malloc.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdalign.h>
 #include <stdio.h>
@@ -28,7 +33,9 @@ struct vm {
 	struct machine machine;
 	struct loop loop;
 	struct loop_source control, agent, death, children;
+	struct loop_timer reap; /* armed while there may be children to wait for */
 	struct vm_fork fork;
+	struct vm_tap tap;
 	char log_text[CONLOG_SIZE + 1];
 
 	int death_fd; /* an eventfd: a vCPU thread has set the reason */
@@ -45,9 +52,8 @@ static void say(json_t *message)
 	cleanup_free char *text = message ? json_dumps(message, JSON_COMPACT) : NULL;
 
 	json_decref(message);
-	if (text && send(VM_CONTROL_FD, text, strlen(text), MSG_NOSIGNAL) < 0)
-		fprintf(stderr, "vmctl vm: cannot send to the broker: %s\n",
-			strerror(errno));
+	if (text)
+		send(VM_CONTROL_FD, text, strlen(text), MSG_NOSIGNAL);
 }
 
 /* The log goes along: nobody can ask for it any more. */
@@ -59,7 +65,10 @@ _Noreturn static void end(const char *reason, int errnum)
 	_exit(0);
 }
 
-/* The first reason counts. The main thread tells it. */
+/*
+ * The first reason counts. The main thread tells it.
+ * #syscalls:vm,vcpu write
+ */
 static void set_reason(struct machine *m, const char *reason)
 {
 	uint64_t one = 1;
@@ -121,6 +130,24 @@ static json_t *agent_answer(void)
 	return json_pack("{s:I}", "agent_in", (json_int_t)bytes);
 }
 
+static json_t *stat_answer(struct vm_fork_fds *fds)
+{
+	json_t *stat = vm_stat(&vm.machine, fds->count ? fds->fd[0] : -1);
+
+	for (unsigned i = 0; i < fds->count; i++)
+		close(fds->fd[i]);
+	return stat;
+}
+
+static json_t *connect_tap(struct vm_fork_fds *fds)
+{
+	struct error err;
+
+	if (vm_tap_order(&vm.tap, fds, &err) < 0)
+		return json_pack("{s:s, s:i}", "error", err.text, "errno", -err.code);
+	return json_object();
+}
+
 /* @fds came with the request. */
 static void answer(json_t *request, struct vm_fork_fds *fds)
 {
@@ -142,13 +169,15 @@ static void answer(json_t *request, struct vm_fork_fds *fds)
 	if (op && strcmp(op, "log") == 0)
 		reply = log_answer();
 	else if (op && strcmp(op, "stat") == 0)
-		reply = vm_stat(&vm.machine);
+		reply = stat_answer(fds);
 	else if (op && strcmp(op, "agent") == 0)
 		reply = agent_answer();
 	else if (op && strcmp(op, "park") == 0)
 		reply = park();
 	else if (op && strcmp(op, "resume") == 0)
 		reply = resume();
+	else if (op && strcmp(op, "tap") == 0)
+		reply = connect_tap(fds);
 	else
 		reply = json_pack("{s:s, s:i}", "error", "there is no such operation",
 				  "errno", EINVAL);
@@ -207,19 +236,22 @@ static void on_control(struct loop_source *source, uint32_t revents)
 	json_decref(request);
 }
 
-/* Forks of ours have ended. */
+/* Forks of ours have ended. The broker looks at how before we wait for them. */
 static void on_children(struct loop_source *source, uint32_t revents)
 {
 	struct signalfd_siginfo info;
-	int status;
-	pid_t pid;
 
 	(void)revents;
 	while (read(source->fd, &info, sizeof(info)) == sizeof(info))
 		;
-	while ((pid = waitpid(-1, &status, WNOHANG)) > 0)
-		say(json_pack("{s:s, s:i, s:i}", "event", "child", "pid", (int)pid,
-			      "status", status));
+	loop_timer_set(&vm.loop, &vm.reap, INIT_REAP_MS);
+}
+
+static void on_reap(struct loop_timer *timer)
+{
+	(void)timer;
+	while (waitpid(-1, NULL, WNOHANG) > 0)
+		;
 }
 
 /* Under the device lock, in any thread. */
@@ -228,6 +260,13 @@ static void on_watch(struct virtio_console *con)
 	uint32_t events = (con->want_in ? EPOLLIN : 0u) | (con->want_out ? EPOLLOUT : 0u);
 
 	loop_mod(&vm.loop, &vm.agent, events);
+}
+
+/* Likewise. */
+static void on_watch_net(struct virtio_net *net)
+{
+	(void)net;
+	vm_tap_watch(&vm.tap);
 }
 
 /* What epoll said before the stream was held is no news any more. */
@@ -254,6 +293,11 @@ static void hold(bool on)
 		on_watch(&vm.machine.console);
 }
 
+static void still(bool on)
+{
+	vm_tap_still(&vm.tap, on);
+}
+
 static int watch_children(void)
 {
 	sigset_t signals;
@@ -266,7 +310,11 @@ static int watch_children(void)
 	return fd < 0 ? -errno : loop_add(&vm.loop, &vm.children, fd, EPOLLIN, on_children);
 }
 
-/* Other signals end the process as they do by default, except a broken pipe. */
+/*
+ * Other signals end the process as they do by default, except a broken pipe.
+ * #syscalls:vm epoll_create1 epoll_wait eventfd2 signalfd4 fcntl(1==F_GETFL)
+ * fcntl(1==F_SETFL) sendto ioctl(1==FIONREAD)
+ */
 static int watch_all(struct error *err)
 {
 	int r = loop_init(&vm.loop, err);
@@ -274,6 +322,7 @@ static int watch_all(struct error *err)
 	if (r < 0)
 		return r;
 	pthread_mutex_init(&vm.death_lock, NULL);
+	loop_timer_init(&vm.reap, on_reap);
 	vm.death_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (vm.death_fd < 0)
 		return error_set(err, errno, "cannot make an eventfd");
@@ -294,11 +343,38 @@ static void say_busy(void)
 	say(json_pack("{s:s}", "event", "busy"));
 }
 
-/* A machine that was frozen. */
+/* What is still to be done is done with what is open by now. */
+static int enter_jail(const json_t *start, struct error *err)
+{
+	const struct jail jail = {
+	    .name = "a VM",
+	    .uid = (uid_t)json_integer_value(json_object_get(start, "user")),
+	    .namespaces =
+		CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS,
+	    .root = JAIL_ROOT_FILES,
+	    .calls = JAIL_CALLS_VM,
+	};
+	int r;
+
+	vm_limits_processes(
+	    (uint64_t)json_integer_value(json_object_get(start, "processes")));
+	r = jail_enter(&jail, err);
+
+#ifndef __SANITIZE_ADDRESS__ /* which reports there */
+	/* What it says goes to the broker, bounded, and to nobody's terminal or log. */
+	if (r == 0 && (dup2(STDIN_FILENO, STDOUT_FILENO) < 0 ||
+		       dup2(STDIN_FILENO, STDERR_FILENO) < 0))
+		r = error_set(err, errno, "cannot let go of standard error");
+#endif
+	return r;
+}
+
+/* A machine that was frozen: its file is what a VM process has written. */
 static int thaw(const json_t *start, struct machine_config *config, struct error *err)
 {
 	cleanup_close int fd = -1, other_fd = -1;
 	const char *name, *file, *other = NULL;
+	int r;
 
 	if (json_unpack((json_t *)start, "{s:s, s:s, s:s, s?s}", "name", &name, "base",
 			&config->base, "file", &file, "other", &other) < 0)
@@ -311,7 +387,10 @@ static int thaw(const json_t *start, struct machine_config *config, struct error
 	if (other && other_fd < 0)
 		return error_set(err, errno,
 				 "cannot open the machine that it was compared with");
-	return machine_thaw(&vm.machine, config, fd, other_fd, say_busy, err);
+	r = machine_open(&vm.machine, config, err);
+	if (r == 0)
+		r = enter_jail(start, err);
+	return r ? r : machine_thaw(&vm.machine, config, fd, other_fd, say_busy, err);
 }
 
 static int build(const json_t *start, struct error *err)
@@ -320,9 +399,11 @@ static int build(const json_t *start, struct error *err)
 	    .agent_fd = VM_AGENT_FD,
 	    .dead = set_reason,
 	    .watch = on_watch,
+	    .watch_net = on_watch_net,
 	};
 	json_int_t memory_mib, vcpus, disk_mib;
 	const char *op, *name;
+	int r;
 
 	if (json_object_get(start, "file"))
 		return thaw(start, &config, err);
@@ -337,7 +418,8 @@ static int build(const json_t *start, struct error *err)
 	config.vcpus = (uint64_t)vcpus;
 	config.disk_mib = (uint64_t)disk_mib;
 	prctl(PR_SET_NAME, name);
-	return machine_init(&vm.machine, &config, err);
+	r = machine_init(&vm.machine, &config, err);
+	return r ? r : enter_jail(start, err);
 }
 
 /* This process has just been forked from another VM: be one of its own. */
@@ -347,6 +429,8 @@ static int part(struct error *err)
 
 	close(vm.death_fd);
 	close(vm.children.fd);
+	loop_timer_cancel(&vm.reap);
+	vm_tap_part(&vm.tap);
 	loop_fini(&vm.loop);
 	vm_fork_take_fds(&vm.fork, VM_CONTROL_FD, VM_AGENT_FD);
 	r = watch_all(err);
@@ -356,12 +440,13 @@ static int part(struct error *err)
 static int begin(struct error *err)
 {
 	static const struct vm_fork_ops fork_ops = {
-	    .answer = send_answer, .hold = hold, .busy = say_busy};
+	    .answer = send_answer, .hold = hold, .still = still, .busy = say_busy};
 	struct vm_fork_fds none;
 	json_t *start = receive(0, &none);
 	int r = watch_all(err);
 
 	vm_fork_init(&vm.fork, &vm.machine, &vm.loop, &fork_ops);
+	vm_tap_init(&vm.tap, &vm.machine, &vm.loop, end);
 	if (!r)
 		r = build(start, err);
 	json_decref(start);
@@ -377,6 +462,7 @@ int vm_main(int argc, char **argv)
 
 	(void)argc;
 	(void)argv;
+	mallopt(M_ARENA_MAX, 1); /* to know how many there may be, files of /sys are read */
 	r = begin(&err);
 	while (!r) {
 		say(json_pack("{s:s}", "event", "started"));

@@ -6,21 +6,29 @@
  * from the broker is
  *
  *	{"op":"start","name":,"kernel":,"initramfs":,"base":,"upper":,
- *	 "memory_mib":,"vcpus":,"disk_mib":}
+ *	 "memory_mib":,"vcpus":,"disk_mib":,"user":}
  *
- * or, for a machine that was frozen, {"op":"start","name":,"base":,"file":,"other":}, where
- * "file" is its snapshot and "other" the one that that was compared with, if any;
- * and the answer is {"event":"started"} once the guest runs. After that
- * {"op":"log","seq":N} is answered by {"seq":N,"log":TEXT} and
- * {"op":"stat","seq":N} by {"seq":N,"cpu_usec":,"memory_bytes":,"memory_private":,
- * "memory_shared":,"disk_bytes":}. {"op":"agent","seq":N} is answered by
- * {"seq":N,"agent_in":}, the number of bytes that were ever sent on descriptor 4.
- * {"op":"park"} and {"op":"resume"} are answered by {"seq":N}, {"op":"fork"},
- * {"op":"freeze"} and {"op":"save"} as
- * vm_fork.h says. A fork says {"event":"started"} on its own control socket, and its
- * parent {"event":"child","pid":,"status":} when it has reaped it.
- * A message is VM_MESSAGE_MAX bytes at most. The end of descriptor 3, which is not that
- * of the broker (keep.h), ends the process at once. A process that ends by itself says
+ * or, for a machine that was frozen, whose snapshot is "file", and "other" the one that
+ * that was compared with, if any,
+ *
+ *	{"op":"start","name":,"base":,"file":,"other":,"user":}
+ *
+ * The process opens all that this names, and then shuts itself into its jail (jail.h),
+ * where it is "user". The answer is {"event":"started"} once the guest runs. After that it
+ * is asked, each time with a "seq", which the answer has, too:
+ *
+ *	log	{"log":TEXT}
+ *	stat	with /proc/PID/smaps_rollup of the process; {"cpu_usec":,"memory_bytes":,
+ *		"memory_private":,"memory_shared":,"disk_bytes":}
+ *	agent	{"agent_in":}, the number of bytes that were ever sent on descriptor 4
+ *	park, resume	{}
+ *	fork, freeze, save	as vm_fork.h says
+ *	tap	as vm_tap.h says
+ *
+ * A fork says {"event":"started"} on its own control socket. Its parent waits for its end
+ * late, as init does (init.h). A message is VM_MESSAGE_MAX bytes at most. The end of
+ * descriptor 3, which is not that of the broker (keep.h), ends the process at once. A
+ * process that ends by itself says
  * {"event":"dead","reason":SENTENCE,"log":TEXT,"errno":} first.
  */
 #pragma once

@@ -32,8 +32,10 @@ static bool stands_still(const struct vm_fork *fork)
 
 static void stand_still(struct vm_fork *fork)
 {
-	if (!stands_still(fork))
-		vcpus_park(&fork->machine->vcpus);
+	if (stands_still(fork))
+		return;
+	vcpus_park(&fork->machine->vcpus);
+	fork->ops->still(true);
 }
 
 static void run_on(struct vm_fork *fork)
@@ -42,6 +44,7 @@ static void run_on(struct vm_fork *fork)
 		return;
 	fork->saved = false;
 	vcpus_resume(&fork->machine->vcpus);
+	fork->ops->still(false);
 }
 
 /* Let the children begin that there are. */
@@ -109,8 +112,10 @@ static int no_room(struct error *err, int errnum)
 /*
  * With the vCPUs parked: make child @i.
  * Return: 1, 0 in the child, or -errno with @err filled.
+ *
+ * #syscalls:vm clone(0==CLONE_CHILD_CLEARTID|CLONE_CHILD_SETTID|SIGCHLD) wait4 setsid dup2
  */
-static int make_child(struct vm_fork *order, unsigned i, json_t *pids, struct error *err)
+static int make_child(struct vm_fork *order, unsigned i, struct error *err)
 {
 	int *fds = order->fds.fd + (size_t)i * VM_FORK_FDS;
 	pid_t pid = fork();
@@ -121,7 +126,6 @@ static int make_child(struct vm_fork *order, unsigned i, json_t *pids, struct er
 		order->child_index = i;
 		return 0;
 	}
-	json_array_append_new(pids, json_integer(pid));
 	for (int k = 0; k < VM_FORK_FDS; k++) {
 		close(fds[k]);
 		fds[k] = -1;
@@ -130,7 +134,7 @@ static int make_child(struct vm_fork *order, unsigned i, json_t *pids, struct er
 }
 
 /* Return: as make_child(). */
-static int make_children(struct vm_fork *fork, json_t *pids, struct error *err)
+static int make_children(struct vm_fork *fork, unsigned *made, struct error *err)
 {
 	size_t count = json_array_size(json_object_get(fork->order, "names"));
 	int r = machine_seal(fork->machine, fork->saved ? NULL : &fork->state, err);
@@ -144,16 +148,17 @@ static int make_children(struct vm_fork *fork, json_t *pids, struct error *err)
 		return error_set(err, errno, "cannot make an eventfd");
 	r = 1;
 	for (unsigned i = 0; i < count && r > 0; i++)
-		r = make_child(fork, i, pids, err);
+		r = make_child(fork, i, err);
+	*made = (unsigned)count;
 	return r;
 }
 
 /* The counts are taken before the vCPUs run on. */
-static json_t *success(const struct vm_fork *fork, json_t *pids)
+static json_t *success(const struct vm_fork *fork, unsigned made)
 {
 	uint64_t pause = (io_monotonic_ns() - fork->still_ns) / 1000;
 
-	return json_pack("{s:O, s:I, s:I}", "pids", pids, "agent_out",
+	return json_pack("{s:i, s:I, s:I}", "made", (int)made, "agent_out",
 			 (json_int_t)fork->machine->console.bytes_out, "pause_usec",
 			 (json_int_t)pause);
 }
@@ -161,7 +166,8 @@ static json_t *success(const struct vm_fork *fork, json_t *pids)
 static void fork_now(struct vm_fork *fork)
 {
 	bool more = json_is_true(json_object_get(fork->order, "more"));
-	json_t *pids = json_array(), *reply = NULL;
+	unsigned made = 0;
+	json_t *reply = NULL;
 	struct error err;
 	int r;
 
@@ -169,13 +175,13 @@ static void fork_now(struct vm_fork *fork)
 	if (!fork->held)
 		fork->still_ns = io_monotonic_ns();
 	stand_still(fork);
-	r = make_children(fork, pids, &err);
+	r = make_children(fork, &made, &err);
 	if (r == 0) {
 		loop_stop(fork->loop);
 		return;
 	}
 	if (r > 0)
-		reply = success(fork, pids);
+		reply = success(fork, made);
 	if (r > 0) {
 		hold(fork, more);
 		run_on(fork);
@@ -183,7 +189,6 @@ static void fork_now(struct vm_fork *fork)
 	} else {
 		fail(fork, &err);
 	}
-	json_decref(pids);
 }
 
 /* Devices move bytes in the threads of vCPUs as well. */
@@ -320,7 +325,8 @@ static struct machine_origin origin_of(const json_t *request, const struct vm_fo
 	    .template = json_string_value(json_object_get(request, "template")),
 	    .group = group ? group : "",
 	    .base = json_string_value(json_object_get(request, "base")),
-	    .base_fd = fds->count > 1 ? fds->fd[1] : -1,
+	    .pagemap_fd = fds->count > 1 ? fds->fd[1] : -1,
+	    .base_fd = fds->count > 2 ? fds->fd[2] : -1,
 	};
 }
 
@@ -368,7 +374,7 @@ void vm_fork_freeze(struct vm_fork *fork, json_t *request, struct vm_fork_fds *f
 
 void vm_fork_save(struct vm_fork *fork, json_t *request, struct vm_fork_fds *fds)
 {
-	const struct machine_origin origin = origin_of(request, &(struct vm_fork_fds){0});
+	const struct machine_origin origin = origin_of(request, fds);
 	struct error err;
 	uint64_t bytes = 0;
 	int r;
@@ -407,6 +413,8 @@ static int give_birth(struct vm_fork *fork, struct error *err)
 		r = vcpus_start(&fork->machine->vcpus, err);
 	fork->unborn = false;
 	hold(fork, false);
+	if (!r)
+		fork->ops->still(false);
 	return r;
 }
 
@@ -421,7 +429,10 @@ int vm_fork_resume(struct vm_fork *fork, struct error *err)
 	return 0;
 }
 
-/* Nobody else is needed to open the gate: the broker's end is that of the child. */
+/*
+ * Nobody else is needed to open the gate: the broker's end is that of the child.
+ * #syscalls:vm ppoll
+ */
 static void wait_at_gate(struct vm_fork *fork, int control_fd)
 {
 	struct pollfd fds[] = {
@@ -431,7 +442,8 @@ static void wait_at_gate(struct vm_fork *fork, int control_fd)
 
 	if (fork->gate < 0)
 		return;
-	while (poll(fds, 2, -1) < 0)
+	/* poll(2) could go on as another call after the process was stopped. */
+	while (ppoll(fds, 2, NULL, NULL) < 0)
 		;
 	if (fds[1].revents)
 		_exit(0);
@@ -466,6 +478,7 @@ int vm_fork_part(struct vm_fork *fork, int agent_fd, struct error *err)
 	if (fork->unborn) {
 		fork->held = true;
 		fork->ops->hold(true);
+		fork->ops->still(true);
 		return r;
 	}
 	if (!r)

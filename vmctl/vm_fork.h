@@ -8,7 +8,7 @@
  * its agent stream. The process waits until the guest has taken TOTAL bytes from its
  * agent's stream, for VM_FORK_PATIENCE_MS at most, so that no frame is cut. Then it
  * parks the vCPUs, saves their state, seals the disk and calls fork(2) for each name.
- * The answer is {"seq":N,"pids":[...],"agent_out":COUNT,"pause_usec":}: the children
+ * The answer is {"seq":N,"made":COUNT,"agent_out":COUNT,"pause_usec":}: the children
  * go on behind byte COUNT of what the guest said. Several children wait at a gate until
  * the last of them is made: otherwise they would take the processors while their parent
  * stands still, which is what it all is about.
@@ -27,13 +27,14 @@
  * agent wait in their socket, so that the guest has them when it begins.
  *
  * {"op":"freeze","seq":N,"agent_in":TOTAL,"template":,"base":} comes with the descriptor of
- * an empty file, and with that of the snapshot called "base" unless that is "". It begins
- * as an order to fork does, and then writes the machine to the file (machine.h). The answer
- * is
+ * an empty file, with /proc/PID/pagemap of the process, which has no /proc, and with that
+ * of the snapshot called "base" unless that is "". It begins as an order to fork does, and
+ * then writes the machine to the file (machine.h). The answer is
  * {"seq":N,"agent_out":COUNT,"bytes":LENGTH}, and the VM stands still, since it is in the
  * file now, until it is told to resume or to end. After a failure it runs on.
- * {"op":"save","seq":N,"template":} writes the memory alone, of a VM that is parked and
- * stays so. Both take seconds, of which {"event":"busy"} tells now and then.
+ * {"op":"save","seq":N,"template":}, with the first two of these, writes the memory alone,
+ * of a VM that is parked and stays so. Both take seconds, of which {"event":"busy"} tells
+ * now and then.
  *
  * In the child the event loop ends: it is that of the parent. vm_fork_part() makes
  * the process a VM of its own, for which the caller then runs a new loop. Only the
@@ -63,6 +64,7 @@ struct vm_fork_fds {
 struct vm_fork_ops {
 	void (*answer)(json_t *reply, json_t *seq); /* takes over @reply */
 	void (*hold)(bool on);			    /* stop the agent's stream, or not */
+	void (*still)(bool on);			    /* the machine stands still, or not */
 	snapshot_progress_fn *busy;		    /* say that it is at work */
 };
 

@@ -11,7 +11,10 @@
 #define FILE_TABLES 64		   /* likewise, of memory and disk, in a frozen file */
 #define OTHER_BYTES (64ull << 20)  /* in such a file */
 
-/* More than there was cannot be had, and is no harm. */
+/*
+ * More than there was cannot be had, and is no harm.
+ * #syscalls:vm prlimit64(0==0)
+ */
 static void limit(__rlimit_resource_t what, uint64_t most)
 {
 	struct rlimit now;
@@ -23,6 +26,11 @@ static void limit(__rlimit_resource_t what, uint64_t most)
 	if (now.rlim_cur > now.rlim_max)
 		now.rlim_cur = now.rlim_max;
 	setrlimit(what, &now);
+}
+
+void vm_limits_processes(uint64_t most)
+{
+	limit(RLIMIT_NPROC, most);
 }
 
 static void limit_memory(const struct machine *m)

@@ -12,6 +12,14 @@
 #include "vmctl/machine.h"
 
 /**
+ * vm_limits_processes() - limit the processes and threads of a family to @most.
+ *
+ * They are counted together in its namespace of users; where there is none, with all that
+ * are this user's. To be called before there is that namespace.
+ */
+void vm_limits_processes(uint64_t most);
+
+/**
  * vm_limits_set() - limit this process, for the machine that has been built in it.
  *
  * No core file, which would have the guest's secrets; as many descriptors as a disk of

@@ -2,28 +2,27 @@
  * Theory of operation
  *
  * Forks share memory copy-on-write, so what a process has resident says little of
- * what it costs. /proc/self/smaps_rollup (proc(5)) adds up, over all mappings, the
+ * what it costs. /proc/PID/smaps_rollup (proc(5)) adds up, over all mappings, the
  * pages that nobody else maps, and the proportional share of the others: a page that
  * n processes map counts a n-th in each. So the sums over all VMs are what they all
  * take, and ending a VM gives back its private part at least.
  */
 #include "vmctl/vm_stat.h"
 
-#include "util/cleanup.h"
-#include "util/io.h"
 #include "vmctl/procfs.h"
 
 #include <sys/resource.h>
+#include <unistd.h>
 
 #define ROLLUP_MAX 4096 /* it takes less than 1 KiB */
 
-static json_t *memory(void)
+static json_t *memory(int rollup)
 {
-	size_t len;
-	cleanup_free char *text =
-	    io_read_file("/proc/self/smaps_rollup", ROLLUP_MAX, &len, NULL);
+	char text[ROLLUP_MAX];
+	ssize_t len = read(rollup, text, sizeof(text) - 1);
 	json_int_t private, pss;
 
+	text[len > 0 ? len : 0] = '\0';
 	private = procfs_bytes(text, "Private_Clean") + procfs_bytes(text, "Private_Dirty");
 	pss = procfs_bytes(text, "Pss");
 	return json_pack("{s:I, s:I, s:I}", "memory_bytes", procfs_bytes(text, "Rss"),
@@ -31,6 +30,7 @@ static json_t *memory(void)
 			 pss > private ? pss - private : 0);
 }
 
+/* #syscalls:vm getrusage */
 static json_int_t cpu_usec(void)
 {
 	struct rusage usage;
@@ -40,9 +40,9 @@ static json_int_t cpu_usec(void)
 	       usage.ru_utime.tv_usec + usage.ru_stime.tv_usec;
 }
 
-json_t *vm_stat(struct machine *m)
+json_t *vm_stat(struct machine *m, int rollup)
 {
-	json_t *stat = memory();
+	json_t *stat = memory(rollup);
 	uint64_t disk;
 
 	/* A vCPU may be closing a layer. */

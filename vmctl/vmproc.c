@@ -9,6 +9,7 @@
 #include "vmctl/freeze.h"
 #include "vmctl/keeper.h"
 #include "vmctl/ops.h"
+#include "vmctl/procfs.h"
 #include "vmctl/request.h"
 #include "vmctl/vm_fork.h"
 #include "vmctl/vmproc_parts.h"
@@ -38,6 +39,7 @@ static void vmproc_free(struct vmproc *vm)
 
 	strcpy(base, vm->facts->base);
 	ops_vm_gone(vm);
+	netproc_gone(vm);
 	keeper_drop(broker, vm);
 	channel_fini(&vm->channel);
 	loop_timer_cancel(&vm->grace);
@@ -48,9 +50,11 @@ static void vmproc_free(struct vmproc *vm)
 	list_del(&vm->bucket);
 	if (vm->facts->group_of)
 		cgroup_remove(vm->facts->group_of, vm->facts->id, &broker->left_groups);
+	io_close_all(&vm->family_fd, 1);
 	if (vm->kept_fd >= 0)
 		close(vm->kept_fd);
 	kept_free(vm->kept);
+	json_decref(vm->policy);
 	free(vm->log);
 	free(vm);
 	freeze_tidy(broker, base);
@@ -76,6 +80,18 @@ static void vmproc_end(struct vmproc *vm)
 	if (!vm->grace.deadline_ns)
 		loop_timer_set(&vm->broker->loop, &vm->grace,
 			       vm->facts->pid ? VMPROC_GRACE_MS : 0);
+}
+
+/* The number is still of that process if it lives when the file is open. */
+int vmproc_open_proc(const struct vmproc *vm, const char *file, struct error *err)
+{
+	struct pollfd state = {.fd = vm->pidfd, .events = POLLIN};
+	cleanup_close int fd = vm->pidfd < 0 ? -ESRCH : procfs_open(vm->facts->pid, file);
+
+	if (fd >= 0 && poll(&state, 1, 0) == 0)
+		return steal_fd(&fd);
+	return error_set(err, fd < 0 ? -fd : ESRCH, "cannot look at the process of VM %u",
+			 vm->channel.id);
 }
 
 int vmproc_signal(struct vmproc *vm, int signal)
@@ -111,24 +127,17 @@ static void set_reason(struct vmproc *vm, const char *reason)
 			*p = '?';
 }
 
-/* A fork's process has ended; who reaped it may tell more for a while. */
-static void gone(struct vmproc *vm, int status, uint64_t wait_ms)
-{
-	loop_del(&vm->broker->loop, &vm->exited);
-	vm->gone = true;
-	vm->status = status;
-	loop_timer_set(&vm->broker->loop, &vm->grace, wait_ms);
-}
-
-/* Nobody tells more of a child of a broker that was killed. */
+/* A process that is not our child has ended. How is in /proc until it is waited for. */
 static void on_exited(struct loop_source *source, uint32_t revents)
 {
 	struct vmproc *vm = container_of(source, struct vmproc, exited);
-	const struct vmproc *parent = broker_find_any(vm->broker, vm->facts->parent);
-	bool orphan = vm->adopted && (!parent || parent->facts->dead);
+	int status = procfs_exit_status(vm->facts->pid);
 
 	(void)revents;
-	gone(vm, 0, orphan ? 0 : VMPROC_GRACE_MS);
+	loop_del(&vm->broker->loop, &vm->exited);
+	vm->gone = true;
+	vm->status = status < 0 ? 0 : status;
+	loop_timer_set(&vm->broker->loop, &vm->grace, 0);
 }
 
 int vmproc_watch_exit(struct vmproc *vm)
@@ -142,32 +151,35 @@ void vmproc_set_pid(struct vmproc *vm, pid_t pid)
 	list_add_before(&vm->broker->pids[(unsigned)pid % BROKER_BUCKETS], &vm->pid_bucket);
 }
 
+/*
+ * A number that was given to another process since is of no process of the family, whose
+ * namespace nobody enters. It is still of ours if that is there after we have looked.
+ */
+static int check_family(const struct vmproc *vm, int pidfd, pid_t pid)
+{
+	uint64_t ns = procfs_pid_namespace(pid);
+
+	if (syscall(SYS_pidfd_send_signal, pidfd, 0, NULL, 0) < 0)
+		return -errno;
+	return ns == vm->facts->pid_ns ? 0 : -EPROTO;
+}
+
 /* A fork has spoken for the first time: @pid is what the kernel says of it. */
 static int meet(struct vmproc *vm, pid_t pid)
 {
+	cleanup_close int pidfd = -1;
+	int r;
+
 	if (pid <= 1 || pid == getpid() || broker_find_pid(vm->broker, pid))
 		return -EPROTO;
-	vm->pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
-	if (vm->pidfd < 0)
-		return -errno;
+	pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
+	r = pidfd < 0 ? -errno : check_family(vm, pidfd, pid);
+	if (r < 0)
+		return r;
+	vm->pidfd = steal_fd(&pidfd);
 	vmproc_set_pid(vm, pid);
 	keeper_process(vm->broker, vm);
 	return vmproc_watch_exit(vm);
-}
-
-/* A VM process says how a fork of it has ended. */
-static void on_child(const struct vmproc *parent, const json_t *message)
-{
-	json_int_t pid = json_integer_value(json_object_get(message, "pid"));
-	json_int_t status = json_integer_value(json_object_get(message, "status"));
-	struct vmproc *vm = broker_find_pid(parent->broker, (pid_t)pid);
-	struct pollfd state = {.events = POLLIN};
-
-	if (!vm || vm->facts->parent != parent->channel.id)
-		return;
-	state.fd = vm->pidfd;
-	if (poll(&state, 1, 0) == 1)
-		gone(vm, (int)status, 0);
 }
 
 static void on_event(struct vmproc *vm, const json_t *message, const char *event)
@@ -185,8 +197,6 @@ static void on_event(struct vmproc *vm, const json_t *message, const char *event
 	}
 	if (strcmp(event, "busy") == 0)
 		request_alive(vm);
-	if (strcmp(event, "child") == 0)
-		on_child(vm, message);
 	if (strcmp(event, "dead") != 0)
 		return;
 	set_reason(vm, reason ? reason : "it did not say why it ended");
@@ -294,6 +304,13 @@ static void reason_of_status(struct vmproc *vm, int status)
 	set_reason(vm, text);
 }
 
+/* The last one ends what is left of the family. */
+static void let_family_go(struct vmproc *vm)
+{
+	io_close_all(&vm->family_fd, 1);
+	keeper_ended(vm->broker, vm);
+}
+
 void vmproc_reaped(struct vmproc *vm, int status)
 {
 	/* Another process may still have the other end, and may go on sending: what is
@@ -303,6 +320,8 @@ void vmproc_reaped(struct vmproc *vm, int status)
 	while (vm->control_fd >= 0 && take_message(vm))
 		;
 	vm->facts->dead = true;
+	let_family_go(vm);
+	netproc_gone(vm);
 	list_del(&vm->pid_bucket);
 	close_control(vm);
 	loop_del(&vm->broker->loop, &vm->exited);

@@ -23,14 +23,16 @@
  * A dead VM stays until it is destroyed.
  *
  * The process of a fork is not the broker's child but that of the VM it was forked
- * from, as long as that lives; then the broker inherits it. It is known by the
+ * from, as long as that lives; then the init of its family inherits it (init.h), or the
+ * broker where there is none. It is known by the
  * credentials that the kernel attaches to its messages, and held by a pidfd from its
- * first message on. Its parent reports its end; a parent that does not within
- * VMPROC_GRACE_MS is not waited for. One that has never spoken is given up at once:
- * nothing but the end of its sockets tells it to end.
+ * first message on, if it is of its family's namespace of pids. How it ended the broker
+ * sees in /proc, until its parent or init waits for it. One that has never spoken is given
+ * up at once: nothing but the end of its sockets tells it to end.
  *
  * The process may have been taken over by its guest: what it says is checked,
- * and bounded, like what a client says.
+ * and bounded, like what a client says. It may have forked processes that the broker does
+ * not know; they end with the last VM of the family (init.h).
  */
 #pragma once
 
@@ -82,10 +84,12 @@ struct vmproc {
 	struct kept *kept;	 /* what outlives the broker */
 	struct vm_facts *facts;	 /* in there */
 	int kept_fd;
-	int status;   /* while @gone: what is known of its status */
-	bool adopted; /* a former broker made it */
-	bool gone;    /* a fork's process has ended; vmproc_reaped() is to come */
-	char *log;    /* what its guest had said when it ended, or NULL */
+	int family_fd;	/* while its process has not ended: its family's pipe (init.h) */
+	int status;	/* while @gone: what is known of its status */
+	bool adopted;	/* a former broker made it */
+	bool gone;	/* a fork's process has ended; vmproc_reaped() is to come */
+	json_t *policy; /* of its network, if this broker was told; or NULL */
+	char *log;	/* what its guest had said when it ended, or NULL */
 };
 
 /**
@@ -122,6 +126,12 @@ int vmproc_adopt(struct broker *broker, int fds[KEEP_FDS_MAX], struct error *err
 
 /** vmproc_go_on() - an adopted VM goes on, or is destroyed if nobody can know of it. */
 void vmproc_go_on(struct vmproc *vm);
+
+/**
+ * vmproc_open_proc() - open a file of /proc that is of the process, to be sent to it.
+ * Return: a descriptor, or -errno with @err.
+ */
+int vmproc_open_proc(const struct vmproc *vm, const char *file, struct error *err);
 
 /** vmproc_signal() - signal the process. Return: 0 or -errno. */
 int vmproc_signal(struct vmproc *vm, int signal);

@@ -5,12 +5,15 @@
 #include "vmctl/broker.h"
 #include "vmctl/fork.h"
 #include "vmctl/freeze.h"
+#include "vmctl/jail.h"
 #include "vmctl/keeper.h"
 #include "vmctl/ops.h"
+#include "vmctl/procfs.h"
 #include "vmctl/spawn.h"
 #include "vmctl/vmproc_parts.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -36,8 +39,14 @@ static json_t *pack_thaw(const struct vmproc_spec *spec)
 static int send_start(struct vmproc *vm, const struct vmproc_spec *spec, struct error *err)
 {
 	json_t *start = spec->file ? pack_thaw(spec) : pack_boot(spec);
-	int r = start ? vmproc_ask(vm, start, NULL, 0, err)
-		      : error_set(err, ENOMEM, "cannot make a VM");
+	json_int_t user = jail_user(vm->facts->id);
+	/* One family is not to take all that there can be. */
+	json_int_t processes = (json_int_t)(procfs_processes() / 2);
+	int r =
+	    start && json_object_set_new(start, "user", json_integer(user)) == 0 &&
+		    json_object_set_new(start, "processes", json_integer(processes)) == 0
+		? vmproc_ask(vm, start, NULL, 0, err)
+		: error_set(err, ENOMEM, "cannot make a VM");
 
 	json_decref(start);
 	return r;
@@ -80,18 +89,43 @@ static int make_sockets(struct vmproc *vm, int theirs[VMPROC_FDS], struct error 
 	return r;
 }
 
+/* Return: what the family's init waits at the end of, the caller's; or -errno with @err. */
+static int make_family(struct vmproc *vm, struct error *err)
+{
+	int ends[2];
+
+	if (pipe2(ends, O_CLOEXEC) < 0)
+		return error_set(err, errno, "cannot make a pipe for a VM");
+	vm->family_fd = ends[1];
+	return ends[0];
+}
+
+/* @child will be of the family of @parent, which lives. */
+static int join_family(struct vmproc *child, const struct vmproc *parent, struct error *err)
+{
+	child->facts->pid_ns = parent->facts->pid_ns;
+	child->family_fd = fcntl(parent->family_fd, F_DUPFD_CLOEXEC, 0);
+	return child->family_fd < 0 ? error_set(err, errno, "cannot make a VM") : 0;
+}
+
 static int vmproc_exec(struct vmproc *vm, struct error *err)
 {
 	const char *program = vm->broker->config.vm_program;
 	const char *argv[] = {"vmctl", "vm", NULL};
-	int fds[VMPROC_FDS], r = make_sockets(vm, fds, err);
-	struct spawn_options options = {.fds = fds, .count = VMPROC_FDS};
+	cleanup_close int alive = make_family(vm, err);
+	int fds[VMPROC_FDS] = {-1, -1};
+	int r = alive < 0 ? alive : make_sockets(vm, fds, err);
+	struct spawn_options options = {.fds = fds,
+					.count = VMPROC_FDS,
+					.family = jail_user(vm->facts->id),
+					.alive = alive};
 	pid_t pid = r < 0 ? r : spawn(program, argv, &options, err);
 
 	io_close_all(fds, VMPROC_FDS);
 	if (pid < 0)
 		return pid;
 	vmproc_set_pid(vm, pid);
+	vm->facts->pid_ns = procfs_pid_namespace(pid);
 	vm->pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
 	keeper_process(vm->broker, vm);
 	return vm->pidfd < 0 ? error_set(err, errno, "cannot watch a VM's process") : 0;
@@ -104,7 +138,7 @@ static void init(struct vmproc *vm, struct broker *broker, struct kept *kept, in
 	vm->kept = kept;
 	vm->facts = &kept->facts;
 	vm->kept_fd = kept_fd;
-	vm->control_fd = vm->pidfd = -1;
+	vm->control_fd = vm->pidfd = vm->family_fd = -1;
 	vm->control = vm->exited = LOOP_SOURCE_NONE;
 	loop_timer_init(&vm->grace, vmproc_on_grace);
 	list_init(&vm->requests);
@@ -170,7 +204,8 @@ int vmproc_adopt(struct broker *broker, int fds[KEEP_FDS_MAX], struct error *err
 	vm->control_fd = steal_fd(&fds[0]);
 	channel_init(&vm->channel, &broker->loop, kept, steal_fd(&fds[1]),
 		     ops_channel_drained);
-	vm->pidfd = steal_fd(&fds[3]);
+	vm->family_fd = steal_fd(&fds[3]);
+	vm->pidfd = steal_fd(&fds[4]);
 	if (vm->pidfd < 0)
 		vm->facts->pid = 0; /* who has that number now is not known */
 	else
@@ -247,7 +282,7 @@ struct vmproc *vmproc_prepare(struct vmproc *parent, const char *name, int fds[V
 		return NULL;
 	vm->facts->parent = parent->facts->id;
 	strcpy(vm->facts->base, parent->facts->base);
-	if (make_sockets(vm, fds, err) == 0)
+	if (join_family(vm, parent, err) == 0 && make_sockets(vm, fds, err) == 0)
 		return vm;
 	io_close_all(fds, VMPROC_FDS);
 	vmproc_destroy(vm);

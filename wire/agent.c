@@ -5,8 +5,8 @@
 
 static bool is_type(uint8_t type)
 {
-	return (type >= AGENT_WAKE && type <= AGENT_LIMITS) ||
-	       (type >= AGENT_READY && type <= AGENT_OUT_OF_MEMORY);
+	return (type >= AGENT_WAKE && type <= AGENT_PORT_CLOSE) ||
+	       (type >= AGENT_READY && type <= AGENT_PORT_CLOSED);
 }
 
 int agent_next(const struct buf *in, struct agent_frame *frame, struct error *err)
@@ -167,13 +167,19 @@ int agent_get_exit(const struct agent_frame *frame, struct agent_exit *status,
 	return finish(&c, "exit", err);
 }
 
-int agent_put_stdin_taken(struct buf *out, uint16_t epoch, uint32_t stream, uint32_t bytes)
+static int put_number(struct buf *out, uint16_t epoch, uint32_t stream,
+		      enum agent_type type, uint32_t number)
 {
 	uint8_t payload[4];
 	struct cursor c = cursor_into(payload, sizeof(payload));
 
-	cursor_put_u32(&c, bytes);
-	return agent_put(out, epoch, stream, AGENT_STDIN_TAKEN, payload, sizeof(payload));
+	cursor_put_u32(&c, number);
+	return agent_put(out, epoch, stream, type, payload, sizeof(payload));
+}
+
+int agent_put_stdin_taken(struct buf *out, uint16_t epoch, uint32_t stream, uint32_t bytes)
+{
+	return put_number(out, epoch, stream, AGENT_STDIN_TAKEN, bytes);
 }
 
 int agent_get_stdin_taken(const struct agent_frame *frame, uint32_t *bytes,
@@ -213,11 +219,7 @@ int agent_get_limits(const struct agent_frame *frame, struct agent_limits *limit
 
 int agent_put_hold(struct buf *out, uint16_t epoch, uint32_t msecs)
 {
-	uint8_t payload[4];
-	struct cursor c = cursor_into(payload, sizeof(payload));
-
-	cursor_put_u32(&c, msecs);
-	return agent_put(out, epoch, 0, AGENT_HOLD, payload, sizeof(payload));
+	return put_number(out, epoch, 0, AGENT_HOLD, msecs);
 }
 
 int agent_get_hold(const struct agent_frame *frame, uint32_t *msecs, struct error *err)
@@ -291,4 +293,53 @@ int agent_get_terminal(const struct agent_frame *frame, struct agent_terminal *t
 	get_size(&c, &terminal->size);
 	cursor_get_string(&c, terminal->command, sizeof(terminal->command));
 	return finish(&c, "terminal", err);
+}
+
+int agent_put_port_open(struct buf *out, uint16_t epoch, uint32_t stream, uint16_t port)
+{
+	uint8_t payload[2];
+	struct cursor c = cursor_into(payload, sizeof(payload));
+
+	cursor_put_u16(&c, port);
+	return agent_put(out, epoch, stream, AGENT_PORT_OPEN, payload, sizeof(payload));
+}
+
+int agent_get_port_open(const struct agent_frame *frame, uint16_t *port, struct error *err)
+{
+	struct cursor c = payload_of(frame);
+
+	*port = cursor_get_u16(&c);
+	if (!*port)
+		c.overflow = true;
+	return finish(&c, "port-open", err);
+}
+
+int agent_put_port_taken(struct buf *out, uint16_t epoch, uint32_t stream, uint32_t bytes)
+{
+	return put_number(out, epoch, stream, AGENT_PORT_TAKEN, bytes);
+}
+
+int agent_get_port_taken(const struct agent_frame *frame, uint32_t *bytes,
+			 struct error *err)
+{
+	struct cursor c = payload_of(frame);
+
+	*bytes = cursor_get_u32(&c);
+	if (*bytes > AGENT_PORT_WINDOW)
+		c.overflow = true;
+	return finish(&c, "port-taken", err);
+}
+
+int agent_put_port_opened(struct buf *out, uint16_t epoch, uint32_t stream, uint32_t errnum)
+{
+	return put_number(out, epoch, stream, AGENT_PORT_OPENED, errnum);
+}
+
+int agent_get_port_opened(const struct agent_frame *frame, uint32_t *errnum,
+			  struct error *err)
+{
+	struct cursor c = payload_of(frame);
+
+	*errnum = cursor_get_u32(&c);
+	return finish(&c, "port-opened", err);
 }

@@ -37,6 +37,14 @@
  * with what that left behind, until AGENT_TERMINAL_CLOSE ends both; then its stream id is
  * free.
  *
+ * A connection from outside to a port of the guest is a stream, too: those from AGENT_PORTS
+ * to AGENT_TERMINALS. AGENT_PORT_OPEN asks for one to a TCP port of the guest's own
+ * addresses, AGENT_PORT_OPENED says how that went. Then bytes go both ways: AGENT_STDIN
+ * with its window to the guest, AGENT_STDOUT to the host, which gives room back by
+ * AGENT_PORT_TAKEN. AGENT_STDIN_EOF and AGENT_PORT_EOF end one direction each.
+ * AGENT_PORT_CLOSED comes when both have ended, or the connection broke; AGENT_PORT_CLOSE
+ * gives it up, and has no answer. All end with the epoch.
+ *
  * AGENT_FILES and its kin carry requests about files: wire/files.h has their payloads.
  *
  * The guest is hostile: the host trusts no field, and ends a guest whose bytes
@@ -48,6 +56,7 @@
 #include "util/error.h"
 #include "wire/cursor.h"
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #define AGENT_HEADER	   12
@@ -59,8 +68,10 @@
 #define AGENT_FIGURE_MAX   (16u << 20)	/* bytes of one figure */
 #define AGENT_NAME_MAX	   64
 #define AGENT_ID_MAX	   40
-#define AGENT_TERMINALS	   0x80000000u /* streams of terminals, and none of runs */
-#define AGENT_COMMAND_MAX  4096	       /* bytes of a terminal's command */
+#define AGENT_TERMINALS	   0x80000000u	/* streams of terminals, and none of runs */
+#define AGENT_PORTS	   0x40000000u	/* of connections to ports, up to these */
+#define AGENT_PORT_WINDOW  (128u << 10) /* bytes of one on the way to the host at most */
+#define AGENT_COMMAND_MAX  4096		/* bytes of a terminal's command */
 
 enum agent_type {
 	/* host to guest */
@@ -78,6 +89,9 @@ enum agent_type {
 	AGENT_TERMINAL_SIZE = 12,
 	AGENT_TERMINAL_CLOSE = 13, /* SIGHUP, and soon SIGKILL to all that was started */
 	AGENT_LIMITS = 14,	   /* what programs may take */
+	AGENT_PORT_OPEN = 15,	   /* u16: connect to this TCP port of the guest's */
+	AGENT_PORT_TAKEN = 16,	   /* u32: room for so many bytes more */
+	AGENT_PORT_CLOSE = 17,	   /* nobody wants it any more */
 	/* guest to host */
 	AGENT_READY = 64,
 	AGENT_STARTED = 65,
@@ -95,6 +109,9 @@ enum agent_type {
 			       of it; before AGENT_EXIT */
 	AGENT_HELD = 76,    /* u8, 1: they have stopped; 0: one did not, and all go on */
 	AGENT_OUT_OF_MEMORY = 77, /* the kernel killed for memory during a run */
+	AGENT_PORT_OPENED = 78,	  /* u32: 0, or the errno of connect(2): that was all */
+	AGENT_PORT_EOF = 79,	  /* the program sends no more */
+	AGENT_PORT_CLOSED = 80,	  /* nothing follows */
 };
 
 /* In AGENT_CHANGES: this byte, and the path as a byte string; or this byte alone. */
@@ -228,3 +245,19 @@ int agent_put_terminal(struct buf *out, uint16_t epoch, uint32_t stream,
 		       const struct agent_size *size, const char *command);
 int agent_get_terminal(const struct agent_frame *frame, struct agent_terminal *terminal,
 		       struct error *err);
+
+/** agent_is_port() - is @stream that of a connection to a port? */
+static inline bool agent_is_port(uint32_t stream)
+{
+	return stream >= AGENT_PORTS && stream < AGENT_TERMINALS;
+}
+
+int agent_put_port_open(struct buf *out, uint16_t epoch, uint32_t stream, uint16_t port);
+int agent_get_port_open(const struct agent_frame *frame, uint16_t *port, struct error *err);
+int agent_put_port_taken(struct buf *out, uint16_t epoch, uint32_t stream, uint32_t bytes);
+int agent_get_port_taken(const struct agent_frame *frame, uint32_t *bytes,
+			 struct error *err);
+int agent_put_port_opened(struct buf *out, uint16_t epoch, uint32_t stream,
+			  uint32_t errnum);
+int agent_get_port_opened(const struct agent_frame *frame, uint32_t *errnum,
+			  struct error *err);

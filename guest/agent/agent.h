@@ -8,10 +8,11 @@
  * boot.c makes the system, port.c carries the frames, run.c follows each run from
  * its first frame to its end (feed.c: its stdin, output.c: its stdout and stderr,
  * spawn.c: its process), terminal.c does so for terminals, repl.c keeps the Python REPL,
+ * ports.c has connections from outside to ports of the guest,
  * group.c and purge.c hold what a run started together so that it can be killed, reap.c
- * collects the dead, wake.c gives the guest its identity, hold.c stops everything for a
- * while, reclaim.c gives free memory back to the host, files.c passes requests about files
- * on to the file server (guest/files/).
+ * collects the dead, wake.c gives the guest its identity, network.c its addresses, hold.c
+ * stops everything for a while, reclaim.c gives free memory back to the host, files.c
+ * passes requests about files on to the file server (guest/files/).
  *
  * PID 1 must not die: the kernel panics then. Failures end the run they concern,
  * with a sentence on its stderr; what concerns no run goes to the log.
@@ -41,6 +42,8 @@ struct agent {
 	struct loop_source children; /* signalfd for SIGCHLD */
 	struct link runs;	     /* struct run, in order of arrival */
 	struct link terminals;	     /* struct terminal */
+	struct link ports;	     /* struct connection, of ports.c */
+	unsigned port_count;	     /* how many these are */
 	bool is_init;		     /* false: an ordinary process, for tests */
 	const char *run_dir;	     /* holds the code of runs */
 	const char *repl_path;

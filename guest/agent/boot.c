@@ -18,6 +18,7 @@
 #include "guest/agent/boot.h"
 
 #include "guest/agent/log.h"
+#include "guest/agent/network.h"
 #include "guest/agent/reclaim.h"
 #include "util/cleanup.h"
 #include "util/io.h"
@@ -28,11 +29,9 @@
 #include <ftw.h>
 #include <limits.h>
 #include <linux/fs.h>
-#include <net/if.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mount.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
 #include <time.h>
@@ -200,15 +199,6 @@ static void make_links(void)
 	chmod("/run/lock", 01777);
 }
 
-static void loopback_up(void)
-{
-	cleanup_close int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-	struct ifreq request = {.ifr_name = "lo", .ifr_flags = IFF_UP | IFF_RUNNING};
-
-	if (fd < 0 || ioctl(fd, SIOCSIFFLAGS, &request) < 0)
-		log_say("cannot bring the loopback interface up: %s", strerror(errno));
-}
-
 static void set_kernel(void)
 {
 	static const char *const settings[][2] = {
@@ -272,7 +262,7 @@ int boot_system(struct error *err)
 	if (r < 0)
 		return r;
 	make_links();
-	loopback_up();
+	network_up();
 	set_kernel();
 	return 0;
 }

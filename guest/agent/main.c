@@ -11,6 +11,7 @@
 #include "guest/agent/hold.h"
 #include "guest/agent/limits.h"
 #include "guest/agent/log.h"
+#include "guest/agent/ports.h"
 #include "guest/agent/reap.h"
 #include "guest/agent/run.h"
 #include "guest/agent/spawn.h"
@@ -34,6 +35,7 @@ static struct agent agent;
 static void apply(const struct agent_wake *wake)
 {
 	hold_end();
+	ports_end(&agent);
 	if (wake->frozen)
 		groups_freeze();
 	files_wake(&agent.files);
@@ -60,6 +62,8 @@ static void on_frame(struct port *port, const struct agent_frame *frame)
 		limits_frame(frame);
 	} else if (frame->stream >= AGENT_TERMINALS) {
 		terminals_frame(&agent, frame);
+	} else if (agent_is_port(frame->stream)) {
+		ports_frame(&agent, frame);
 	} else if (frame->type != AGENT_WAKE) {
 		runs_frame(&agent, frame);
 	} else if (agent_get_wake(frame, &wake, &err) < 0) {
@@ -75,6 +79,7 @@ static void on_room(struct port *port)
 	(void)port;
 	runs_resume(&agent);
 	terminals_resume(&agent);
+	ports_resume(&agent);
 	files_resume(&agent.files);
 }
 
@@ -157,6 +162,7 @@ static int serve(int port_fd, struct error *err)
 	fcntl(port_fd, F_SETFD, FD_CLOEXEC);
 	list_init(&agent.runs);
 	list_init(&agent.terminals);
+	list_init(&agent.ports);
 	agent.port.on_frame = on_frame;
 	agent.port.on_room = on_room;
 	agent.port.before_output = before_output;

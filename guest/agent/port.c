@@ -200,6 +200,11 @@ void port_send_taken(struct port *port, uint32_t stream, uint32_t bytes)
 	queued(port, agent_put_stdin_taken(&port->out, port->epoch, stream, bytes));
 }
 
+void port_send_opened(struct port *port, uint32_t stream, uint32_t errnum)
+{
+	queued(port, agent_put_port_opened(&port->out, port->epoch, stream, errnum));
+}
+
 bool port_has_room(struct port *port)
 {
 	if (waiting(port) < PORT_HIGH)

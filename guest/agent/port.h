@@ -47,6 +47,9 @@ void port_send_exit(struct port *port, uint32_t stream, const struct agent_exit 
 /** port_send_taken() - queue AGENT_STDIN_TAKEN. */
 void port_send_taken(struct port *port, uint32_t stream, uint32_t bytes);
 
+/** port_send_opened() - queue AGENT_PORT_OPENED. */
+void port_send_opened(struct port *port, uint32_t stream, uint32_t errnum);
+
 /**
  * port_has_room() - may program output be read and sent now?
  * A caller that is refused is told by on_room when it may try again.

@@ -16,6 +16,7 @@
 #include <sys/syscall.h>
 #include <time.h>
 
+#define CERTIFICATES	 "/etc/ssl/certs/ca-certificates.crt"
 #define ENVIRONMENT_FILE "/etc/environment"
 #define ENVIRONMENT_SIZE (16u << 10)
 #define ENVIRONMENT_MAX	 64
@@ -35,6 +36,23 @@ static char *environment[ENVIRONMENT_MAX + 1] = {
     (char[]){"TERM=dumb"},
 };
 
+/* Programs that would bring certificates of their own trust what the machine trusts: a
+ * proxy's certificate may be put there (docs/network.md). Return: variables there are. */
+static int name_certificates(int count)
+{
+	static char names[][64] = {
+	    "SSL_CERT_FILE=" CERTIFICATES,
+	    "REQUESTS_CA_BUNDLE=" CERTIFICATES,
+	    "NODE_EXTRA_CA_CERTS=" CERTIFICATES,
+	};
+
+	if (access(CERTIFICATES, R_OK) < 0)
+		return count;
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+		environment[count++] = names[i];
+	return count;
+}
+
 /* An image adds to the environment as Debian does it: lines of NAME=VALUE. */
 void spawn_init(void)
 {
@@ -44,6 +62,7 @@ void spawn_init(void)
 
 	while (environment[count])
 		count++;
+	count = name_certificates(count);
 	/* The text is not freed: the environment points into it. */
 	while (rest && (line = strsep(&rest, "\n")) && count < ENVIRONMENT_MAX)
 		if (line[0] != '#' && strchr(line, '='))

@@ -3,11 +3,13 @@
  *
  * The name and the id change at every wake, and are not something the sandbox
  * changed: so /etc/hostname, /etc/hosts and /etc/machine-id are files on a tmpfs,
- * bound over the image's, and leave no trace in the overlay's upper layer.
+ * bound over the image's, and leave no trace in the overlay's upper layer. So is
+ * /etc/resolv.conf, which is the same in all of them.
  */
 #include "guest/agent/wake.h"
 
 #include "guest/agent/log.h"
+#include "guest/agent/network.h"
 #include "util/cleanup.h"
 #include "util/io.h"
 
@@ -62,10 +64,12 @@ static void name_machine(const char *hostname, const char *id)
 
 void wake_init(const char *dir)
 {
-	static const char *const names[] = {"hostname", "hosts", "machine-id"};
+	static const char *const names[] = {"hostname", "hosts", "machine-id",
+					    "resolv.conf"};
 
 	identity_dir = dir;
 	name_machine("sandbox", "");
+	write_identity("resolv.conf", "nameserver " NETWORK_NAMESERVER "\n");
 	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
 		char from[PATH_MAX], to[64];
 
@@ -106,6 +110,7 @@ void wake_apply(const struct agent_wake *wake)
 {
 	if (!identity_dir)
 		return; /* not PID 1: the machine is not ours */
+	network_cut();
 	add_entropy(wake->entropy);
 	set_clock(wake->realtime_ns);
 	name_machine(wake->hostname, wake->id);

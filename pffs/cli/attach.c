@@ -12,8 +12,8 @@
  */
 #include "pffs/cli/attach.h"
 
+#include "pffs/cli/keys.h"
 #include "pffs/cli/tty.h"
-#include "util/buf.h"
 #include "util/cleanup.h"
 #include "util/io.h"
 
@@ -27,8 +27,6 @@
 #include <time.h>
 
 #define CHUNK	      65536
-#define ESCAPE	      0x1d /* ^] */
-#define END_OF_IN     0x04 /* ^D */
 #define REDRAW_NS     50000000
 #define END_MSECS     500
 #define TEXT_MAX      16
@@ -39,8 +37,7 @@ struct attached {
 	const char *dir;
 	struct tty tty;
 	int screen, keys, exits, signals;
-	struct buf typed; /* not taken yet */
-	bool escaped;	  /* the last key was ^] */
+	struct keys typed;
 	bool in_ended;
 	bool again; /* what was shown before is still coming */
 	bool lost;  /* and some of that is not kept any more */
@@ -138,7 +135,7 @@ static void close_all(struct attached *a)
 		close(a->exits);
 	if (a->signals >= 0)
 		close(a->signals);
-	buf_fini(&a->typed);
+	keys_fini(&a->typed);
 }
 
 static int read_status(struct attached *a)
@@ -180,46 +177,26 @@ static int show(struct attached *a)
 /* Send what was typed. What is not taken waits. */
 static int flush_keys(struct attached *a)
 {
+	struct buf *typed = &a->typed.typed;
 	ssize_t n;
 
-	while (a->typed.len) {
-		size_t len = a->typed.len < CHUNK ? a->typed.len : CHUNK;
+	while (typed->len) {
+		size_t len = typed->len < CHUNK ? typed->len : CHUNK;
 
-		n = write(a->keys, buf_peek(&a->typed), len);
+		n = write(a->keys, buf_peek(typed), len);
 		if (n < 0 && errno == EIO)
-			buf_fini(&a->typed); /* it has ended, as we will see */
+			buf_fini(typed); /* it has ended, as we will see */
 		else if (n < 0)
 			return errno == EAGAIN || errno == EINTR ? GOES_ON : -errno;
 		else
-			buf_consume(&a->typed, (size_t)n);
+			buf_consume(typed, (size_t)n);
 	}
 	return GOES_ON;
 }
 
-/* Return: whether the user leaves. */
-static bool take_key(struct attached *a, char key)
-{
-	static const char escape = ESCAPE;
-
-	if (a->tty.is && key == ESCAPE && !a->escaped) {
-		a->escaped = true;
-		return false;
-	}
-	if (a->escaped && key == 'd')
-		return true;
-	if (a->escaped && key != ESCAPE)
-		buf_append(&a->typed, &escape, 1);
-	a->escaped = false;
-	buf_append(&a->typed, &key, 1);
-	return false;
-}
-
 static int type_end(struct attached *a)
 {
-	static const char end = END_OF_IN;
-
-	if (!a->typed.len)
-		buf_append(&a->typed, &end, 1);
+	keys_end(&a->typed);
 	return flush_keys(a);
 }
 
@@ -236,10 +213,7 @@ static int take_keys(struct attached *a)
 		a->in_ended = true;
 		return type_end(a);
 	}
-	for (ssize_t i = 0; i < n; i++)
-		if (take_key(a, chunk[i]))
-			return ATTACH_LEFT;
-	return flush_keys(a);
+	return keys_take(&a->typed, chunk, (size_t)n) ? ATTACH_LEFT : flush_keys(a);
 }
 
 static int take_signal(struct attached *a)
@@ -261,11 +235,11 @@ static int take_signal(struct attached *a)
 /* One turn. Return: GOES_ON, enum attach_end or -errno. */
 static int turn(struct attached *a)
 {
-	bool wait = a->in_ended || a->typed.len || a->again;
+	bool wait = a->in_ended || a->typed.typed.len || a->again;
 	struct pollfd fds[] = {
 	    {.fd = a->screen, .events = POLLIN},
 	    {.fd = wait ? -1 : STDIN_FILENO, .events = POLLIN},
-	    {.fd = a->typed.len ? a->keys : -1, .events = POLLOUT},
+	    {.fd = a->typed.typed.len ? a->keys : -1, .events = POLLOUT},
 	    {.fd = a->signals, .events = POLLIN},
 	};
 	int r = GOES_ON, ready = poll(fds, 4, a->again ? 0 : a->in_ended ? END_MSECS : -1);
@@ -296,6 +270,7 @@ int attach(const char *dir, bool again, int *status, struct error *err)
 	int r = 0;
 
 	tty_init(&a.tty);
+	a.typed.person = a.tty.is;
 	pass_size(&a);
 	r = open_all(&a, err);
 	if (r == 0) {

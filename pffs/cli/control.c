@@ -78,17 +78,16 @@ static bool is_fuse(int fd)
 static int serve(struct visit *v, int fd, const char *id, struct error *err)
 {
 	struct sandbox *sb = sandbox_by_id(v->control->core, id);
-	char device[32];
 	struct fs_options options = {
-	    .mountpoint = device, .only = sb, .uid = v->who.uid, .gid = v->who.gid};
+	    .fuse_fd = fd, .only = sb, .uid = v->who.uid, .gid = v->who.gid};
 
 	if (!is_fuse(fd))
 		return error_say(err, EINVAL, "this is no mount");
 	if (!sb)
 		return error_say(err, ENOENT, "there is no such sandbox any more");
-	if (v->who.uid != sb->uid && v->who.uid != getuid() && v->who.uid != 0)
+	if (v->who.uid != sb->uid && v->who.uid != v->control->core->options.uid &&
+	    v->who.uid != 0)
 		return error_say(err, EACCES, "%s belongs to another user", sb->name);
-	snprintf(device, sizeof(device), "/dev/fd/%d", fd);
 	v->fs.ended = mount_gone;
 	return fs_mount(&v->fs, v->control->core, &options, err);
 }
@@ -159,7 +158,7 @@ static bool may_visit(const struct control *control, int fd, struct ucred *who)
 	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, who, &len) < 0 ||
 	    control->visit_count >= VISITS_MAX)
 		return false;
-	return control->shared || who->uid == 0 || who->uid == getuid();
+	return control->shared || who->uid == 0 || who->uid == control->core->options.uid;
 }
 
 static void somebody_came(struct loop_source *source, uint32_t revents)

@@ -1,23 +1,25 @@
 /*
  * Theory of operation
  *
- * The daemon first connects to vmctl's socket; when nobody listens there it
- * starts a vmctl of its own and tries again until that answers. When vmctl has
- * answered, the directory is mounted. A link that breaks later leaves the mount up. A vmctl
- * of its own is started anew; for another one there are PATIENCE_MS before it starts its
- * own. Sandboxes whose machines outlived vmctl go on (attach.h); if none has answered after
- * GIVE_UP_MS they are dead.
+ * The daemon first opens what it needs, and gives up the rights of who started it
+ * (rights.h). It connects to vmctl's socket; when nobody listens there it has a vmctl of
+ * its own started, and tries again until that answers. When vmctl has answered, the
+ * directory is mounted, and HTTP is answered. A link that breaks later leaves the mount up.
+ * A vmctl of its own is started anew; for another one there are PATIENCE_MS before it
+ * starts its own. Sandboxes whose machines outlived vmctl go on (attach.h); if none has
+ * answered after GIVE_UP_MS they are dead.
  *
  * It ends when the directory is unmounted or on SIGTERM or SIGINT: the sandboxes
- * go first, which answers whoever waits for them, then the mount, then a vmctl of
+ * go first, which answers whoever waits for them, then HTTP and the mount, then a vmctl of
  * its own. When it is killed instead, that vmctl and the machines go on: the next daemon
  * with the same state directory finds there whose vmctl it was, and makes it its own.
  */
 #include "pffs/cli/daemon.h"
 
 #include "pffs/cli/control.h"
-#include "pffs/cli/paths.h"
-#include "pffs/core/attach.h"
+#include "pffs/cli/rights.h"
+#include "pffs/core/net/ports.h"
+#include "pffs/core/record/attach.h"
 #include "pffs/core/sandbox.h"
 #include "pffs/core/stream.h"
 #include "pffs/fs/fs.h"
@@ -39,13 +41,16 @@
 #define GIVE_UP_MS     30000u  /* until machines that were lost with vmctl are given up */
 #define START_LIMIT_MS 120000u /* until vmctl must have answered */
 #define READY_LIMIT_MS 300000u /* until a guest must have answered */
-#define VMCTL_END_MS   15000   /* until a vmctl that was told to end is killed */
+#define VMCTL_WAIT_MS  15000   /* until one that is only to end machines must have come */
 
 struct daemon {
 	const struct daemon_options *options;
 	struct loop loop;
 	struct core core;
 	struct fs *fs;
+	struct rights rights;
+	int binder[2]; /* of binder_fork(), until there is a core */
+	struct server server;
 	struct control control; /* and the mounts of single sandboxes */
 	struct loop_source signals;
 	struct loop_timer relink, start_limit, lost_limit;
@@ -53,13 +58,10 @@ struct daemon {
 	pid_t vmctl;	     /* our own; 0 while there is none */
 	bool own;	     /* there was one */
 	bool adopted;	     /* it was that of a daemon that was killed */
-	bool noted;	     /* the state directory says that it is ours */
-	bool up;	     /* mounted */
+	bool up;	     /* mounted, and listening */
 	void (*ready)(void *ctx, const char *sentence);
 	void *ctx;
-	char *sandboxes, *machines; /* folders of the state directory, or NULL */
-	char *vmctl_pid;	    /* file in there: of a vmctl of its own; or NULL */
-	struct error err;	    /* why it ends, if not in order */
+	struct error err; /* why it ends, if not in order */
 };
 
 static void give_up(struct daemon *d, const struct error *err)
@@ -71,68 +73,31 @@ static void give_up(struct daemon *d, const struct error *err)
 /* The state directory says whose vmctl it is, to the one daemon that has its lock. */
 static bool has_state(const struct daemon *d)
 {
-	return d->vmctl_pid && d->core.state_fd >= 0;
+	return d->core.state_fd >= 0;
 }
 
 static void note_vmctl(struct daemon *d)
 {
-	cleanup_fclose FILE *file = has_state(d) ? fopen(d->vmctl_pid, "we") : NULL;
-
-	if (!file)
-		return;
-	fprintf(file, "%d\n", d->vmctl);
-	d->noted = true;
+	if (d->vmctl && !d->adopted && has_state(d))
+		guard_note(&d->rights.guard);
 }
 
-/* Is it the vmctl of a daemon that was killed who answers at @fd? */
-static void adopt_vmctl(struct daemon *d, int fd)
+/* Is it the vmctl of a daemon that was killed to whom we are connected? */
+static void adopt_vmctl(struct daemon *d)
 {
-	size_t size;
-	cleanup_free char *noted =
-	    has_state(d) ? io_read_file(d->vmctl_pid, 64, &size, NULL) : NULL;
-	struct ucred peer;
-	socklen_t len = sizeof(peer);
-
-	if (d->vmctl || !noted ||
-	    getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) < 0 ||
-	    strtol(noted, NULL, 10) != peer.pid)
+	if (d->vmctl || !has_state(d))
 		return;
-	d->vmctl = peer.pid;
-	d->own = d->adopted = d->noted = true;
+	d->vmctl = guard_adopt(&d->rights.guard);
+	if (d->vmctl)
+		d->own = d->adopted = true;
 }
 
 static void start_vmctl(struct daemon *d)
 {
 	struct error err;
-	cleanup_free char *vmctl = paths_vmctl(&err);
-	const char *argv[] = {vmctl,
-			      "serve",
-			      "--socket",
-			      d->options->socket,
-			      "--images",
-			      d->options->images,
-			      "--engine",
-			      d->options->engine,
-			      d->machines ? "--state" : NULL,
-			      d->machines,
-			      NULL};
-	sigset_t none;
-	pid_t pid;
+	pid_t pid = guard_start(&d->rights.guard, &err);
 
-	if (!vmctl) {
-		give_up(d, &err);
-		return;
-	}
-	sigemptyset(&none);
-	pid = fork();
-	if (pid == 0) {
-		sigprocmask(SIG_SETMASK, &none, NULL);
-		execv(vmctl, (char *const *)(uintptr_t)argv);
-		fprintf(stderr, "pffs: cannot run %s: %s\n", vmctl, strerror(errno));
-		_exit(127);
-	}
 	if (pid < 0) {
-		error_set(&err, errno, "cannot start vmctl");
 		give_up(d, &err);
 		return;
 	}
@@ -141,30 +106,63 @@ static void start_vmctl(struct daemon *d)
 	d->adopted = false;
 }
 
-static void mount_now(struct daemon *d)
+static int mount_fs(struct daemon *d, struct error *err)
 {
-	const struct fs_options options = {.mountpoint = d->options->mountpoint,
-					   .allow_other = d->options->allow_other,
-					   .uid = getuid(),
-					   .gid = getgid()};
-	struct error err;
-	char sentence[512];
+	struct fs_options options = {.allow_other = d->options->allow_other,
+				     .uid = d->core.options.uid,
+				     .gid = d->core.options.gid};
+	int r;
 
+	if (!d->options->mountpoint)
+		return 0;
 	d->fs->control = d->control.name;
-	if (config_check_host(&d->core, &err) < 0 ||
-	    control_init(&d->control, &d->core, options.allow_other, &err) < 0 ||
-	    fs_mount(d->fs, &d->core, &options, &err) < 0) {
+	d->fs->doors = d->server.where;
+	r = control_init(&d->control, &d->core, options.allow_other, err);
+	if (r < 0)
+		return r;
+	options.fuse_fd = guard_mount(&d->rights.guard, err);
+	return options.fuse_fd < 0 ? options.fuse_fd
+				   : fs_mount(d->fs, &d->core, &options, err);
+}
+
+static void tell_ready(struct daemon *d)
+{
+	bool slow = strcmp(d->core.engine, "emulated") == 0;
+	char where[256], sentence[768];
+	size_t used = 0;
+
+	where[0] = '\0';
+	for (unsigned i = 0; i < d->server.count && used < sizeof(where); i++)
+		if (!d->server.listeners[i].local)
+			used +=
+			    (size_t)snprintf(where + used, sizeof(where) - used,
+					     ", http://%s", d->server.listeners[i].address);
+	if (d->options->mountpoint)
+		snprintf(sentence, sizeof(sentence), "mounted at %s%s",
+			 d->options->mountpoint, where);
+	else
+		snprintf(sentence, sizeof(sentence), "process %d serves %s", getpid(),
+			 *where ? where + 2 : "a Unix socket");
+	used = strlen(sentence);
+	snprintf(sentence + used, sizeof(sentence) - used, ", engine %s%s", d->core.engine,
+		 slow ? ": this machine has no usable KVM, so sandboxes run in software, "
+			"10 to 30 times slower; `pffs doctor` says why"
+		      : "");
+	d->ready(d->ctx, sentence);
+}
+
+static void begin_now(struct daemon *d)
+{
+	struct error err;
+
+	if (config_check_host(&d->core, &err) < 0 || mount_fs(d, &err) < 0 ||
+	    server_begin(&d->server, &err) < 0) {
 		give_up(d, &err);
 		return;
 	}
+	ports_begin_all(&d->core);
 	d->up = true;
-	snprintf(sentence, sizeof(sentence), "mounted at %s, engine %s%s",
-		 d->options->mountpoint, d->core.engine,
-		 strcmp(d->core.engine, "emulated") == 0
-		     ? ": this machine has no usable KVM, so sandboxes run in software, "
-		       "10 to 30 times slower; `pffs doctor` says why"
-		     : "");
-	d->ready(d->ctx, sentence);
+	tell_ready(d);
 }
 
 static void vmctl_answered(void *ctx, const struct error *err)
@@ -176,19 +174,18 @@ static void vmctl_answered(void *ctx, const struct error *err)
 	loop_timer_cancel(&d->start_limit);
 	loop_timer_cancel(&d->lost_limit);
 	if (!d->up)
-		mount_now(d);
+		begin_now(d);
 }
 
 static void link_up(struct loop_timer *timer)
 {
 	struct daemon *d = container_of(timer, struct daemon, relink);
 	struct error err;
-	int fd = io_connect_unix(d->options->socket, &err);
+	int fd = guard_connect(&d->rights.guard, &err);
 
 	if (fd >= 0) {
-		adopt_vmctl(d, fd);
-		if (d->vmctl && !d->adopted)
-			note_vmctl(d);
+		adopt_vmctl(d);
+		note_vmctl(d);
 		if (core_connect(&d->core, fd, vmctl_answered, d, &err) < 0)
 			give_up(d, &err);
 		return;
@@ -197,7 +194,7 @@ static void link_up(struct loop_timer *timer)
 		give_up(d, &err);
 		return;
 	}
-	if (d->vmctl && kill(d->vmctl, 0) < 0)
+	if (d->vmctl && kill(d->vmctl, 0) < 0 && errno == ESRCH)
 		d->vmctl = 0; /* it was adopted, so nobody has told of its end */
 	if (!d->vmctl && io_monotonic_ns() > d->patient_ns)
 		start_vmctl(d);
@@ -296,9 +293,9 @@ static void replace_vmctl(struct daemon *d)
 	int fd = -1;
 
 	start_vmctl(d);
-	for (unsigned ms = 0; d->vmctl && fd < 0 && ms < VMCTL_END_MS; ms += RETRY_MS) {
+	for (unsigned ms = 0; d->vmctl && fd < 0 && ms < VMCTL_WAIT_MS; ms += RETRY_MS) {
 		poll(NULL, 0, RETRY_MS);
-		fd = io_connect_unix(d->options->socket, &ignored);
+		fd = guard_connect(&d->rights.guard, &ignored);
 	}
 	if (fd >= 0)
 		close(fd);
@@ -307,46 +304,8 @@ static void replace_vmctl(struct daemon *d)
 /* Our own vmctl ends its virtual machines when it is told to end. */
 static void end_vmctl(struct daemon *d)
 {
-	struct pollfd pfd = {.events = POLLIN};
-
-	if (!d->vmctl)
-		return;
-	kill(d->vmctl, SIGTERM);
-	pfd.fd = (int)syscall(SYS_pidfd_open, d->vmctl, 0);
-	if (pfd.fd >= 0 && poll(&pfd, 1, VMCTL_END_MS) == 0)
-		kill(d->vmctl, SIGKILL);
-	waitpid(d->vmctl, NULL, 0);
-	if (pfd.fd >= 0)
-		close(pfd.fd);
-	if (d->noted)
-		unlink(d->vmctl_pid);
-}
-
-/* Its folders: pffs's own, and that of a vmctl of its own. */
-static int name_state(struct daemon *d, struct error *err)
-{
-	const char *dir = d->options->state;
-
-	if (!dir)
-		return 0;
-	if (mkdir(dir, 0700) < 0 && errno != EEXIST) {
-		fprintf(stderr, "pffs: sandboxes cannot be frozen: cannot make %s: %s\n",
-			dir, strerror(errno));
-		return 0;
-	}
-	if (asprintf(&d->sandboxes, "%s/sandboxes", dir) < 0) {
-		d->sandboxes = NULL;
-		return error_set(err, ENOMEM, "cannot start");
-	}
-	if (asprintf(&d->machines, "%s/machines", dir) < 0) {
-		d->machines = NULL;
-		return error_set(err, ENOMEM, "cannot start");
-	}
-	if (asprintf(&d->vmctl_pid, "%s/vmctl.pid", dir) < 0) {
-		d->vmctl_pid = NULL;
-		return error_set(err, ENOMEM, "cannot start");
-	}
-	return 0;
+	if (d->vmctl && guard_stop(&d->rights.guard) == 0)
+		waitpid(d->vmctl, NULL, 0);
 }
 
 /* Each sandbox has a journal open, and may have spool files. */
@@ -360,54 +319,126 @@ static void raise_descriptors(void)
 	setrlimit(RLIMIT_NOFILE, &limit);
 }
 
+/* Before anything else: what cannot be had is told at once. */
+static int listen_http(struct daemon *d, struct error *err)
+{
+	struct server_options http = d->options->http;
+
+	server_remove_stale(d->rights.runtime);
+	http.socket = d->rights.api_socket;
+	return server_listen(&d->server, &d->loop, &d->core, &http, err);
+}
+
+static int open_spool(void *ctx)
+{
+	struct daemon *d = ctx;
+
+	return guard_spool(&d->rights.guard);
+}
+
+static int begin_core(struct daemon *d)
+{
+	const struct daemon_options *o = d->options;
+	const struct core_options options = {
+	    .images = d->rights.images,
+	    .mountpoint = o->mountpoint,
+	    .memory_mib = o->memory_mib,
+	    .vcpus = o->vcpus,
+	    .disk_mib = o->disk_mib,
+	    .caps = o->caps,
+	    .config = o->config,
+	    .net = o->net,
+	    .ready_limit_ms = READY_LIMIT_MS,
+	    .state = d->rights.state,
+	    .state_name = d->rights.sandboxes,
+	    .uid = d->rights.owner,
+	    .gid = d->rights.owner_group,
+	    .user = d->rights.account.name,
+	    .landlock = d->rights.landlock,
+	};
+
+	stream_set_spool(open_spool, d);
+	return core_init(&d->core, &d->loop, &options, &d->err);
+}
+
+static int run(struct daemon *d)
+{
+	int r = watch_signals(d, &d->err);
+
+	if (r < 0)
+		return r;
+	loop_timer_init(&d->relink, link_up);
+	loop_timer_init(&d->start_limit, start_took_too_long);
+	loop_timer_init(&d->lost_limit, vmctl_did_not_come);
+	loop_timer_set(&d->loop, &d->start_limit, START_LIMIT_MS);
+	loop_timer_set(&d->loop, &d->relink, 0);
+	loop_run(&d->loop);
+	return d->err.code;
+}
+
+static void end_mount(struct daemon *d)
+{
+	bool mounted = d->fs->session && d->fs->source.fd >= 0;
+
+	control_fini(&d->control);
+	fs_unmount(d->fs);
+	if (mounted)
+		guard_unmount(&d->rights.guard);
+}
+
 static int serve(struct daemon *d)
 {
-	struct core_options core_options = {
-	    .images = d->options->images,
-	    .memory_mib = d->options->memory_mib,
-	    .vcpus = d->options->vcpus,
-	    .disk_mib = d->options->disk_mib,
-	    .caps = d->options->caps,
-	    .config = d->options->config,
-	    .ready_limit_ms = READY_LIMIT_MS,
-	};
 	bool replace;
-	int r;
+	int r = begin_core(d);
 
-	core_options.state = d->sandboxes;
-	raise_descriptors();
-	stream_set_spool_dir(paths_spool());
-	r = core_init(&d->core, &d->loop, &core_options, &d->err);
-
+	if (r < 0)
+		return r;
+	r = binder_start(&d->core.binder, d->binder, &d->err);
 	if (r < 0)
 		return r;
 	d->core.link_lost = link_lost;
 	d->fs->ended = mount_gone;
-	r = watch_signals(d, &d->err);
-	if (r == 0) {
-		loop_timer_init(&d->relink, link_up);
-		loop_timer_init(&d->start_limit, start_took_too_long);
-		loop_timer_init(&d->lost_limit, vmctl_did_not_come);
-		loop_timer_set(&d->loop, &d->start_limit, START_LIMIT_MS);
-		loop_timer_set(&d->loop, &d->relink, 0);
-		loop_run(&d->loop);
-	}
+	r = run(d);
 	/* One that never served anybody leaves what a former one has left. */
 	if (!d->up)
 		core_leave(&d->core);
 	if (!d->up && d->adopted)
 		d->vmctl = 0;
 	replace = d->up && d->own && !d->vmctl && !vmm_connected(&d->core.vmm);
-	/* Readers that wait are answered when their runs end, so the session goes last. */
+	/* Who waits is answered when his run ends, and may still ask what was. */
+	core_end(&d->core);
+	server_fini(&d->server);
+	end_mount(d);
 	core_fini(&d->core);
-	control_fini(&d->control);
-	fs_unmount(d->fs);
 	if (replace)
 		replace_vmctl(d);
 	end_vmctl(d);
 	if (d->signals.fd >= 0)
 		close(d->signals.fd);
-	return d->err.code;
+	return r;
+}
+
+/* Whatever has to be opened, bound or forked with the rights of who started pffs comes
+ * before these are given up. */
+static int begin_and_serve(struct daemon *d)
+{
+	int r = rights_begin(&d->rights, d->options, &d->err);
+
+	if (r == 0)
+		r = binder_fork(d->options->mountpoint, d->binder, &d->err);
+	if (r == 0)
+		r = listen_http(d, &d->err);
+	if (r == 0)
+		r = rights_give_up(&d->rights, &d->err);
+	if (r == 0) {
+		d->err = (struct error){0}; /* what was tried and could do without */
+		r = serve(d);
+	}
+	server_fini(&d->server);
+	if (r == 0 && d->options->log)
+		guard_tidy(&d->rights.guard);
+	rights_end(&d->rights);
+	return r;
 }
 
 int daemon_run(const struct daemon_options *options,
@@ -423,17 +454,14 @@ int daemon_run(const struct daemon_options *options,
 			     .fs = fs,
 			     .ready = ready,
 			     .ctx = ctx,
+			     .rights = RIGHTS_NONE,
 			     .signals = LOOP_SOURCE_NONE};
 	r = loop_init(&d->loop, err);
 	if (r < 0)
 		return r;
-	r = name_state(d, &d->err);
-	if (r == 0)
-		r = serve(d);
+	raise_descriptors();
+	r = begin_and_serve(d);
 	loop_fini(&d->loop);
-	free(d->sandboxes);
-	free(d->machines);
-	free(d->vmctl_pid);
 	if (r < 0)
 		*err = d->err;
 	return r;

@@ -1,9 +1,11 @@
 #include "pffs/cli/mounts.h"
 
+#include "pffs/fs/fs.h"
 #include "util/cleanup.h"
 #include "util/io.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <mntent.h>
 #include <string.h>
@@ -14,7 +16,6 @@
 #define MOUNTS	   "/proc/self/mounts"
 #define MOUNT_TYPE "fuse.pffs"
 #define ERROR_MAX  4096
-#define WHOLE	   "pffs" /* what is mounted, but for a mount of a single sandbox */
 
 static bool is_below(const char *path, const char *dir)
 {
@@ -36,7 +37,7 @@ static char *find_mount(const char *path, unsigned *count)
 	*count = 0;
 	while (mounts && (entry = getmntent(mounts))) {
 		if (strcmp(entry->mnt_type, MOUNT_TYPE) != 0 ||
-		    strcmp(entry->mnt_fsname, WHOLE) != 0 ||
+		    strcmp(entry->mnt_fsname, MOUNTS_WHOLE) != 0 ||
 		    (path && !is_below(path, entry->mnt_dir)))
 			continue;
 		if (found && strcmp(found, entry->mnt_dir) == 0)
@@ -48,6 +49,13 @@ static char *find_mount(const char *path, unsigned *count)
 	if (mounts)
 		endmntent(mounts);
 	return steal_pointer(&found);
+}
+
+char *mounts_holding(const char *path)
+{
+	unsigned count;
+
+	return find_mount(path, &count);
 }
 
 /* The path of a sandbox that is given by its name, to free(), or NULL with @err. */
@@ -138,6 +146,33 @@ bool mounts_at(const char *dir)
 	if (mounts)
 		endmntent(mounts);
 	return found;
+}
+
+/* The session is kept, since libfuse frees all of it only when it unmounts; its own
+ * descriptor is not, or the mount would outlive who serves it. */
+int mounts_make(const char *dir, const char *name, bool allow_other, struct error *err)
+{
+	static const struct fuse_lowlevel_ops nothing;
+	static struct fuse_session *session;
+	char options[256];
+	struct fuse_args args = FUSE_ARGS_INIT(0, NULL);
+	int fd = -1, r = fuse_opt_add_arg(&args, "pffs");
+
+	r |= snprintf(options, sizeof(options), FS_MOUNT_OPTIONS "fsname=%s", name) < 0;
+	r |= fuse_opt_add_arg(&args, options);
+	if (allow_other)
+		r |= fuse_opt_add_arg(&args, "-oallow_other");
+	if (r == 0)
+		session = fuse_session_new(&args, &nothing, sizeof(nothing), NULL);
+	fuse_opt_free_args(&args);
+	if (session && fuse_session_mount(session, dir) == 0) {
+		fd = fcntl(fuse_session_fd(session), F_DUPFD_CLOEXEC, 0);
+		close(fuse_session_fd(session));
+	}
+	return fd >= 0 ? fd
+		       : error_say(err, EIO,
+				   "cannot mount at %s: `pffs doctor` says what is missing",
+				   dir);
 }
 
 /* Whoever may not unmount by himself is helped by fusermount3, as at mounting. */

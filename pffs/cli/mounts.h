@@ -30,8 +30,23 @@ int mounts_resolve(const char *sandbox, char **path, char **mount, struct error 
  */
 int mounts_explain(const char *dir, int errnum, const char *what, struct error *err);
 
+/** mounts_holding() - the mount of all sandboxes that @path, a resolved path, is below.
+ * Return: its path to free(), or NULL. */
+char *mounts_holding(const char *path);
+
 /** mounts_at() - is a pffs, or a sandbox of one, mounted at @dir, a resolved path? */
 bool mounts_at(const char *dir);
+
+/* What is mounted, but for a mount of a single sandbox. */
+#define MOUNTS_WHOLE "pffs"
+
+/**
+ * mounts_make() - mount with nobody to serve it yet.
+ * @name: of what is mounted.
+ *
+ * Return: a descriptor of /dev/fuse, or -errno with @err filled.
+ */
+int mounts_make(const char *dir, const char *name, bool allow_other, struct error *err);
 
 /**
  * mounts_unmount() - unmount. Whoever may not do so is helped by fusermount3, as at

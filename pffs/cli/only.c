@@ -47,34 +47,6 @@ static char *value_of(const char *dir, const char *file, const char *key, struct
 	return NULL;
 }
 
-/*
- * Mount with nobody to serve it. The session is kept, since libfuse frees all of it only
- * when it unmounts; its own descriptor is not, or the mount would outlive who serves it.
- * Return: the descriptor of /dev/fuse, or -errno.
- */
-static int make_mount(const struct only_options *options, struct error *err)
-{
-	static const struct fuse_lowlevel_ops nothing;
-	static struct fuse_session *session;
-	struct fuse_args args = FUSE_ARGS_INIT(0, NULL);
-	int fd = -1, r = fuse_opt_add_arg(&args, "pffs");
-
-	r |= fuse_opt_add_arg(&args, FS_MOUNT_OPTIONS "fsname=pffs-only");
-	if (options->allow_other)
-		r |= fuse_opt_add_arg(&args, "-oallow_other");
-	if (r == 0)
-		session = fuse_session_new(&args, &nothing, sizeof(nothing), NULL);
-	fuse_opt_free_args(&args);
-	if (session && fuse_session_mount(session, options->dir) == 0) {
-		fd = fcntl(fuse_session_fd(session), F_DUPFD_CLOEXEC, 0);
-		close(fuse_session_fd(session));
-	}
-	return fd >= 0 ? fd
-		       : error_say(err, EIO,
-				   "cannot mount at %s: `pffs doctor` says what is missing",
-				   options->dir);
-}
-
 static int send_mount(int control, int fd, const char *id)
 {
 	union {
@@ -170,7 +142,7 @@ int only_mount(const struct only_options *options, struct error *err)
 	control = control_connect(name, err);
 	if (control < 0)
 		return control;
-	fd = make_mount(options, err);
+	fd = mounts_make(options->dir, "pffs-only", options->allow_other, err);
 	if (fd < 0)
 		return fd;
 	r = hand_over(control, fd, id, err);

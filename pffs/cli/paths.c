@@ -27,11 +27,13 @@ static int make_private_dir(const char *path, struct error *err)
 
 char *paths_runtime_dir(struct error *err)
 {
-	const char *xdg = getenv("XDG_RUNTIME_DIR");
+	const char *set = getenv("PFFS_RUNTIME_DIR"), *xdg = getenv("XDG_RUNTIME_DIR");
 	cleanup_free char *path = NULL;
 	int n;
 
-	if (getuid() == 0)
+	if (set && *set)
+		n = asprintf(&path, "%s", set);
+	else if (getuid() == 0)
 		n = asprintf(&path, "/run/pffs");
 	else if (xdg && *xdg)
 		n = asprintf(&path, "%s/pffs", xdg);

@@ -6,8 +6,9 @@
 #include "util/error.h"
 
 /**
- * paths_runtime_dir() - the directory for sockets and logs of this user: /run/pffs
- * for root, else $XDG_RUNTIME_DIR/pffs, else /tmp/pffs-UID. Made when missing.
+ * paths_runtime_dir() - the directory for sockets and logs of this user:
+ * $PFFS_RUNTIME_DIR, else /run/pffs for root, else $XDG_RUNTIME_DIR/pffs, else
+ * /tmp/pffs-UID. Made when missing.
  * Return: a string to free(), or NULL with @err filled.
  */
 char *paths_runtime_dir(struct error *err);

@@ -1,10 +1,12 @@
 /*
- * pffs shell: be in a sandbox.
+ * pffs sh, or shell: be in a sandbox.
  *
- * A terminal is a directory in the sandbox's pty/, so all is done through the mount. Those
- * that are made here are called 1, 2, ...
+ * A terminal is a directory in the sandbox's pty/, so where there is a mount all is done
+ * through that; those that are made here are called 1, 2, ... Without a mount it goes over
+ * the pffs's socket.
  */
-#include "pffs/cli/attach.h"
+#include "pffs/cli/attach_api.h"
+#include "pffs/cli/command.h"
 #include "pffs/cli/commands.h"
 #include "pffs/cli/mounts.h"
 #include "util/cleanup.h"
@@ -19,21 +21,24 @@
 #define NAMES_MAX 100000 /* tried for a new terminal */
 
 static const char help[] =
-    "usage: pffs shell [OPTION...] SANDBOX [-- COMMAND [ARGUMENT...]]\n"
+    "usage: pffs sh [OPTION...] SANDBOX [-- COMMAND [ARGUMENT...]]\n"
     "\n"
     "A login shell, or COMMAND, at a terminal of the sandbox: full-screen programs work.\n"
-    "SANDBOX is the path of its directory, or its name when there is one mount.\n"
+    "SANDBOX is the path of its directory, or its name, its path in the mount, or its id.\n"
     "\n"
-    "^] d leaves it running; ^] twice types one ^]. To come back: pffs shell SANDBOX,\n"
-    "which shows what was missed. Input that is no terminal goes to a new shell. The exit\n"
-    "status is that of what ran there.\n"
+    "^] d leaves it running; ^] twice types one ^]. To come back: pffs sh SANDBOX, which\n"
+    "shows what was missed. Input that is no terminal goes to a new shell. The exit "
+    "status\n"
+    "is that of what ran there. `pffs shell` is the same.\n"
     "\n"
     "  --new             another shell, also when one was left running\n"
-    "  --terminal NAME   this terminal, as in SANDBOX/pty; made if it is not there\n"
-    "  --mount DIR       the mount that SANDBOX is in\n";
+    "  --terminal NAME   this terminal, as in SANDBOX/pty; made if it is not there, for\n"
+    "                    which it takes a mount\n"
+    "  --mount DIR       the mount that SANDBOX is in\n"
+    "  --api PATH        socket of the pffs that is asked (PFFS_API; else the only one)\n";
 
 struct shell_options {
-	const char *sandbox, *terminal, *mount;
+	const char *sandbox, *terminal, *mount, *api;
 	char *const *command; /* or NULL */
 	bool fresh;
 };
@@ -41,7 +46,8 @@ struct shell_options {
 struct shell {
 	char *sandbox; /* paths */
 	char *dir;
-	bool again; /* it was there before */
+	bool again;	       /* it was there before */
+	struct client *client; /* without a mount, and @sandbox is a segment of a path */
 };
 
 static bool has_ended(const char *dir)
@@ -192,13 +198,57 @@ static int set_command(const struct shell *shell, char *const *command, struct e
 		     : 0;
 }
 
+/* The directory that the pffs which is asked shows the sandbox as; or, when it shows none,
+ * @client is set. */
+static int ask_for_sandbox(struct shell *shell, const struct shell_options *options,
+			   struct error *err)
+{
+	struct client *client = client_open(options->api, options->sandbox, err);
+	cleanup_free char *reference = client_reference(options->sandbox), *path = NULL;
+	json_t *host = NULL, *sandbox = NULL;
+	const char *mount;
+	int r = client ? 0 : err->code;
+
+	if (r == 0)
+		r = client_call(client, "GET", NULL, &host, err, "/v1/host");
+	if (r == 0)
+		r = client_call(client, "GET", NULL, &sandbox, err, "/v1/sandboxes/%s",
+				reference);
+	mount = json_string_value(json_object_get(host, "mount"));
+	if (r == 0 && mount &&
+	    asprintf(&path, "%s/%s", mount,
+		     json_string_value(json_object_get(sandbox, "path"))) >= 0) {
+		r = mounts_find(path, &shell->sandbox, err);
+	} else if (r == 0) {
+		shell->sandbox = steal_pointer(&reference);
+		shell->client = steal_pointer(&client);
+	}
+	json_decref(host);
+	json_decref(sandbox);
+	client_close(client);
+	return r;
+}
+
+/* Is another pffs named than that which is mounted here? */
+static bool is_elsewhere(const struct shell_options *options)
+{
+	const char *set = getenv("PFFS_API");
+
+	return options->api || (set && *set && !client_in_mount(options->sandbox));
+}
+
 static int find_sandbox(struct shell *shell, const struct shell_options *options,
 			struct error *err)
 {
 	cleanup_free char *path = NULL;
 
-	if (!options->mount)
-		return mounts_find(options->sandbox, &shell->sandbox, err);
+	if (!options->mount) {
+		if (!is_elsewhere(options) &&
+		    mounts_find(options->sandbox, &shell->sandbox, err) == 0)
+			return 0;
+		free(steal_pointer(&shell->sandbox));
+		return ask_for_sandbox(shell, options, err);
+	}
 	if (asprintf(&path, "%s/%s", options->mount, options->sandbox) < 0) {
 		path = NULL;
 		return error_set(err, ENOMEM, "cannot look for %s", options->sandbox);
@@ -212,33 +262,87 @@ static void say(const char *sandbox, const char *what)
 		fprintf(stderr, "[%s: %s]\r\n", sandbox, what);
 }
 
-static int run(struct shell *shell, const struct shell_options *options, struct error *err)
+/* Of those that go on the newest: a segment of a path to free(), or NULL. */
+static char *find_left_api(const struct shell *shell)
 {
-	int status = 0, r = find_sandbox(shell, options, err);
+	json_t *all = NULL, *terminal;
+	json_int_t newest = -1, made;
+	const char *name = NULL;
+	char *found;
+	size_t i;
 
-	if (r == 0)
-		r = open_terminal(shell, options, err);
+	client_call(shell->client, "GET", NULL, &all, NULL, "/v1/sandboxes/%s/pty",
+		    shell->sandbox);
+	json_array_foreach(all, i, terminal)
+	{
+		made = json_integer_value(json_object_get(terminal, "created_at_ms"));
+		if (!json_is_null(json_object_get(terminal, "exit_code")) || made < newest)
+			continue;
+		newest = made;
+		name = json_string_value(json_object_get(terminal, "pty_id"));
+	}
+	found = name ? client_escape(name) : NULL;
+	json_decref(all);
+	return found;
+}
+
+static int be_there_api(const struct shell *shell, const struct shell_options *options,
+			int *status, struct error *err)
+{
+	cleanup_free char *terminal = NULL;
+	struct attach_api attached = {.client = shell->client,
+				      .sandbox = shell->sandbox,
+				      .command = options->command};
+
+	if (options->terminal)
+		terminal = client_escape(options->terminal);
+	else if (!options->fresh && !options->command && isatty(STDIN_FILENO))
+		terminal = find_left_api(shell);
+	attached.terminal = terminal;
+	return attach_api(&attached, status, err);
+}
+
+static int open_dir(struct shell *shell, const struct shell_options *options,
+		    struct error *err)
+{
+	int r = open_terminal(shell, options, err);
+
 	if (r == 0 && options->command)
 		r = set_command(shell, options->command, err);
 	if (r < 0 && shell->dir && !shell->again)
 		rmdir(shell->dir);
-	if (r < 0 || !shell->dir)
-		return r;
-	say(options->sandbox, "^] d leaves, pffs shell comes back");
-	r = attach(shell->dir, shell->again, &status, err);
-	if (r == ATTACH_LEFT)
-		say(options->sandbox, "left running");
+	return r;
+}
+
+/* Return: as attach(). */
+static int be_there(struct shell *shell, const struct shell_options *options, int *status,
+		    struct error *err)
+{
+	int r;
+
+	if (shell->client)
+		return be_there_api(shell, options, status, err);
+	r = attach(shell->dir, shell->again, status, err);
 	if (r == ATTACH_EXITED)
 		rmdir(shell->dir);
+	return r;
+}
+
+static int run(struct shell *shell, const struct shell_options *options, struct error *err)
+{
+	int status = 0, r = find_sandbox(shell, options, err);
+
+	if (r == 0 && !shell->client)
+		r = open_dir(shell, options, err);
+	if (r < 0 || (!shell->client && !shell->dir))
+		return r;
+	say(options->sandbox, "^] d leaves, pffs sh comes back");
+	r = be_there(shell, options, &status, err);
+	if (r == ATTACH_LEFT)
+		say(options->sandbox, "left running");
 	if (r < 0)
 		return r;
 	return r == ATTACH_SIGNALED ? 128 + status : status;
-}
-
-static int usage(bool asked)
-{
-	fputs(help, asked ? stdout : stderr);
-	return asked ? 0 : 2;
 }
 
 static int parse(int argc, char **argv, struct shell_options *options)
@@ -247,6 +351,7 @@ static int parse(int argc, char **argv, struct shell_options *options)
 	    {"new", no_argument, NULL, 'n'},
 	    {"terminal", required_argument, NULL, 't'},
 	    {"mount", required_argument, NULL, 'm'},
+	    {"api", required_argument, NULL, 'a'},
 	    {"help", no_argument, NULL, 'h'},
 	    {0},
 	};
@@ -259,28 +364,45 @@ static int parse(int argc, char **argv, struct shell_options *options)
 			options->terminal = optarg;
 		else if (c == 'm')
 			options->mount = optarg;
+		else if (c == 'a')
+			options->api = optarg;
 		else
 			return c == 'h' ? 0 : -EINVAL;
 	}
 	return 1;
 }
 
-/* The options may stand before and behind SANDBOX; `--` ends them. */
+static int bad(const char *name, const char *reason)
+{
+	usage_error(name, "%s", reason);
+	return -EINVAL;
+}
+
+/* The options may stand before and behind SANDBOX; `--` ends them. Return: 1 to go on, 0
+ * for help, -EINVAL: it was said what is wrong. */
 static int parse_all(int argc, char **argv, struct shell_options *options)
 {
+	char *name = argv[0];
 	int r = parse(argc, argv, options);
 
-	if (r <= 0 || optind >= argc || strcmp(argv[optind - 1], "--") == 0)
-		return r <= 0 ? r : -EINVAL;
+	if (r < 0)
+		usage_error(name, NULL);
+	if (r <= 0)
+		return r;
+	if (optind >= argc || strcmp(argv[optind - 1], "--") == 0)
+		return bad(name, "it is not said in which sandbox");
 	options->sandbox = argv[optind];
 	argc -= optind;
 	argv += optind;
+	argv[0] = name; /* what getopt says begins with it */
 	optind = 1;
 	r = parse(argc, argv, options);
+	if (r < 0)
+		usage_error(name, NULL);
 	if (r <= 0 || optind == argc)
 		return r;
 	if (strcmp(argv[optind - 1], "--") != 0)
-		return -EINVAL;
+		return bad(name, "a command for the sandbox comes behind --");
 	options->command = argv + optind;
 	return 1;
 }
@@ -292,11 +414,14 @@ int cmd_shell(int argc, char **argv)
 	struct error err;
 	int r = parse_all(argc, argv, &options);
 
+	if (r == 0)
+		fputs(help, stdout);
 	if (r <= 0)
-		return usage(r == 0);
+		return r < 0 ? EXIT_USAGE : 0;
 	r = run(&shell, &options, &err);
 	free(shell.sandbox);
 	free(shell.dir);
+	client_close(shell.client);
 	if (r >= 0)
 		return r;
 	fprintf(stderr, "pffs: %s\n", err.text);

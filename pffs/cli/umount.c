@@ -1,3 +1,4 @@
+#include "pffs/cli/command.h"
 #include "pffs/cli/commands.h"
 #include "pffs/cli/mounts.h"
 #include "util/cleanup.h"
@@ -10,6 +11,14 @@
 #include <sys/syscall.h>
 
 #define END_LIMIT_MS 30000
+
+static const char help[] =
+    "usage: pffs umount DIR\n"
+    "\n"
+    "Ends the `pffs mount` at DIR, and its sandboxes but those that are frozen. Where one\n"
+    "sandbox is mounted alone, it goes on.\n"
+    "\n"
+    "Exit status: 0, 1 when it is still mounted or still ends, 2 for bad usage.\n";
 
 /* The daemon behind a mount, by its `host` file; 0 when it does not answer. */
 static pid_t daemon_of(const char *dir)
@@ -48,10 +57,16 @@ int cmd_umount(int argc, char **argv)
 	pid_t pid;
 	int r;
 
-	if (!dir || dir[0] == '-') {
-		fputs("usage: pffs umount DIR\n", dir ? stdout : stderr);
-		return dir && strcmp(dir, "--help") == 0 ? 0 : 2;
+	if (!dir)
+		return usage_error(argv[0], "%s",
+				   argc < 2 ? "it is not said what to unmount"
+					    : "it is one DIR at a time");
+	if (strcmp(dir, "--help") == 0 || strcmp(dir, "-h") == 0) {
+		fputs(help, stdout);
+		return 0;
 	}
+	if (dir[0] == '-')
+		return usage_error(argv[0], "there is no option %s", dir);
 	pid = daemon_of(dir);
 	if (pid > 0)
 		pfd.fd = (int)syscall(SYS_pidfd_open, pid, 0);

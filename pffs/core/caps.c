@@ -1,8 +1,8 @@
 #include "pffs/core/caps.h"
 
 #include "pffs/core/fork.h"
-#include "pffs/core/freeze.h"
-#include "pffs/core/record.h"
+#include "pffs/core/record/freeze.h"
+#include "pffs/core/record/record.h"
 
 #include <errno.h>
 

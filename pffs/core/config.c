@@ -1,7 +1,7 @@
 #include "pffs/core/config.h"
 
-#include "pffs/core/guest.h"
-#include "pffs/core/journal.h"
+#include "pffs/core/guest/guest.h"
+#include "pffs/core/record/journal.h"
 
 #include <errno.h>
 #include <math.h>
@@ -9,8 +9,11 @@
 #include <string.h>
 
 static const char *const names[CONFIG_NUMBERS + 1] = {
-    [CONFIG_EXEC_TIMEOUT] = "exec_timeout", [CONFIG_IDLE_TIMEOUT] = "idle_timeout",
-    [CONFIG_MAX_LIFETIME] = "max_lifetime", [CONFIG_PERSISTENT] = "persistent",
+    [CONFIG_EXEC_TIMEOUT] = "exec_timeout",
+    [CONFIG_IDLE_TIMEOUT] = "idle_timeout",
+    [CONFIG_MAX_LIFETIME] = "max_lifetime",
+    [CONFIG_PERSISTENT] = "persistent",
+    [CONFIG_EGRESS] = "egress",
     [CONFIG_DIFF_PATHS] = "diff_paths",
 };
 
@@ -45,6 +48,15 @@ static int parse_switch(const char *name, const char *value, uint64_t *on,
 	return 0;
 }
 
+static int parse_egress(const char *value, uint64_t *number, struct error *err)
+{
+	enum policy_egress egress = POLICY_ON;
+	int r = policy_egress_parse(value, &egress, err);
+
+	*number = egress;
+	return r;
+}
+
 static int parse_count(const char *name, const char *value, uint64_t *count,
 		       struct error *err)
 {
@@ -65,6 +77,8 @@ static int parse(enum config_key key, const char *value, uint64_t *number,
 		return parse_seconds(name_of(key), value, number, err);
 	if (key == CONFIG_PERSISTENT)
 		return parse_switch(name_of(key), value, number, err);
+	if (key == CONFIG_EGRESS)
+		return parse_egress(value, number, err);
 	return parse_count(name_of(key), value, number, err);
 }
 
@@ -79,6 +93,8 @@ int config_set(struct sandbox *sb, enum config_key key, const char *value,
 	if (key >= CONFIG_RESOURCES)
 		return resources_set(sb, (enum resource)(key - CONFIG_RESOURCES),
 				     (uint32_t)number, err);
+	if (key == CONFIG_EGRESS)
+		return net_set_egress(sb, value, err);
 	if (key == CONFIG_EXEC_TIMEOUT)
 		guest_set_timeout(sb, number);
 	else if (key == CONFIG_IDLE_TIMEOUT)
@@ -105,6 +121,8 @@ void config_print(const struct sandbox *sb, enum config_key key, FILE *out)
 		print_seconds(sb->limits.life_ms, out);
 	else if (key == CONFIG_PERSISTENT)
 		fputs(sb->limits.persistent ? "on\n" : "off\n", out);
+	else if (key == CONFIG_EGRESS)
+		fprintf(out, "%s\n", policy_egress_name(sb->net.policy->egress));
 	else if (key != CONFIG_DIFF_PATHS)
 		fprintf(out, "%u\n",
 			resources_get(sb, (enum resource)(key - CONFIG_RESOURCES)));

@@ -19,6 +19,7 @@ enum config_key {
 	CONFIG_IDLE_TIMEOUT,
 	CONFIG_MAX_LIFETIME,
 	CONFIG_PERSISTENT,
+	CONFIG_EGRESS,	  /* enum policy_egress */
 	CONFIG_RESOURCES, /* and the next ones, in the order of enum resource */
 	CONFIG_NUMBERS = CONFIG_RESOURCES + RESOURCE_COUNT,
 	CONFIG_DIFF_PATHS = CONFIG_NUMBERS,

@@ -1,9 +1,10 @@
 #include "pffs/core/core.h"
 
-#include "pffs/core/attach.h"
-#include "pffs/core/record.h"
+#include "pffs/core/diff/view.h"
+#include "pffs/core/net/ports.h"
+#include "pffs/core/record/attach.h"
+#include "pffs/core/record/record.h"
 #include "pffs/core/template.h"
-#include "pffs/core/view.h"
 #include "util/io.h"
 
 #include <errno.h>
@@ -17,6 +18,11 @@ static void broken(struct vmm *vmm, const char *reason)
 
 	core->engine[0] = '\0';
 	core->link_lost(core, reason);
+}
+
+static void uplink_changed(struct vmm *vmm, const json_t *event)
+{
+	net_host_heard(container_of(vmm, struct core, vmm), event);
 }
 
 static void ignore_loss(struct core *core, const char *reason)
@@ -41,16 +47,19 @@ int core_init(struct core *core, struct loop *loop, const struct core_options *o
 	list_init(&core->listings);
 	list_init(&core->mounts);
 	events_init(&core->events);
+	binder_init(&core->binder, loop, ports_mount_gone);
 	caps_init(core);
-	vmm_init(&core->vmm, loop, broken);
+	vmm_init(&core->vmm, loop, broken, uplink_changed);
 	record_open(core);
-	r = templates_init(&core->templates, options->images, err);
+	r = net_host_init(core, err);
+	if (r == 0)
+		r = templates_init(&core->templates, options->images, err);
 	if (r == 0)
 		record_load(core);
 	return r;
 }
 
-void core_fini(struct core *core)
+void core_end(struct core *core)
 {
 	/* Ending one may end others with it: its forks that are being made. */
 	views_fini(core);
@@ -58,8 +67,15 @@ void core_fini(struct core *core)
 	while (!list_empty(&core->sandboxes))
 		sandbox_destroy(container_of(core->sandboxes.next, struct sandbox, link));
 	loop_timer_cancel(&core->room);
+	binder_stop(&core->binder);
 	vmm_close(&core->vmm);
 	record_close(core);
+}
+
+void core_fini(struct core *core)
+{
+	core_end(core);
+	net_host_fini(core);
 	events_fini(&core->events);
 	templates_fini(&core->templates);
 }
@@ -100,6 +116,7 @@ static void greeted(void *ctx, json_t *reply, const struct error *err)
 		json_unpack(reply, "{s?s, s?b}", "engine", &engine, "limits_cpu",
 			    &limits_cpu);
 	core->limits_cpu = limits_cpu;
+	net_host_heard(core, reply);
 	snprintf(core->engine, sizeof(core->engine), "%s", engine);
 	if (reply && core->group[0])
 		attach_begin(core, taken_up, greeting);
@@ -120,12 +137,13 @@ int core_connect(struct core *core, int fd,
 	}
 	*greeting = (struct greeting){.core = core, .ready = ready, .ctx = ctx};
 	r = vmm_connect(&core->vmm, fd, err);
-	if (r < 0)
+	if (r < 0) {
 		free(greeting);
-	else
-		vmm_request(&core->vmm, json_pack("{s:s}", "op", "stat"), greeted,
-			    greeting);
-	return r;
+		return r;
+	}
+	net_host_greet(core);
+	vmm_request(&core->vmm, json_pack("{s:s}", "op", "stat"), greeted, greeting);
+	return 0;
 }
 
 bool core_name_ok(const char *name)

@@ -7,20 +7,30 @@
 #include "pffs/core/caps.h"
 #include "pffs/core/config.h"
 #include "pffs/core/events.h"
+#include "pffs/core/net/binder.h"
+#include "pffs/core/net/net_host.h"
 #include "pffs/core/templates.h"
 #include "pffs/core/vmm.h"
 #include "util/loop.h"
 
 #include <stdint.h>
+#include <sys/types.h>
 
 struct core_options {
-	const char *images;  /* the images directory */
-	unsigned memory_mib; /* of each sandbox */
-	unsigned vcpus;	     /* of each sandbox */
-	unsigned disk_mib;   /* of each sandbox */
-	const char *state;   /* directory of frozen sandboxes, or NULL */
+	const char *images;	/* the images directory */
+	const char *mountpoint; /* NULL: not mounted */
+	unsigned memory_mib;	/* of each sandbox */
+	unsigned vcpus;		/* of each sandbox */
+	unsigned disk_mib;	/* of each sandbox */
+	const char *state;	/* directory of frozen sandboxes, or NULL */
+	const char *state_name; /* what its user calls it */
+	uid_t uid;		/* who started pffs, and may do all */
+	gid_t gid;
+	const char *user;  /* whose rights pffs has */
+	unsigned landlock; /* the ABI that keeps it from the rest of the machine; 0: none */
 	struct caps caps;
-	struct config config;	 /* of what is made of templates */
+	struct config config; /* of what is made of templates */
+	struct net_options net;
 	uint64_t ready_limit_ms; /* how long a guest may take until it answers */
 };
 
@@ -40,6 +50,7 @@ struct core {
 	struct vmm vmm;
 	struct events events;
 	struct templates templates;
+	struct net_host net;
 	struct link sandboxes;
 	struct link views; /* view.h */
 	unsigned sandbox_count;
@@ -55,6 +66,7 @@ struct core {
 	uint64_t started_ns;	/* CLOCK_MONOTONIC */
 	uint32_t files_stream;	/* of the newest request about files */
 	struct loop_timer room; /* of caps.h */
+	struct binder binder;	/* makes the sockets of ports */
 	struct link listings;	/* of directories in guests, the newest used last */
 	size_t listed;		/* bytes in these */
 	uint32_t listing_number;
@@ -70,13 +82,17 @@ struct core {
 int core_init(struct core *core, struct loop *loop, const struct core_options *options,
 	      struct error *err);
 
-/** core_leave() - core_fini() is to leave all as if pffs had been killed. */
+/** core_leave() - core_end() is to leave all as if pffs had been killed. */
 static inline void core_leave(struct core *core)
 {
 	core->leaving = true;
 }
 
-/** core_fini() - let go of every sandbox, end the link, free all. */
+/** core_end() - let go of every sandbox, and end the link. What is left can be asked, and
+ * tells of that. No-op the second time. */
+void core_end(struct core *core);
+
+/** core_fini() - core_end(), and free all. */
 void core_fini(struct core *core);
 
 /**

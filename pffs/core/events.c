@@ -1,5 +1,6 @@
 #include "pffs/core/events.h"
 
+#include "pffs/core/stamp.h"
 #include "pffs/core/watch.h"
 
 #include <errno.h>
@@ -23,13 +24,10 @@ void events_fini(struct events *events)
 static json_t *timestamp(void)
 {
 	struct timespec now;
-	struct tm tm;
-	char text[32];
+	char text[STAMP_MAX];
 
 	clock_gettime(CLOCK_REALTIME, &now);
-	gmtime_r(&now.tv_sec, &tm);
-	strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%S", &tm);
-	return json_sprintf("%s.%03ldZ", text, now.tv_nsec / 1000000);
+	return json_string(stamp_format(&now, text));
 }
 
 void events_add(struct events *events, uint64_t serial, uint64_t nth, json_t *fields)

@@ -1,11 +1,13 @@
 #include "pffs/core/fork.h"
 
 #include "pffs/core/caps.h"
-#include "pffs/core/files.h"
-#include "pffs/core/freeze.h"
-#include "pffs/core/guest.h"
-#include "pffs/core/journal.h"
-#include "pffs/core/lineage.h"
+#include "pffs/core/diff/lineage.h"
+#include "pffs/core/files/files.h"
+#include "pffs/core/guest/guest.h"
+#include "pffs/core/net/connection.h"
+#include "pffs/core/net/ports.h"
+#include "pffs/core/record/freeze.h"
+#include "pffs/core/record/journal.h"
 #include "pffs/core/template.h"
 #include "pffs/core/terminal.h"
 #include "pffs/core/twin.h"
@@ -35,8 +37,9 @@ struct fork {
 	struct loop_timer patience;   /* while the guest has not taken what it was sent */
 	struct files_call *mark_call; /* on its way to the parent; or NULL */
 	struct loop_timer mark_limit;
-	int64_t moment; /* just before the fork, see lineage.h; 0: not known */
-	bool marked;	/* nobody is to be asked for it any more */
+	int64_t moment;	     /* just before the fork, see lineage.h; 0: not known */
+	bool marked;	     /* nobody is to be asked for it any more */
+	struct policy *told; /* reference: that vmctl gives the children; or NULL */
 	bool early;
 	bool asked;    /* vmctl has been */
 	bool answered; /* and has answered */
@@ -70,12 +73,14 @@ static void release(struct fork *fork)
 	if (fork->asked && !fork->answered)
 		return;
 	list_del(&fork->link);
+	connections_resume(fork->parent);
 	loop_timer_cancel(&fork->patience);
 	mark_cancel(fork);
 	for (size_t i = 0; i < fork->count; i++)
 		sandbox_unref(fork->children[i]);
 	if (fork->twin)
 		twin_discard(fork->twin);
+	policy_unref(fork->told);
 	sandbox_unref(fork->parent);
 	free(fork);
 }
@@ -121,6 +126,7 @@ static void announce(const struct fork *fork, struct sandbox *child)
 					"pause_usec", fork->pause_usec));
 	limits_begin(child);
 	journal_begin(child);
+	ports_begin(child);
 }
 
 /* What ended while nobody saw the child. */
@@ -232,6 +238,7 @@ static int add_child(struct fork *fork, const struct fork_order *order, struct e
 	child->image = parent->image;
 	child->making = !order->early;
 	resources_inherit(child, parent);
+	net_inherit(child, parent);
 	child->birth = fork;
 	fork->children[fork->count++] = sandbox_ref(child);
 	fork->waiting++;
@@ -378,10 +385,12 @@ static void adopt(const struct fork *fork, struct sandbox *child, uint32_t vm, i
 	child->epoch = parent->epoch;
 	child->heard = parent->heard;
 	sandbox_adopt_vm(child, vm, pid, WAKE_MS(fork->count));
+	net_forked(child, fork->told);
 	child->lineage = lineage_new(parent->lineage, fork->moment);
 	if (fork->twin)
 		twin_hold(fork->twin, child);
-	if (copy_runs(parent, child) < 0 || terminals_fork(child, parent) < 0) {
+	if (copy_runs(parent, child) < 0 || terminals_fork(child, parent) < 0 ||
+	    ports_fork(child, parent) < 0) {
 		sandbox_die(child, "no memory for the runs of the fork");
 		return;
 	}
@@ -542,6 +551,17 @@ static void patience_ends(struct loop_timer *timer)
 	sandbox_unref(parent);
 }
 
+/* Who is in the world already may have been given another policy than its parent's. */
+static void settle_policy(struct fork *fork)
+{
+	struct sandbox *parent = fork->parent;
+
+	net_apply(parent);
+	fork->told = parent->net.told ? policy_ref(parent->net.told) : NULL;
+	for (size_t i = 0; i < fork->count && !fork->early; i++)
+		net_inherit(fork->children[i], parent);
+}
+
 static void ask_next(struct sandbox *parent)
 {
 	struct fork *fork = first(parent);
@@ -560,6 +580,7 @@ static void ask_next(struct sandbox *parent)
 	}
 	loop_timer_cancel(&fork->patience);
 	fork->asked = true;
+	settle_policy(fork);
 	vmm_request(&parent->core->vmm, request(fork), answered, fork);
 }
 

@@ -1,8 +1,8 @@
 #include "pffs/core/limits.h"
 
-#include "pffs/core/files.h"
-#include "pffs/core/freeze.h"
-#include "pffs/core/journal.h"
+#include "pffs/core/files/files.h"
+#include "pffs/core/record/freeze.h"
+#include "pffs/core/record/journal.h"
 #include "util/io.h"
 
 /* So that a limit of next to nothing does not keep pffs busy with who is in use. */

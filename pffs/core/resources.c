@@ -2,8 +2,8 @@
 
 #include "pffs/core/caps.h"
 #include "pffs/core/fork.h"
-#include "pffs/core/freeze.h"
-#include "pffs/core/journal.h"
+#include "pffs/core/record/freeze.h"
+#include "pffs/core/record/journal.h"
 
 #include <errno.h>
 #include <string.h>

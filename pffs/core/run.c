@@ -1,6 +1,6 @@
 #include "pffs/core/run.h"
 
-#include "pffs/core/quote.h"
+#include "pffs/core/diff/quote.h"
 #include "util/cleanup.h"
 #include "wire/files.h"
 
@@ -117,6 +117,7 @@ struct run *run_fork(struct run *run, struct sandbox *sandbox)
 	copy->created = run->created;
 	copy->started = run->started;
 	copy->started_ns = run->started_ns;
+	copy->timeout_ms = run->timeout_ms;
 	copy->changes_due = run->changes_due;
 	if (share_streams(copy, run) == 0)
 		return copy;
@@ -285,6 +286,28 @@ void run_seal(struct run *run)
 		stream_seal(&run->streams[i]);
 	for (unsigned i = 0; i < run->figure_count; i++)
 		stream_seal(&run->figures[i]);
+}
+
+void run_explain_timeout(struct run *run, uint64_t limit_ms)
+{
+	const char *then = run->language == AGENT_PYTHON
+			       ? "; Python begins anew, without its variables"
+			       : "";
+	char text[128];
+	int len;
+
+	if (!run->timed_out || run->state == RUN_ENDED)
+		return;
+	if (run->timeout_ms)
+		limit_ms = run->timeout_ms;
+	if (limit_ms)
+		len = snprintf(text, sizeof(text),
+			       "pffs: killed after %g s: its time limit%s\n",
+			       (double)limit_ms / 1000, then);
+	else
+		len =
+		    snprintf(text, sizeof(text), "pffs: killed: its time limit%s\n", then);
+	run_output(run, RUN_STDERR, text, (size_t)len);
 }
 
 void run_end(struct run *run, int exit_code)

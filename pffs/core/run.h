@@ -73,6 +73,7 @@ struct run {
 	bool changes_lost;  /* and never will */
 	struct timespec created, started, ended; /* CLOCK_REALTIME; 0 before */
 	uint64_t started_ns;			 /* CLOCK_MONOTONIC */
+	uint64_t timeout_ms;			 /* its own limit; 0: that of its sandbox */
 	uint64_t gone_ms;			 /* of its time, when it was frozen */
 	struct loop_timer deadline;
 	struct link watchers; /* told of every byte and every change of state */
@@ -133,6 +134,10 @@ int run_changes(struct run *run, const void *payload, size_t len);
 
 /** run_lose_changes() - nobody will say what it changed, if nobody has yet. */
 void run_lose_changes(struct run *run);
+
+/** run_explain_timeout() - say on its stderr why it was killed, before run_end(), if its
+ * time was up. @limit_ms: what counts when it has no limit of its own. */
+void run_explain_timeout(struct run *run, uint64_t limit_ms);
 
 /** run_end() - the one end of a run; wakes everybody who waits for it. */
 void run_end(struct run *run, int exit_code);

@@ -1,17 +1,20 @@
 #include "pffs/core/sandbox.h"
 
-#include "pffs/core/attach.h"
-#include "pffs/core/files.h"
+#include "pffs/core/diff/lineage.h"
+#include "pffs/core/files/files.h"
 #include "pffs/core/fork.h"
-#include "pffs/core/freeze.h"
-#include "pffs/core/guest.h"
-#include "pffs/core/hold.h"
-#include "pffs/core/journal.h"
-#include "pffs/core/lineage.h"
-#include "pffs/core/merge.h"
+#include "pffs/core/guest/guest.h"
+#include "pffs/core/merge/hold.h"
+#include "pffs/core/merge/merge.h"
+#include "pffs/core/net/connection.h"
+#include "pffs/core/net/ports.h"
+#include "pffs/core/record/attach.h"
+#include "pffs/core/record/freeze.h"
+#include "pffs/core/record/journal.h"
 #include "pffs/core/terminal.h"
 #include "pffs/core/twin.h"
 #include "pffs/core/usage.h"
+#include "pffs/core/watch.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -93,6 +96,7 @@ void sandbox_unref(struct sandbox *sb)
 	if (!sb || --sb->refs)
 		return;
 	files_free(sb);
+	net_fini(sb);
 	usage_free(sb);
 	feed_unref(sb->next_feed);
 	if (sb->ahead)
@@ -309,6 +313,7 @@ void sandbox_end_run(struct sandbox *sb, struct run *run, int exit_code)
 	if (sb->current == run)
 		sb->current = NULL;
 	journal_end(run, exit_code);
+	run_explain_timeout(run, sb->exec_timeout_ms);
 	run_end(run, exit_code);
 	journal_tidy(sb);
 	limits_used(sb);
@@ -341,6 +346,8 @@ void sandbox_give_up_vm(struct sandbox *sb)
 	if (sb->vm && !sb->core->leaving)
 		sandbox_discard_vm(sb->core, sb->vm);
 	sb->vm = 0;
+	ports_break(sb);
+	net_lost(sb);
 	list_for_each (run, &sb->runs, struct run, link)
 		run_lose_changes(run);
 }
@@ -381,12 +388,18 @@ static void channel_lost(struct channel *channel, const char *reason)
 	attach_lost(container_of(channel, struct sandbox, channel), reason);
 }
 
+static void channel_net(struct channel *channel, const json_t *event)
+{
+	net_heard(container_of(channel, struct sandbox, channel), event);
+}
+
 static void channel_drained(struct channel *channel)
 {
 	struct sandbox *sb = container_of(channel, struct sandbox, channel);
 
 	freeze_next(sb);
 	fork_next(sb);
+	connections_drained(sb);
 }
 
 static void limit_passed(struct loop_timer *timer)
@@ -413,6 +426,7 @@ void sandbox_take_machine(struct sandbox *sb, struct sandbox *from)
 {
 	if (sb->current)
 		end_by_force(sb, sb->current);
+	ports_leave(from);
 	sandbox_give_up_vm(sb);
 	sb->state = from->state;
 	sb->reason[0] = '\0';
@@ -429,8 +443,10 @@ void sandbox_take_machine(struct sandbox *sb, struct sandbox *from)
 	sb->notes_changes = from->notes_changes;
 	vmm_hand_over(&from->channel, &sb->channel);
 	resources_moved(sb, from);
+	net_apply(sb);
 	loop_timer_cancel(&from->limit);
 	from->vm = 0;
+	net_lost(from);
 	files_epoch_changed(sb);
 }
 
@@ -446,6 +462,18 @@ static int make_id(char id[SANDBOX_ID_LEN + 1])
 	return 0;
 }
 
+/* What else is in the root. */
+static bool is_taken(const char *name)
+{
+	static const char *const taken[] = {"README", "templates", "new",  "events",
+					    "host",   "metrics",   "error"};
+
+	for (size_t i = 0; i < sizeof(taken) / sizeof(taken[0]); i++)
+		if (strcmp(name, taken[i]) == 0)
+			return true;
+	return false;
+}
+
 int sandbox_check_name(struct core *core, folder_t folder, const char *name,
 		       struct error *err)
 {
@@ -453,6 +481,8 @@ int sandbox_check_name(struct core *core, folder_t folder, const char *name,
 		return error_say(err, EINVAL,
 				 "a sandbox name is 1 to 64 of A-Z a-z 0-9 . _ - and does "
 				 "not start with a dot");
+	if (folder == FOLDER_ROOT && is_taken(name))
+		return error_say(err, EEXIST, "%s is a name of the mount's own", name);
 	if (find_name(core, folder, name))
 		return error_say(err, EEXIST, "there is a sandbox %s already", name);
 	return 0;
@@ -484,12 +514,14 @@ struct sandbox *sandbox_new(struct core *core, folder_t folder, const char *name
 	sb->channel.dead = channel_dead;
 	sb->channel.lost = channel_lost;
 	sb->channel.drained = channel_drained;
+	sb->channel.net = channel_net;
 	list_init(&sb->runs);
 	list_init(&sb->forks);
 	list_init(&sb->terminals);
 	loop_timer_init(&sb->limit, limit_passed);
 	limits_init(sb);
 	resources_init(sb);
+	net_init(sb);
 	list_add_before(&core->sandboxes, &sb->link);
 	core->sandbox_count += folder != FOLDER_HIDDEN;
 	return sb;
@@ -502,6 +534,7 @@ void sandbox_hide(struct sandbox *sb)
 	list_for_each (run, &sb->runs, struct run, link)
 		let_go(sb, run);
 	twin_drop(sb);
+	ports_drop(sb);
 	limits_end(sb);
 	limits_fork_gone(sb->core, sb->folder);
 	sb->last_number = 0;
@@ -526,10 +559,12 @@ void sandbox_destroy(struct sandbox *sb)
 	list_for_each (run, &sb->runs, struct run, link)
 		let_go(sb, run);
 	terminals_drop(sb);
+	ports_drop(sb);
 	files_end(sb);
 	list_del(&sb->link);
 	sb->core->sandbox_count -= sb->folder != FOLDER_HIDDEN;
 	sandbox_event(sb, "destroyed", NULL);
+	watch_notify(&sb->net.log.watchers);
 	limits_fork_gone(sb->core, sb->folder);
 	fork_settled(sb);
 	merge_ended(sb);

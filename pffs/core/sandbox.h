@@ -13,6 +13,7 @@
 
 #include "pffs/core/core.h"
 #include "pffs/core/limits.h"
+#include "pffs/core/net/net.h"
 #include "pffs/core/resources.h"
 #include "pffs/core/run.h"
 
@@ -113,9 +114,11 @@ struct sandbox {
 				     the journal has of no run; or NULL */
 	struct link terminals;	  /* terminal.h; in order of number */
 	uint32_t last_terminal;	  /* the newest number of one */
+	struct ports *ports;	  /* net/ports.h; NULL until there are any */
 	uint64_t exec_timeout_ms; /* 0: none */
 	struct limits limits;
 	struct resources resources;
+	struct net net;
 	char *diff_paths; /* lines; NULL or empty: all */
 
 	struct files *files;	   /* files.h; NULL until it is needed */

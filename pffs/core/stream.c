@@ -13,11 +13,21 @@ struct stream_past {
 	struct stream bytes;
 };
 
-static const char *spool_dir = "/var/tmp";
-
-void stream_set_spool_dir(const char *dir)
+static int make_in_tmp(void *ctx)
 {
-	spool_dir = dir;
+	int fd = open("/var/tmp", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+
+	(void)ctx;
+	return fd < 0 ? -errno : fd;
+}
+
+static int (*make_spool)(void *ctx) = make_in_tmp;
+static void *make_spool_ctx;
+
+void stream_set_spool(int (*make)(void *ctx), void *ctx)
+{
+	make_spool = make;
+	make_spool_ctx = ctx;
 }
 
 static uint64_t tail_start(const struct stream *s)
@@ -32,10 +42,12 @@ static int spool(struct stream *s, size_t len)
 
 	if (!len)
 		return 0;
-	if (s->spool_fd < 0)
-		s->spool_fd = open(spool_dir, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
-	if (s->spool_fd < 0)
-		return -errno;
+	if (s->spool_fd < 0) {
+		r = make_spool(make_spool_ctx);
+		if (r < 0)
+			return r;
+		s->spool_fd = r;
+	}
 	r = io_pwrite_all(s->spool_fd, buf_peek(&s->tail), len, tail_start(s));
 	if (r == 0)
 		buf_consume(&s->tail, len);

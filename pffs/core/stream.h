@@ -66,7 +66,7 @@ void stream_drop(struct stream *s, uint64_t offset);
 void stream_fini(struct stream *s);
 
 /**
- * stream_set_spool_dir() - where spool files are made; default /var/tmp.
- * @dir: a directory on a file system with O_TMPFILE; kept by reference.
+ * stream_set_spool() - how spool files are made; by default in /var/tmp.
+ * @make: called with @ctx; returns the descriptor of an unnamed file, or -errno.
  */
-void stream_set_spool_dir(const char *dir);
+void stream_set_spool(int (*make)(void *ctx), void *ctx);

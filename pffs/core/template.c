@@ -1,8 +1,8 @@
 #include "pffs/core/template.h"
 
-#include "pffs/core/files.h"
-#include "pffs/core/guest.h"
-#include "pffs/core/journal.h"
+#include "pffs/core/files/files.h"
+#include "pffs/core/guest/guest.h"
+#include "pffs/core/record/journal.h"
 #include "pffs/core/terminal.h"
 
 #include <errno.h>
@@ -16,6 +16,7 @@ static void parked(void *ctx, json_t *reply, const struct error *err)
 	if (machine->state == SANDBOX_STARTING && reply) {
 		machine->state = SANDBOX_FROZEN;
 		loop_timer_cancel(&machine->limit);
+		net_apply(machine);
 		fork_next(machine);
 	} else if (machine->state == SANDBOX_STARTING) {
 		sandbox_die(machine, err->text);

@@ -1,8 +1,8 @@
 #include "pffs/core/terminal.h"
 
 #include "pffs/core/fork.h"
-#include "pffs/core/freeze.h"
-#include "pffs/core/journal.h"
+#include "pffs/core/record/freeze.h"
+#include "pffs/core/record/journal.h"
 #include "pffs/core/watch.h"
 
 #include <errno.h>
@@ -103,6 +103,7 @@ struct terminal *terminal_add(struct sandbox *sb, const char *name, uint32_t num
 	    .window = AGENT_STDIN_WINDOW,
 	};
 	snprintf(t->name, sizeof(t->name), "%s", name);
+	clock_gettime(CLOCK_REALTIME, &t->created);
 	list_init(&t->watchers);
 	list_add_before(&sb->terminals, &t->link);
 	if (sb->last_terminal < number)

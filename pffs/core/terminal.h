@@ -36,10 +36,11 @@ struct terminal {
 	uint32_t number;   /* within the sandbox; never used twice */
 	uint32_t guest_id; /* the agent's: its first number, also after a merge */
 	struct agent_size size;
-	char *command; /* NULL: a login shell */
-	bool wanted;   /* somebody has opened it */
-	bool started;  /* the guest has been told to start it */
-	bool sized;    /* and the size */
+	char *command;		 /* NULL: a login shell */
+	struct timespec created; /* CLOCK_REALTIME; in this pffs */
+	bool wanted;		 /* somebody has opened it */
+	bool started;		 /* the guest has been told to start it */
+	bool sized;		 /* and the size */
 	bool removed;
 	bool ended;
 	int exit_code;	      /* once ended */

@@ -1,7 +1,7 @@
 #include "pffs/core/twin.h"
 
-#include "pffs/core/guest.h"
-#include "pffs/core/journal.h"
+#include "pffs/core/guest/guest.h"
+#include "pffs/core/record/journal.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -145,6 +145,7 @@ struct twin *twin_new(struct sandbox *parent)
 	if (!point)
 		return NULL;
 	point->image = parent->image;
+	net_close(point);
 	twin = make(point);
 	if (!twin)
 		sandbox_destroy(point);
@@ -246,6 +247,7 @@ static void have_it_run(struct twin *twin)
 	point->state = SANDBOX_STARTING;
 	loop_timer_set(point->core->loop, &point->limit, WAKE_MS);
 	twin->holders++;
+	net_apply(point);
 	if (!twin->woken)
 		guest_wake_frozen(point);
 	ask(twin, "resume", resumed, twin);

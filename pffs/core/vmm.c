@@ -24,10 +24,14 @@ struct request {
 static void try_again(struct loop_timer *timer);
 
 void vmm_init(struct vmm *vmm, struct loop *loop,
-	      void (*broken)(struct vmm *vmm, const char *reason))
+	      void (*broken)(struct vmm *vmm, const char *reason),
+	      void (*uplink)(struct vmm *vmm, const json_t *event))
 {
-	*vmm = (struct vmm){
-	    .loop = loop, .source = LOOP_SOURCE_NONE, .next_seq = 1, .broken = broken};
+	*vmm = (struct vmm){.loop = loop,
+			    .source = LOOP_SOURCE_NONE,
+			    .next_seq = 1,
+			    .broken = broken,
+			    .uplink = uplink};
 	list_init(&vmm->requests);
 	list_init(&vmm->channels);
 	loop_timer_init(&vmm->again, try_again);
@@ -262,10 +266,12 @@ static void handle_event(struct vmm *vmm, json_t *message)
 	json_int_t vm = json_integer_value(json_object_get(message, "vm"));
 	struct channel *channel;
 
-	if (!event || !reason || strcmp(event, "dead") != 0)
-		return;
-	channel = find_channel(vmm, (uint32_t)vm);
-	if (!channel)
+	if (event && strcmp(event, "uplink") == 0)
+		vmm->uplink(vmm, message);
+	channel = event ? find_channel(vmm, (uint32_t)vm) : NULL;
+	if (channel && strcmp(event, "net") == 0)
+		channel->net(channel, message);
+	if (!channel || !reason || strcmp(event, "dead") != 0)
 		return;
 	vmm_detach(channel);
 	channel->dead(channel, reason);

@@ -31,6 +31,7 @@ struct channel {
 	void (*dead)(struct channel *channel, const char *reason);
 	void (*lost)(struct channel *channel, const char *reason); /* the link broke */
 	void (*drained)(struct channel *channel); /* all that was queued has gone */
+	void (*net)(struct channel *channel, const json_t *event); /* of its network */
 };
 
 #define VMM_DOOMED_MAX 64
@@ -47,11 +48,14 @@ struct vmm {
 	struct link requests; /* struct request, defined in vmm.c */
 	struct link channels;
 	void (*broken)(struct vmm *vmm, const char *reason);
+	void (*uplink)(struct vmm *vmm, const json_t *event); /* there is another one */
 };
 
-/** vmm_init() - a client without a link. @broken is called when a link is lost. */
+/** vmm_init() - a client without a link. @broken is called when a link is lost, @uplink
+ * when vmctl says so. */
 void vmm_init(struct vmm *vmm, struct loop *loop,
-	      void (*broken)(struct vmm *vmm, const char *reason));
+	      void (*broken)(struct vmm *vmm, const char *reason),
+	      void (*uplink)(struct vmm *vmm, const json_t *event));
 
 /**
  * vmm_connect() - take a connected stream socket and greet the peer.

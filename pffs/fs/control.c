@@ -4,7 +4,8 @@
  */
 #include "config.h"
 
-#include "pffs/core/guest.h"
+#include "pffs/core/guest/guest.h"
+#include "pffs/core/stamp.h"
 #include "pffs/core/template.h"
 #include "pffs/fs/fs.h"
 #include "pffs/fs/text.h"
@@ -16,14 +17,10 @@
 
 static void print_time(FILE *out, const char *key, const struct timespec *at)
 {
-	struct tm tm;
-	char text[32];
+	char text[STAMP_MAX];
 
-	if (!at->tv_sec)
-		return;
-	gmtime_r(&at->tv_sec, &tm);
-	strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%S", &tm);
-	fprintf(out, "%s %s.%03ldZ\n", key, text, at->tv_nsec / 1000000);
+	if (at->tv_sec)
+		fprintf(out, "%s %s\n", key, stamp_format(at, text));
 }
 
 static void render_readme(const struct node *node, FILE *out)
@@ -61,6 +58,11 @@ static void render_readme(const struct node *node, FILE *out)
 	    "  echo 256 > demo/config/memory_mib       what it may take: also vcpus, "
 	    "disk_mib,\n"
 	    "                                          pids, cpu_percent\n"
+	    "  echo off > demo/net/egress              nothing leaves it; on, or allow: "
+	    "what "
+	    "is in\n"
+	    "  echo example.com:443 > demo/net/allow   there; demo/net/log has what was "
+	    "tried\n"
 	    "Input: { echo 'print(input())' > demo/exec; echo hello; } > demo/stdin\n"
 	    "Write code and read its output on one descriptor: open demo/exec read-write, "
 	    "write,\n"
@@ -104,18 +106,22 @@ static void render_host(const struct node *node, FILE *out)
 		"engine %s\n"
 		"version %s\n"
 		"pid %d\n"
+		"user %s\n"
+		"landlock %u\n"
 		"sandboxes %u\n"
 		"memory %llu\n"
 		"uptime %llu\n",
 		core->engine[0] ? core->engine : "none", PACKAGE_VERSION, getpid(),
-		core->sandbox_count, (unsigned long long)caps_memory_mib(core) << 20,
+		core->options.user, core->options.landlock, core->sandbox_count,
+		(unsigned long long)caps_memory_mib(core) << 20,
 		(unsigned long long)((io_monotonic_ns() - core->started_ns) / 1000000000u));
 	if (caps->sandboxes)
 		fprintf(out, "sandboxes_max %u\n", caps->sandboxes);
 	if (caps->memory_mib)
 		fprintf(out, "memory_max %llu\n",
 			(unsigned long long)caps->memory_mib << 20);
-	fprintf(out, "control %s\n", node->fs->control);
+	fprintf(out, "uplink %s\ncontrol %s\n%s", net_uplink(core), node->fs->control,
+		node->fs->doors);
 }
 
 const struct file_ops host_ops = {TEXT_OPS, .render = render_host};
@@ -262,6 +268,8 @@ static void render_run_status(const struct node *node, FILE *out)
 		fprintf(out, "exit %d\n", run->exit_code);
 	if (run->timed_out)
 		fputs("timed_out 1\n", out);
+	if (run->out_of_memory)
+		fputs("out_of_memory 1\n", out);
 }
 
 const struct file_ops run_language_ops = {TEXT_OPS, .render = render_run_language};

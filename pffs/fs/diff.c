@@ -3,8 +3,8 @@
  *
  * The work begins when such a file is opened, and readers wait for the whole text.
  */
-#include "pffs/core/diff.h"
-#include "pffs/core/journal.h"
+#include "pffs/core/diff/diff.h"
+#include "pffs/core/record/journal.h"
 #include "pffs/fs/handle.h"
 #include "pffs/fs/targets.h"
 #include "pffs/fs/text.h"

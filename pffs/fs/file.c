@@ -59,12 +59,18 @@ void fs_write(fuse_req_t req, fuse_ino_t ino, const char *data, size_t size, off
 
 void fs_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
+	struct handle *h = fs_handle(fi);
+	struct error err;
+
 	if (ino_is_guest(ino)) {
 		guest_flush(req, fi);
 		return;
 	}
 	fs_unlock(fuse_req_userdata(req), ino, true, fi->lock_owner);
-	fuse_reply_err(req, 0);
+	if (h->ops->flush && h->ops->flush(h, &err) < 0)
+		fs_refuse(req, h->fs, h->node.sb, &err);
+	else
+		fuse_reply_err(req, 0);
 }
 
 void fs_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)

@@ -6,6 +6,7 @@
 #include "wire/files.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -106,6 +107,7 @@ static int make_session(struct fs *fs, const struct fs_options *options, struct 
 int fs_mount(struct fs *fs, struct core *core, const struct fs_options *options,
 	     struct error *err)
 {
+	char device[32];
 	int fd, r;
 
 	fs->core = core;
@@ -114,6 +116,7 @@ int fs_mount(struct fs *fs, struct core *core, const struct fs_options *options,
 	list_init(&fs->open);
 	list_init(&fs->guest_files);
 	list_init(&fs->guest_dirs);
+	list_init(&fs->listings);
 	list_init(&fs->locks);
 	list_init(&fs->lockers);
 	fs->shared = options->allow_other;
@@ -123,22 +126,20 @@ int fs_mount(struct fs *fs, struct core *core, const struct fs_options *options,
 	r = make_session(fs, options, err);
 	if (r < 0)
 		return r;
-	if (fuse_session_mount(fs->session, options->mountpoint) != 0) {
+	snprintf(device, sizeof(device), "/dev/fd/%d", options->fuse_fd);
+	if (fuse_session_mount(fs->session, device) != 0) {
 		fuse_session_destroy(fs->session);
 		fs->session = NULL;
-		return error_say(err, EIO,
-				 "cannot mount at %s: `pffs doctor` says what is missing",
-				 options->mountpoint);
+		return error_say(err, EIO, "cannot serve the mount");
 	}
 	stale_init(fs);
-	fs_read_ahead(options->mountpoint, FS_READ_AHEAD_KIB);
 	fd = fuse_session_fd(fs->session);
 	r = io_set_nonblock(fd, true);
 	if (r == 0)
 		r = loop_add(fs->loop, &fs->source, fd, EPOLLIN, session_ready);
 	if (r < 0)
 		fs_unmount(fs);
-	return r < 0 ? error_set(err, -r, "cannot serve %s", options->mountpoint) : 0;
+	return r < 0 ? error_set(err, -r, "cannot serve the mount") : 0;
 }
 
 void fs_unmount(struct fs *fs)
@@ -161,6 +162,7 @@ void fs_close_all(struct fs *fs)
 		handle_close(h);
 	guest_files_close(fs);
 	guest_dirs_close(fs);
+	fs_listings_close(fs);
 	fs_locks_free(fs);
 }
 

@@ -30,6 +30,7 @@ struct fs {
 
 	struct link open;		     /* struct handle */
 	struct link guest_files, guest_dirs; /* open likewise */
+	struct link listings;		     /* of other directories that are open */
 	bool shared;   /* other users may make sandboxes of their own */
 	uint64_t only; /* serial of the sandbox that is its root; 0: it has all */
 	uid_t uid;     /* who mounted */
@@ -38,13 +39,14 @@ struct fs {
 	/* The mount has gone. Called again when nothing is owed any more. */
 	void (*ended)(struct fs *fs);
 	const char *control;	    /* of control.h; NULL in a mount of one sandbox */
+	const char *doors;	    /* lines of host: where the API is; likewise */
 	struct link locks, lockers; /* of locks.c */
 	struct fuse_buf request;    /* what libfuse receives into */
 	char scratch[FS_IO_MAX];    /* what a read is gathered in */
 };
 
 struct fs_options {
-	const char *mountpoint; /* or /dev/fd/N, of a mount that has been made */
+	int fuse_fd; /* of a mount that has been made; the session's, when it is served */
 	bool allow_other;
 	const struct sandbox *only; /* the root is this one; NULL: the root has all */
 	uid_t uid;		    /* who mounts */
@@ -52,7 +54,7 @@ struct fs_options {
 };
 
 /**
- * fs_mount() - mount and serve.
+ * fs_mount() - serve a mount.
  * @fs: the caller's, zeroed but for @fs->ended; stays valid until fs_unmount().
  * Return: 0 or -errno with @err filled.
  */

@@ -15,9 +15,9 @@
  */
 #pragma once
 
-#include "pffs/core/files_cache.h"
-#include "pffs/core/files_node.h"
-#include "pffs/core/files_path.h"
+#include "pffs/core/files/files_cache.h"
+#include "pffs/core/files/files_node.h"
+#include "pffs/core/files/files_path.h"
 #include "pffs/fs/operations.h"
 
 #include <sys/stat.h>

@@ -43,7 +43,8 @@ static bool is_use(const struct node *node)
 	case KIND_EVENTS:
 		return false;
 	default:
-		return node->sb && kind_info(node->kind)->parent != KIND_CONFIG;
+		return node->sb && kind_info(node->kind)->parent != KIND_CONFIG &&
+		       kind_info(node->kind)->parent != KIND_NET;
 	}
 }
 

@@ -36,6 +36,9 @@ struct handle {
 	size_t text_pos;	   /* how much of it a stream's reads have taken */
 	struct diff *diff;	   /* whose text is not there yet */
 	int failed;		   /* -errno: there will be none */
+	struct buf held;	   /* written, and not all of it yet */
+	struct policy *before;	   /* reference: before what it has written; or NULL */
+	struct policy *mine;	   /* reference: as its last write has left it; or NULL */
 	struct question *question; /* to vmctl, whose answer is not there yet */
 };
 
@@ -49,10 +52,15 @@ struct file_ops {
 	int (*write)(struct handle *h, const char *data, size_t len, struct error *err);
 	/* Instead of write, where that takes time: answer @req, now or later. */
 	void (*write_later)(struct handle *h, fuse_req_t req, const char *data, size_t len);
+	/* A descriptor closes: take what is held. NULL: nothing ever is. Return: as write.
+	 */
+	int (*flush)(struct handle *h, struct error *err);
 	/* The last descriptor has closed; what the handle refers to is let go later. */
 	void (*release)(struct handle *h);
 	/* EPOLL bits that hold now; NULL means always readable and writable. */
 	unsigned (*poll)(const struct handle *h);
+	/* It was cut to no bytes by its name; NULL means that this does nothing. */
+	void (*truncate)(const struct node *node);
 	/* The size that stat(2) shows; NULL means 0. */
 	uint64_t (*size)(const struct node *node);
 	/* What is below it is not kept; NULL means 0. */
@@ -91,7 +99,7 @@ void handle_text(struct handle *h, char *text, size_t len);
 ssize_t handle_read_text(const struct handle *h, uint64_t offset, char *to, size_t len);
 
 /* The kinds of files, in config.c, control.c, events.c, many.c, merge.c, metrics.c,
- * output.c, stats.c, terminal.c and transaction.c. */
+ * net.c, net_ports.c, output.c, stats.c, terminal.c and transaction.c. */
 extern const struct file_ops readme_ops, template_info_ops, template_packages_ops,
     fallback_ops, host_ops, root_error_ops, error_ops, status_ops, ctl_ops, config_ops,
     run_language_ops, run_status_ops;
@@ -102,4 +110,6 @@ extern const struct file_ops all_events_ops, events_ops, new_ops;
 extern const struct file_ops diff_ops, diff_paths_ops;
 extern const struct file_ops terminal_data_ops, terminal_size_ops, terminal_command_ops,
     terminal_exit_ops;
+extern const struct file_ops net_egress_ops, net_allow_ops, net_log_ops, net_ports_ops,
+    net_secrets_ops, net_status_ops;
 extern const struct file_ops many_ops, merge_ops, metrics_ops, stats_ops;

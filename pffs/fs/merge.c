@@ -4,8 +4,8 @@
  * names of forks, and it is answered when what they changed is there. What is read tells
  * of the last merge. Sandboxes that are frozen are resumed first.
  */
-#include "pffs/core/freeze.h"
-#include "pffs/core/merge_files.h"
+#include "pffs/core/merge/merge_files.h"
+#include "pffs/core/merge/rouse.h"
 #include "pffs/fs/later.h"
 #include "pffs/fs/operations.h"
 #include "pffs/fs/text.h"
@@ -15,8 +15,6 @@
 
 #define TEXT_MAX  4096
 #define WORDS_MAX (TEXT_MAX / 2 + 1)
-#define RESUME_MS 20u	/* how often is looked whether they are resumed */
-#define RESUMES	  1500u /* so often */
 
 static void render_report(const struct node *node, FILE *out)
 {
@@ -28,17 +26,17 @@ static void render_report(const struct node *node, FILE *out)
 struct pending {
 	struct later later;
 	struct handle *handle;
-	char *text;		 /* of the write */
-	struct loop_timer again; /* while somebody is resumed, or being frozen */
-	unsigned looks;
-	struct merge *merge; /* either of these */
+	char text[TEXT_MAX + 1]; /* of the write */
+	char *words[WORDS_MAX];	 /* in there */
+	size_t count;
+	struct rouse rouse; /* before one of these */
+	struct merge *merge;
 	struct merge_files *files;
 };
 
 static void pending_free(struct pending *pending)
 {
-	loop_timer_cancel(&pending->again);
-	free(pending->text);
+	rouse_cancel(&pending->rouse);
 	later_fini(&pending->later);
 	free(pending);
 }
@@ -105,63 +103,26 @@ static int begin_files(struct handle *h, struct pending *pending, char **words,
 					 &pending->files, err);
 }
 
-/* Return: whether @sb will have a machine, but has none now. */
-static bool resumes(struct sandbox *sb)
+static void begin(struct rouse *rouse)
 {
-	if (sb->state == SANDBOX_STORED && !sb->freeze)
-		freeze_use(sb);
-	return sb->freeze;
-}
-
-/* Of the sandbox, or of forks that are named. */
-static bool somebody_resumes(struct sandbox *sb, char **words, size_t count)
-{
-	bool some = resumes(sb);
-	struct sandbox *fork;
-
-	for (size_t i = 0; i < count; i++) {
-		fork = sandbox_find(sb->core, FOLDER_FORKS(sb->serial), words[i]);
-		some |= fork && resumes(fork);
-	}
-	return some;
-}
-
-static void begin(struct pending *pending);
-
-static void look_again(struct loop_timer *timer)
-{
-	begin(container_of(timer, struct pending, again));
-}
-
-static int begin_with(struct pending *pending, char *text, struct error *err)
-{
+	struct pending *pending = container_of(rouse, struct pending, rouse);
 	struct handle *h = pending->handle;
-	char *words[WORDS_MAX];
-	size_t count = text_words(text, words, WORDS_MAX);
+	char **words = pending->words;
+	struct error err;
 	int r;
 
-	if (pending->looks++ < RESUMES && somebody_resumes(h->node.sb, words, count)) {
-		loop_timer_set(h->fs->loop, &pending->again, RESUME_MS);
-		return 0;
+	if (pending->count > 1 && strcmp(words[0], "files") == 0) {
+		r = begin_files(h, pending, words + 1, pending->count - 1, &err);
+	} else if (pending->count == 1) {
+		r = check_access(h, words[0], true, &err);
+		if (r == 0)
+			r = merge_begin(h->node.sb, words[0], merged, pending,
+					&pending->merge, &err);
+	} else {
+		r = error_say(&err, EINVAL,
+			      "write the name of one fork, or \"files\" and names");
 	}
-	if (count > 1 && strcmp(words[0], "files") == 0)
-		return begin_files(h, pending, words + 1, count - 1, err);
-	if (count != 1)
-		return error_say(err, EINVAL,
-				 "write the name of one fork, or \"files\" and names");
-	r = check_access(h, words[0], true, err);
-	return r < 0 ? r
-		     : merge_begin(h->node.sb, words[0], merged, pending, &pending->merge,
-				   err);
-}
-
-static void begin(struct pending *pending)
-{
-	char text[TEXT_MAX + 1];
-	struct error err;
-
-	strcpy(text, pending->text);
-	if (begin_with(pending, text, &err) < 0)
+	if (r < 0)
 		merged(pending, &err);
 }
 
@@ -171,28 +132,29 @@ static int take_text(struct pending *pending, const char *data, size_t len,
 	if (len > TEXT_MAX || memchr(data, '\0', len))
 		return error_say(err, EINVAL,
 				 "what merge takes is text of at most %d bytes", TEXT_MAX);
-	pending->text = strndup(data, len);
-	return pending->text ? 0 : error_set(err, ENOMEM, "cannot merge");
+	memcpy(pending->text, data, len);
+	pending->count = text_words(pending->text, pending->words, WORDS_MAX);
+	return 0;
 }
 
 static void write_merge(struct handle *h, fuse_req_t req, const char *data, size_t len)
 {
-	struct pending *pending = malloc(sizeof(*pending));
+	struct pending *pending = calloc(1, sizeof(*pending));
 	struct error err;
 
 	if (!pending) {
 		fuse_reply_err(req, ENOMEM);
 		return;
 	}
-	*pending = (struct pending){.handle = h};
-	loop_timer_init(&pending->again, look_again);
+	pending->handle = h;
 	later_init(&pending->later, req, h->fs, h->node.sb, len);
 	if (!fs_on_interrupt(req, interrupted, pending))
 		pending_free(pending);
 	else if (take_text(pending, data, len, &err) < 0)
 		merged(pending, &err);
 	else
-		begin(pending);
+		rouse_begin(&pending->rouse, h->node.sb, pending->words, pending->count,
+			    begin);
 }
 
 const struct file_ops merge_ops = {TEXT_OPS, .render = render_report,

@@ -1,10 +1,12 @@
 #include "pffs/fs/node.h"
 
-#include "pffs/core/files_node.h"
+#include "pffs/core/files/files_node.h"
+#include "pffs/core/net/ports.h"
 #include "pffs/core/template.h"
 #include "pffs/core/terminal.h"
 #include "pffs/fs/fs.h"
 #include "pffs/fs/handle.h"
+#include "pffs/fs/net_ports.h"
 #include "pffs/fs/targets.h"
 
 #include <errno.h>
@@ -50,6 +52,7 @@ static const struct kind_info kinds[KIND_COUNT] = {
     [KIND_IDLE_TIMEOUT] = {"idle_timeout", KIND_CONFIG, FILE_MODE(0600), &config_ops},
     [KIND_MAX_LIFETIME] = {"max_lifetime", KIND_CONFIG, FILE_MODE(0600), &config_ops},
     [KIND_PERSISTENT] = {"persistent", KIND_CONFIG, FILE_MODE(0600), &config_ops},
+    [KIND_EGRESS] = {"egress", KIND_CONFIG, FILE_MODE(0600), &config_ops},
     [KIND_MEMORY_MIB] = {"memory_mib", KIND_CONFIG, FILE_MODE(0600), &config_ops},
     [KIND_VCPUS] = {"vcpus", KIND_CONFIG, FILE_MODE(0600), &config_ops},
     [KIND_DISK_MIB] = {"disk_mib", KIND_CONFIG, FILE_MODE(0600), &config_ops},
@@ -82,6 +85,14 @@ static const struct kind_info kinds[KIND_COUNT] = {
     [KIND_TERMINAL_COMMAND] = {"command", KIND_TERMINAL, FILE_MODE(0600),
 			       &terminal_command_ops},
     [KIND_TERMINAL_EXIT] = {"exit", KIND_TERMINAL, FILE_MODE(0400), &terminal_exit_ops},
+    [KIND_NET] = {"net", KIND_SANDBOX, DIR_MODE(0500), NULL},
+    [KIND_NET_EGRESS] = {"egress", KIND_NET, FILE_MODE(0600), &net_egress_ops},
+    [KIND_NET_ALLOW] = {"allow", KIND_NET, FILE_MODE(0600), &net_allow_ops},
+    [KIND_NET_LOG] = {"log", KIND_NET, FILE_MODE(0400), &net_log_ops},
+    [KIND_NET_SECRETS] = {"secrets", KIND_NET, FILE_MODE(0600), &net_secrets_ops},
+    [KIND_NET_STATUS] = {"status", KIND_NET, FILE_MODE(0400), &net_status_ops},
+    [KIND_NET_PORTS] = {"ports", KIND_NET, FILE_MODE(0600), &net_ports_ops},
+    [KIND_PORT] = {NULL, KIND_NET, S_IFSOCK | 0600, NULL},
     [KIND_RUN] = {NULL, KIND_RUNS, DIR_MODE(0500), NULL},
     [KIND_RUN_CODE] = {"code", KIND_RUN, FILE_MODE(0400), &code_ops},
     [KIND_RUN_LANGUAGE] = {"language", KIND_RUN, FILE_MODE(0400), &run_language_ops},
@@ -132,6 +143,7 @@ fuse_ino_t node_ino(const struct node *node)
 	uint64_t serial = node->sb ? node->sb->serial : 0;
 	uint64_t part = of_run(node->kind)	  ? node->run->number & NODE_PART_MAX
 			: of_terminal(node->kind) ? node->terminal->number
+			: node->kind == KIND_PORT ? node->port->number
 			: of_target(node->kind)	  ? node->target->serial & NODE_PART_MAX
 			: of_template(node->kind) ? node->template + 1
 			: node->kind == KIND_FILE ? node->file->number
@@ -154,7 +166,9 @@ static int check_only(const struct fs *fs, const struct sandbox *sb)
 		at = sandbox_of_folder(fs->core, at->folder);
 	if (!at)
 		return -ENOENT;
-	return fs->uid == sb->uid || fs->uid == 0 || fs->uid == getuid() ? 0 : -EACCES;
+	return fs->uid == sb->uid || fs->uid == 0 || fs->uid == fs->core->options.uid
+		   ? 0
+		   : -EACCES;
 }
 
 bool node_may_see(const struct fs *fs, const struct sandbox *sb)
@@ -218,6 +232,10 @@ int node_at(struct fs *fs, fuse_ino_t ino, struct node *node)
 	if (of_terminal(kind) && node->sb) {
 		node->terminal = terminal_at(node->sb, part);
 		return node->terminal ? 0 : -ENOENT;
+	}
+	if (kind == KIND_PORT && node->sb) {
+		node->port = net_port_at(node->sb, part);
+		return node->port ? 0 : -ENOENT;
 	}
 	if (of_run(kind) && node->sb)
 		node->run = sandbox_run(node->sb, part);
@@ -311,6 +329,8 @@ static int named_child(const struct node *dir, const char *name, struct node *ch
 		return figure_child(dir, name, child);
 	if (dir->kind == KIND_DIFF)
 		return target_child(dir, name, child);
+	if (dir->kind == KIND_NET)
+		return net_child(dir, name, child);
 	if (dir->kind == KIND_PTY) {
 		child->kind = KIND_TERMINAL;
 		child->terminal = terminal_find(dir->sb, name);
@@ -375,6 +395,8 @@ static void list_named(const struct node *dir,
 		}
 	} else if (dir->kind == KIND_DIFF) {
 		target_list(dir, emit, ctx);
+	} else if (dir->kind == KIND_NET) {
+		net_list(dir, emit, ctx);
 	} else if (dir->kind == KIND_PTY) {
 		child.kind = KIND_TERMINAL;
 		list_for_each (child.terminal, &dir->sb->terminals, struct terminal, link)

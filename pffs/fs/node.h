@@ -3,11 +3,11 @@
  * what a number of an inode means.
  *
  * Theory of operation: a node is a kind of entry and what it belongs to: nothing,
- * a template, a sandbox, or a run or a terminal of a sandbox. Its inode number is exactly
- * that: the sandbox's serial (32 bits), the run's or terminal's number or the template's
- * index + 1 (24 bits), the kind (8 bits). So no table of inodes is kept, lookup counts
- * mean nothing, and a number is never used for two things, because serials and
- * run numbers are not. The root is number 1: KIND_ROOT, or, in a mount of a single
+ * a template, a sandbox, or a run, a terminal or a port of a sandbox. Its inode number is
+ * exactly that: the sandbox's serial (32 bits), the run's, terminal's or port's number or
+ * the template's index + 1 (24 bits), the kind (8 bits). So no table of inodes is kept,
+ * lookup counts mean nothing, and a number is never used for two things, because serials
+ * and run numbers are not. The root is number 1: KIND_ROOT, or, in a mount of a single
  * sandbox, that one.
  */
 #pragma once
@@ -51,6 +51,7 @@ enum kind {
 	KIND_IDLE_TIMEOUT,
 	KIND_MAX_LIFETIME,
 	KIND_PERSISTENT,
+	KIND_EGRESS,
 	KIND_MEMORY_MIB,
 	KIND_VCPUS,
 	KIND_DISK_MIB,
@@ -82,6 +83,14 @@ enum kind {
 	KIND_TERMINAL_SIZE,
 	KIND_TERMINAL_COMMAND,
 	KIND_TERMINAL_EXIT,
+	KIND_NET,
+	KIND_NET_EGRESS,
+	KIND_NET_ALLOW,
+	KIND_NET_LOG,
+	KIND_NET_SECRETS,
+	KIND_NET_STATUS,
+	KIND_NET_PORTS,
+	KIND_PORT, /* its number is the port's */
 	KIND_RUN,
 	KIND_RUN_CODE,
 	KIND_RUN_LANGUAGE,
@@ -106,6 +115,7 @@ struct node {
 	struct sandbox *sb;	   /* NULL where the kind belongs to none */
 	struct run *run;	   /* likewise */
 	struct terminal *terminal; /* likewise */
+	struct port *port;	   /* likewise */
 	unsigned figure;	   /* likewise: its number, from 0 on */
 	size_t template;	   /* likewise */
 	struct sandbox *target;	   /* likewise: of a file in diff/ that names a sandbox */

@@ -70,6 +70,10 @@ void fs_readdir(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset,
 void fs_readdirplus(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset,
 		    struct fuse_file_info *fi);
 void fs_releasedir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi);
+
+/** fs_listings_close() - the session has ended. */
+void fs_listings_close(struct fs *fs);
+
 void fs_statfs(fuse_req_t req, fuse_ino_t ino);
 void fs_unlink(fuse_req_t req, fuse_ino_t parent, const char *name);
 void fs_mknod(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, dev_t rdev);

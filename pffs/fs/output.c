@@ -5,6 +5,7 @@
  * runs/N to that run. The streams are seekable: a read at their end waits while
  * the run goes on, and is the end of file afterwards.
  */
+#include "pffs/core/place.h"
 #include "pffs/core/template.h"
 #include "pffs/core/watch.h"
 #include "pffs/fs/fs.h"
@@ -13,7 +14,6 @@
 #include <errno.h>
 #include <string.h>
 #include <sys/epoll.h>
-#include <sys/random.h>
 
 static struct run *shown_run(const struct node *node)
 {
@@ -181,8 +181,7 @@ const struct file_ops code_ops = {.open = open_run, .read = read_code, .size = s
 static int make_sandbox(struct handle *h)
 {
 	struct core *core = h->fs->core;
-	uint32_t number;
-	char name[16], *text = NULL;
+	char name[SANDBOX_NAME_MAX + 1], *text = NULL;
 	const char *const names[] = {name};
 	struct fork_order order = {
 	    .folder = FOLDER_ROOT,
@@ -194,11 +193,8 @@ static int make_sandbox(struct handle *h)
 	};
 	int len;
 
-	do {
-		if (getrandom(&number, sizeof(number), 0) != sizeof(number))
-			return -EIO;
-		snprintf(name, sizeof(name), "sb-%08x", number);
-	} while (sandbox_find(core, FOLDER_ROOT, name));
+	if (place_fresh_name(core, name) < 0)
+		return -EIO;
 	templates_find(&core->templates, "default");
 	if (template_fork(core, core->templates.fallback, &order, NULL, NULL,
 			  &core->error) < 0)

@@ -1,6 +1,6 @@
 #include "pffs/fs/stale.h"
 
-#include "pffs/core/files_node.h"
+#include "pffs/core/files/files_node.h"
 #include "pffs/fs/fs.h"
 #include "pffs/fs/node.h"
 

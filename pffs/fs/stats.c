@@ -2,42 +2,30 @@
  * stats: what a sandbox uses, and may. vmctl is asked when the file is opened; reads wait
  * for its answer.
  */
-#include "pffs/core/usage.h"
+#include "pffs/core/stats.h"
 #include "pffs/fs/fs.h"
 #include "pffs/fs/question.h"
 
 #include <errno.h>
 #include <stdlib.h>
 
-static unsigned long long limit_bytes(const struct sandbox *sb, enum resource which)
-{
-	return (unsigned long long)resources_get(sb, which) << 20;
-}
-
 static void keep_answer(struct handle *h, const struct usage *usage)
 {
-	const struct sandbox *sb = h->node.sb;
-	char *text;
-	int len = asprintf(
-	    &text,
-	    "cpu_usec %llu\n"
-	    "memory_private %llu\n"
-	    "memory_shared %llu\n"
-	    "disk_bytes %llu\n"
-	    "memory_limit %llu\n"
-	    "disk_limit %llu\n"
-	    "pids_limit %u\n"
-	    "cpu_limit %u\n"
-	    "forks %u\n"
-	    "runs %u\n",
-	    (unsigned long long)usage->cpu_usec, (unsigned long long)usage->memory_private,
-	    (unsigned long long)usage->memory_shared, (unsigned long long)usage->disk_bytes,
-	    limit_bytes(sb, RESOURCE_MEMORY_MIB), limit_bytes(sb, RESOURCE_DISK_MIB),
-	    resources_get(sb, RESOURCE_PIDS), resources_cpu_percent(sb),
-	    sandbox_count_forks(sb), sb->run_count);
+	struct stat_value values[STATS_COUNT];
+	char *text = NULL;
+	size_t len = 0;
+	FILE *out = open_memstream(&text, &len);
 
-	if (len >= 0)
-		handle_text(h, text, (size_t)len);
+	if (!out)
+		return;
+	stats_of(h->node.sb, usage, values);
+	for (size_t i = 0; i < STATS_COUNT; i++)
+		fprintf(out, "%s %llu\n", values[i].name,
+			(unsigned long long)values[i].value);
+	if (fclose(out) == 0)
+		handle_text(h, text, len);
+	else
+		free(text);
 }
 
 static void answered(void *ctx, const struct usage *usage, const struct error *err)

@@ -1,5 +1,7 @@
 #include "pffs/fs/targets.h"
 
+#include "pffs/core/diff/target.h"
+
 #include <errno.h>
 #include <string.h>
 
@@ -16,21 +18,14 @@ static const struct {
 
 #define FORMS (sizeof(forms) / sizeof(forms[0]))
 
-/* Forks of its own, siblings, and the sandboxes in the root; of one name, the first of
- * these. */
+static bool sees(const void *ctx, const struct sandbox *sb)
+{
+	return node_may_see(ctx, sb);
+}
+
 static struct sandbox *named(const struct node *dir, const char *name)
 {
-	const folder_t folders[] = {FOLDER_FORKS(dir->sb->serial), dir->sb->folder,
-				    FOLDER_ROOT};
-	struct sandbox *sb;
-
-	for (size_t i = 0; i < 3; i++) {
-		sb = sandbox_find(dir->fs->core, folders[i], name);
-		if (sb && node_may_see(dir->fs, sb))
-			return sb;
-	}
-	sb = sandbox_by_id(dir->fs->core, name);
-	return sb && node_may_see(dir->fs, sb) ? sb : NULL;
+	return target_named(dir->sb, name, sees, dir->fs);
 }
 
 int target_child(const struct node *dir, const char *name, struct node *child)

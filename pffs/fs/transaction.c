@@ -6,7 +6,7 @@
  * sooner: its first read says that the code is complete, and gives that run's
  * output. After the end of file a write begins the next run.
  */
-#include "pffs/core/guest.h"
+#include "pffs/core/guest/guest.h"
 #include "pffs/core/watch.h"
 #include "pffs/fs/fs.h"
 #include "pffs/fs/handle.h"

@@ -1,8 +1,9 @@
 /*
  * The requests about names and attributes.
  */
-#include "pffs/core/journal.h"
+#include "pffs/core/record/journal.h"
 #include "pffs/fs/guest.h"
+#include "pffs/fs/net_ports.h"
 #include "pffs/fs/operations.h"
 
 #include <errno.h>
@@ -91,6 +92,8 @@ void fs_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 	r = node_child(&dir, name, &node);
 	if (r < 0)
 		fuse_reply_err(req, -r);
+	else if (node.kind == KIND_PORT)
+		net_lookup(req, &node);
 	else
 		fs_reply_entry(req, &node);
 }
@@ -116,8 +119,16 @@ void fs_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 		reply_attr(req, &node);
 }
 
-/* Only a sandbox's own directory has a mode and an owner to set. Truncation is
- * what a shell's redirection does first, and means nothing here. */
+static void truncate_node(const struct node *node)
+{
+	const struct file_ops *ops = kind_info(node->kind)->ops;
+
+	if (ops && ops->truncate)
+		ops->truncate(node);
+}
+
+/* Only a sandbox's own directory has a mode and an owner to set. Truncation means nothing
+ * to most files: each write is a value. */
 void fs_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attr, int to_set,
 		struct fuse_file_info *fi)
 {
@@ -135,6 +146,8 @@ void fs_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attr, int to_set,
 		fuse_reply_err(req, EPERM);
 		return;
 	}
+	if (to_set & FUSE_SET_ATTR_SIZE && !attr->st_size)
+		truncate_node(&node);
 	if (to_set & FUSE_SET_ATTR_MODE)
 		node.sb->mode = attr->st_mode & 07777;
 	if (to_set & FUSE_SET_ATTR_UID)
@@ -169,6 +182,7 @@ void fs_readlink(fuse_req_t req, fuse_ino_t ino)
 
 /* A directory is listed once, when it is opened. */
 struct listing {
+	struct link link; /* on fs->listings */
 	struct buf items; /* struct item */
 };
 
@@ -189,8 +203,17 @@ static void add_item(void *ctx, const char *name, const struct node *node)
 
 static void close_listing(struct listing *listing)
 {
+	list_del(&listing->link);
 	buf_fini(&listing->items);
 	free(listing);
+}
+
+void fs_listings_close(struct fs *fs)
+{
+	struct listing *listing;
+
+	list_for_each (listing, &fs->listings, struct listing, link)
+		close_listing(listing);
 }
 
 void fs_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
@@ -209,6 +232,7 @@ void fs_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 		fuse_reply_err(req, ENOMEM);
 		return;
 	}
+	list_add_before(&node.fs->listings, &listing->link);
 	add_item(listing, ".", &node);
 	add_item(listing, "..", &node);
 	node_list(&node, add_item, listing);
@@ -310,6 +334,8 @@ void fs_mknod(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, 
 	struct node dir;
 
 	(void)rdev;
+	if (S_ISSOCK(mode) && net_mknod(req, parent, name))
+		return;
 	if (is_guests(req, parent, &dir))
 		guest_mknod(req, &dir, name, mode);
 }

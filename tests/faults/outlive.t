@@ -131,7 +131,7 @@ def test_fork_point(world):
     assert names(world).count("demo-twin") == 1, names(world)
     world.remove("y")
     wait(lambda: "demo-twin" not in names(world))
-    assert os.listdir(os.path.join(world.state, "sandboxes")) == ["lock"]
+    assert sorted(os.listdir(os.path.join(world.state, "sandboxes"))) == ["ca.pem", "lock"]
 
 
 main(globals())

@@ -10,7 +10,7 @@ import sys
 import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from world import Late, World, in_thread, join, main, open_files, read, wait, within  # noqa: E402
+from world import LIMIT, Late, World, in_thread, join, main, open_files, read, wait, within  # noqa: E402
 from told import Box  # noqa: E402
 
 LONG = os.environ.get("PFFS_LONG") == "1"
@@ -105,6 +105,18 @@ def rounds(world, kill):
         box.remove()
 
 
+def settled(world):
+    """What there is when it has been the same for a while: what ends, ends a little later."""
+    deadline, since, last = time.monotonic() + LIMIT, time.monotonic(), world.leaves()
+    while time.monotonic() < since + 0.5:
+        assert time.monotonic() < deadline, "it does not settle"
+        time.sleep(0.05)
+        now = world.leaves()
+        if now != last:
+            since, last = time.monotonic(), now
+    return last
+
+
 def walk(world, kill):
     """@kill: what is done to @world in each round; pffs has ended then."""
     seed = int(os.environ.get("PFFS_SEED", random.randrange(1 << 32)))
@@ -112,7 +124,7 @@ def walk(world, kill):
     world.make("first")
     world.remove("first")
     world.holds()
-    before = world.leaves()
+    before = settled(world)
     try:
         rounds(world, kill)
         wait(lambda: world.leaves() == before)

@@ -85,10 +85,13 @@ class World:
 
     def start_pffs(self, environment=None):
         self.pffs = subprocess.Popen(
-            [PFFS, "mount", "--foreground", "--socket", self.socket, "--images", self.images,
-             "--state", self.state, self.path],
+            [PFFS, *self.command(), "--foreground", "--socket", self.socket, "--images",
+             self.images, "--state", self.state, *self.options.get("arguments", ())],
             stderr=self.log, env={**os.environ, "TMPDIR": self.work, **(environment or {})})
         wait(lambda: self.pffs.poll() is not None or self.is_up())
+
+    def command(self):
+        return "mount", self.path
 
     def is_up(self):
         try:

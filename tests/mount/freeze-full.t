@@ -55,5 +55,5 @@ freeze_works other "with room again"
 within 60 rmdir mnt/demo mnt/other
 stop
 is $? 0 "pffs ends in order"
-is "$(ls state/sandboxes)" lock "and leaves nothing"
+is "$(ls state/sandboxes)" $'ca.pem\nlock' "and leaves nothing"
 done_testing

@@ -250,14 +250,14 @@ remove_all() {
 }
 
 clean_up() {
-	local status=$? name jobs
+	local status=$? sandbox jobs # not a name that also_clean_up of a test uses
 	! declare -F also_clean_up > /dev/null || also_clean_up
 	jobs=$(jobs -p)
 	# shellcheck disable=SC2086 # a list of numbers
 	[ -z "$jobs" ] || kill $jobs 2>/dev/null
 	cd "${PFFS_TEST_MOUNT:-/}" || exit # a test may be elsewhere, as in what is removed now
-	for name in "${sandboxes[@]}"; do
-		remove_all "$name"
+	for sandbox in "${sandboxes[@]}"; do
+		remove_all "$sandbox"
 	done
 	[ -z "$scratch" ] || rm -rf "$scratch"
 	exit "$status"

@@ -50,7 +50,7 @@ for bad in "--memory-mib 1" "--memory-mib x" "--vcpus 0" "--vcpus 9" \
 	# shellcheck disable=SC2086 # words
 	pffs mount $bad ${bad:+"$mine"} > "$scratch/out" 2>&1
 	is "$?" 2 "pffs mount $bad: exit 2"
-	like "$(command cat "$scratch/out")" 'usage: pffs mount' "and how to use it"
+	like "$(command cat "$scratch/out")" 'see pffs mount --help' "and where to look"
 done
 like "$(pffs mount --socket /nonexistent/dir/sock "$mine" 2>&1)" '^pffs: ' "a socket that cannot be says why"
 like "$(pffs doctor)" 'engine' "doctor tells of the engine"

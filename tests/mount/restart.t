@@ -125,7 +125,7 @@ is "$(within 60 cat mnt/demo/stdout)" 99 "the REPL is as it was"
 is "$(cat mnt/demo/runs/1/stdout)" kept "the first run, too"
 within 60 rmdir mnt/demo/forks/g mnt/demo mnt/cold mnt/early mnt/chill mnt/warm mnt/fed
 stop
-is "$(ls state/sandboxes)" lock "nothing is left of what was removed"
+is "$(ls state/sandboxes)" $'ca.pem\nlock' "nothing is left of what was removed"
 not_ok "the vmctl that the first one started has ended" pgrep -f "serve --socket $scratch/sock"
 cd / || exit
 done_testing

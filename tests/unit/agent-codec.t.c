@@ -80,7 +80,7 @@ static void hostile_headers_are_no_frames(void)
 		known += agent_next(&b, &f, NULL) == 1;
 		buf_fini(&b);
 	}
-	is_int(known, 28, "of 256 types, the 28 there are, are known");
+	is_int(known, 34, "of 256 types, the 34 there are, are known");
 }
 
 /* Every decoder behind one signature, and a payload it takes. */
@@ -92,6 +92,7 @@ union decoded {
 	struct agent_size size;
 	struct agent_terminal terminal;
 	uint8_t signal, stopped;
+	uint16_t port;
 	uint32_t taken, msecs;
 };
 
@@ -118,6 +119,21 @@ static int get_signal(const struct agent_frame *f, union decoded *d, struct erro
 static int get_taken(const struct agent_frame *f, union decoded *d, struct error *err)
 {
 	return agent_get_stdin_taken(f, &d->taken, err);
+}
+
+static int get_port_open(const struct agent_frame *f, union decoded *d, struct error *err)
+{
+	return agent_get_port_open(f, &d->port, err);
+}
+
+static int get_port_taken(const struct agent_frame *f, union decoded *d, struct error *err)
+{
+	return agent_get_port_taken(f, &d->taken, err);
+}
+
+static int get_port_opened(const struct agent_frame *f, union decoded *d, struct error *err)
+{
+	return agent_get_port_opened(f, &d->taken, err);
 }
 
 static int get_hold(const struct agent_frame *f, union decoded *d, struct error *err)
@@ -304,6 +320,25 @@ static void terminal_comes_back(void)
 	buf_fini(&b);
 }
 
+static void ports_come_back(void)
+{
+	struct buf b = {0};
+	union decoded d;
+
+	agent_put_port_open(&b, 1, AGENT_PORTS, 65535);
+	exactly_its_size(&b, get_port_open, &d, "port-open");
+	is_int(d.port, 65535, "port-open: which one");
+	agent_put_port_taken(&b, 1, AGENT_PORTS, AGENT_PORT_WINDOW);
+	exactly_its_size(&b, get_port_taken, &d, "port-taken");
+	is_int(d.taken, AGENT_PORT_WINDOW, "port-taken: the whole window");
+	agent_put_port_opened(&b, 1, AGENT_PORTS, ECONNREFUSED);
+	exactly_its_size(&b, get_port_opened, &d, "port-opened");
+	is_int(d.taken, ECONNREFUSED, "port-opened: why not");
+	ok(agent_is_port(AGENT_PORTS) && agent_is_port(AGENT_TERMINALS - 1) &&
+	       !agent_is_port(AGENT_PORTS - 1) && !agent_is_port(AGENT_TERMINALS),
+	   "ports have streams of their own");
+}
+
 static void values_out_of_range_are_refused(void)
 {
 	static const struct {
@@ -323,6 +358,8 @@ static void values_out_of_range_are_refused(void)
 	    {"exit by signal 128", get_exit, 2, {1, 128}},
 	    {"held that is neither", get_held, 1, {2}},
 	    {"more stdin taken than the window", get_taken, 4, {1, 0, 1, 0}},
+	    {"a connection to port 0", get_port_open, 2, {0, 0}},
+	    {"more room than the window", get_port_taken, 4, {1, 0, 2, 0}},
 	    {"4 GiB of stdin taken", get_taken, 4, {0xff, 0xff, 0xff, 0xff}},
 	};
 
@@ -370,6 +407,7 @@ int main(void)
 	limits_come_back();
 	hold_comes_back();
 	terminal_comes_back();
+	ports_come_back();
 	values_out_of_range_are_refused();
 	hostile_names_are_refused();
 	return done_testing();

@@ -146,6 +146,7 @@ def a_server_that_was_killed_is_replaced(agent):
     pid = server_pid(agent)
     stop(pid)
     stream = post(agent, READ, handle=handle, size=9)
+    agent.wait_read()  # or the next server is asked
     os.kill(pid, signal.SIGKILL)
     same(reply_to(agent, stream).error, 5)  # EIO
     agent.wait_changed(ALL)

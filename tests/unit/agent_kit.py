@@ -1,5 +1,6 @@
 """The guest's agent as an ordinary process, and the host's side of its port."""
 
+import fcntl
 import os
 import select
 import socket
@@ -7,6 +8,7 @@ import struct
 import subprocess
 import sys
 import tempfile
+import termios
 import time
 
 TOP = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..")
@@ -18,6 +20,9 @@ REPL = os.path.join(TOP, "guest", "repl.py")
 WAKE, RUN, CODE, STDIN, STDIN_EOF, SIGNAL, RESET, FILES, FILES_CANCEL, HOLD = range(1, 11)
 TERMINAL, TERMINAL_SIZE, TERMINAL_CLOSE = range(11, 14)
 TERMINALS = 0x80000000  # streams of terminals
+PORTS = 0x40000000  # streams of connections to ports
+PORT_OPEN, PORT_TAKEN, PORT_CLOSE = range(15, 18)
+PORT_OPENED, PORT_EOF, PORT_CLOSED = range(78, 81)
 READY, STARTED, STDOUT, STDERR, EXIT, STDIN_TAKEN, RESET_DONE, AWAKE = range(64, 72)
 FILES_REPLY, FILES_CHANGED, CHANGES, FIGURE, HELD = range(72, 77)
 PYTHON, BASH, SCRIPT = 1, 2, 3
@@ -83,6 +88,54 @@ class Run:
         return value + 128 if signaled else value
 
 
+class Connection:
+    """What the host knows of a connection to a port."""
+
+    def __init__(self, agent, stream):
+        self.agent = agent
+        self.stream = stream
+        self.status = self.opened = None
+        self.out = b""
+        self.taken = 0
+        self.eof = self.closed = False
+
+    def wait(self, until):
+        self.agent.pump(lambda: until(self))
+        return self
+
+    def wait_opened(self):
+        return self.wait(lambda c: c.opened is not None)
+
+    def send(self, data=b"", eof=False):
+        for at in range(0, len(data), 16384):
+            self.agent.send(STDIN, self.stream, data[at : at + 16384])
+        if eof:
+            self.agent.send(STDIN_EOF, self.stream)
+        return self
+
+    def room(self, size):
+        self.agent.send(PORT_TAKEN, self.stream, struct.pack("<I", size))
+
+    def close(self):
+        self.agent.send(PORT_CLOSE, self.stream)
+
+    def take(self, type_, payload):
+        assert not self.closed, "a frame behind the last"
+        if type_ == PORT_OPENED:
+            (self.opened,) = struct.unpack("<I", payload)
+        elif type_ == STDOUT:
+            assert not self.eof, "bytes behind the end"
+            self.out += payload
+        elif type_ == STDIN_TAKEN:
+            self.taken += struct.unpack("<I", payload)[0]
+        elif type_ == PORT_EOF:
+            self.eof = True
+        elif type_ == PORT_CLOSED:
+            self.closed = True
+        else:
+            raise AssertionError("a frame of type %d" % type_)
+
+
 class Agent:
     def __init__(self, repl=REPL, root=None, upper=None, lower=None):
         self.dir = tempfile.TemporaryDirectory()
@@ -113,6 +166,14 @@ class Agent:
 
     def send(self, type_, stream=0, payload=b""):
         self.port.sendall(HEADER.pack(len(payload), stream, type_, 0, 7) + payload)
+
+    def wait_read(self):
+        """Until the agent has read all that was sent."""
+        deadline = time.monotonic() + PATIENCE
+        while struct.unpack("i", fcntl.ioctl(self.port, termios.TIOCOUTQ, bytes(4)))[0]:
+            if time.monotonic() > deadline:
+                raise TimeoutError("the agent does not read")
+            time.sleep(0.01)
 
     def send_wake(self, epoch, frozen=False):
         wake = struct.pack("<HQ64s", epoch, time.time_ns(), os.urandom(64))
@@ -146,6 +207,13 @@ class Agent:
         self.send(TERMINAL, stream, request)
         return terminal
 
+    def connect(self, port):
+        self.next += 1
+        stream = PORTS | self.next
+        connection = self.runs[stream] = Connection(self, stream)
+        self.send(PORT_OPEN, stream, struct.pack("<H", port))
+        return connection
+
     def run(self, language, code, stdin=None):
         return self.begin(language, code, stdin).wait()
 
@@ -170,7 +238,9 @@ class Agent:
             self.seen.append(type_)
             return
         run = self.runs[stream]
-        if type_ == CHANGES and run.status is not None:
+        if PORTS <= stream < TERMINALS:
+            run.take(type_, payload)
+        elif type_ == CHANGES and run.status is not None:
             run.take_changes(payload)
         elif run.status is not None:
             self.late.append((stream, type_))

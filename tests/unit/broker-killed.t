@@ -133,7 +133,7 @@ def test_destroy(server):
         assert "error" not in client.request("destroy", vm=vm)
     assert all(map(ended, pids))
     assert client.request("list")["vms"] == []
-    assert server.fds() == fds - 4 * len(vms), (server.fds(), fds)
+    assert server.fds() == fds - 5 * len(vms), (server.fds(), fds)
 
 
 def test_forks(server):

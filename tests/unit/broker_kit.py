@@ -75,7 +75,7 @@ class Client:
             message = json.loads(payload)
             if "event" in message:
                 self.events.append(message)
-                self.order.append((message["event"], message["vm"]))
+                self.order.append((message["event"], message.get("vm")))
             else:
                 self.replies[message.get("seq")] = message
         return kind
@@ -100,9 +100,9 @@ class Client:
         return self.data[vm]
 
     def wait_event(self, event, vm):
-        while not any(e["event"] == event and e["vm"] == vm for e in self.events):
+        while not any(e["event"] == event and e.get("vm") == vm for e in self.events):
             self.take()
-        return next(e for e in self.events if e["event"] == event and e["vm"] == vm)
+        return next(e for e in self.events if e["event"] == event and e.get("vm") == vm)
 
     def quiet(self, seconds):
         """Receive for a while."""
@@ -149,9 +149,9 @@ class Server:
         return Client(self.path, **fields)
 
     def children(self):
-        """But for the keeper, which it always has."""
+        """But for the keeper, which it always has, and the inits of families."""
         with open(f"/proc/{self.process.pid}/task/{self.process.pid}/children") as f:
-            return [pid for pid in f.read().split() if not is_keeper(pid)]
+            return [pid for pid in f.read().split() if not is_helper(pid) and not gone(pid)]
 
     def keeper(self):
         """The process that has what a broker that is killed leaves."""
@@ -253,17 +253,43 @@ class RelayServer(Server):
         os.rename(path + ".new", path)
 
 
-def is_keeper(pid, path=None):
+def command_line(pid):
     try:
         with open(f"/proc/{pid}/cmdline") as f:
-            words = f.read().split("\0")
+            return f.read().split("\0")
     except (OSError, UnicodeDecodeError):
-        return False
+        return []
+
+
+def is_keeper(pid, path=None):
+    words = command_line(pid)
     return words[:2] == ["vmctl", "keep"] and path in (None, words[2])
 
 
+def is_helper(pid):
+    return is_keeper(pid) or command_line(pid)[:2] == ["vmctl", "init"]
+
+
 def gone(pid):
-    return not os.path.exists(f"/proc/{pid}")
+    """There is no such process, or its parent has yet to wait for it."""
+    try:
+        with open(f"/proc/{pid}/stat") as f:
+            return f.read().rpartition(")")[2].split()[0] == "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+
+
+def limit(pid, what, most):
+    """Set a limit of a process as who it is, since root need not be allowed to.
+    Return: what it was."""
+    with open(f"/proc/{pid}/status") as f:
+        ids = {k: int(v.split()[0]) for k, v in (line.split(":", 1) for line in f) if k in ("Uid", "Gid")}
+    who = {"user": ids["Uid"], "group": ids["Gid"], "extra_groups": [], "check": True}
+    command = ["prlimit", f"--pid={pid}"]
+    was = subprocess.run(command + ["--noheadings", "--raw", "--output=SOFT", f"--{what}"],
+                         stdout=subprocess.PIPE, universal_newlines=True, **who).stdout.strip()
+    subprocess.run(command + [f"--{what}={most}:"], **who)
+    return was
 
 
 def end(process):

@@ -1,8 +1,8 @@
 /*
  * What two trees tell of what is different, and how it is printed.
  */
-#include "pffs/core/compare.h"
-#include "pffs/core/quote.h"
+#include "pffs/core/diff/compare.h"
+#include "pffs/core/diff/quote.h"
 #include "tests/unit/tap.h"
 
 #include <sys/stat.h>

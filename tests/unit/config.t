@@ -10,11 +10,11 @@ from liar_kit import LIMIT, PFFS, error_of, run  # noqa: E402
 
 EINVAL = 22
 NONE = {"exec_timeout": "0", "idle_timeout": "0", "max_lifetime": "0", "persistent": "off",
-        "memory_mib": "512", "vcpus": "1", "disk_mib": "4096", "pids": "0", "cpu_percent": "0",
-        "diff_paths": ""}
+        "egress": "on", "memory_mib": "512", "vcpus": "1", "disk_mib": "4096", "pids": "0",
+        "cpu_percent": "0", "diff_paths": ""}
 GIVEN = {"exec_timeout": "2.5", "idle_timeout": "600", "max_lifetime": "86400",
-         "persistent": "on", "memory_mib": "100", "vcpus": "2", "disk_mib": "64", "pids": "200",
-         "cpu_percent": "150", "diff_paths": "/root"}
+         "persistent": "on", "egress": "off", "memory_mib": "100", "vcpus": "2",
+         "disk_mib": "64", "pids": "200", "cpu_percent": "150", "diff_paths": "/root"}
 
 
 def config_of(mount, *path):

@@ -6,8 +6,8 @@
 #include "tests/unit/forks.h"
 #include "tests/unit/put_reply.h"
 
-#include "pffs/core/diff.h"
-#include "pffs/core/merge.h"
+#include "pffs/core/diff/diff.h"
+#include "pffs/core/merge/merge.h"
 #include "pffs/core/twin.h"
 #include "wire/files.h"
 #include "wire/picks.h"
@@ -401,7 +401,7 @@ static void an_image_is_built_again(struct sandbox *demo)
 {
 	static const struct timeval then[2] = {{1000000000, 0}, {1000000000, 0}};
 	struct fork_order order = {
-	    .folder = FOLDER_ROOT, .names = (const char *const[]){"new"}, .count = 1};
+	    .folder = FOLDER_ROOT, .names = (const char *const[]){"later"}, .count = 1};
 	uint32_t streams[8];
 	char path[128];
 	struct sandbox *later;
@@ -411,7 +411,7 @@ static void an_image_is_built_again(struct sandbox *demo)
 	utimes(path, then);
 	template_fork(&core, 0, &order, remember, NULL, NULL);
 	spin(20);
-	later = sandbox_find(&core, FOLDER_ROOT, "new");
+	later = sandbox_find(&core, FOLDER_ROOT, "later");
 	ok(later && later->image == 2 && demo->image == 1, "who comes later has the next");
 	compare(demo, DIFF_FORK_POINT, demo);
 	boot_again();

@@ -6,8 +6,8 @@
 #include "tests/unit/put_reply.h"
 #include "tests/unit/world.h"
 
-#include "pffs/core/files_cache.h"
-#include "pffs/core/files_node.h"
+#include "pffs/core/files/files_cache.h"
+#include "pffs/core/files/files_node.h"
 #include "pffs/core/template.h"
 
 #include <fcntl.h>
@@ -50,7 +50,7 @@ static void make_sandbox(void)
 
 static void wake(void)
 {
-	send_control("{\"seq\":4,\"vms\":[{\"vm\":5,\"pid\":2}],\"pause_usec\":1}");
+	answer_newest(",\"vms\":[{\"vm\":5,\"pid\":2}],\"pause_usec\":1");
 	say(VM, 0, AGENT_AWAKE, NULL, 0);
 	is_str(sandbox_state_name(sb), "ready", "it has woken");
 }

@@ -1,5 +1,5 @@
 /* How a guest's files are shown: owners, numbers, targets of links. */
-#include "pffs/core/files_path.h"
+#include "pffs/core/files/files_path.h"
 
 #include "tests/unit/tap.h"
 

@@ -5,7 +5,7 @@
 #include "tests/unit/forks.h"
 #include "tests/unit/put_reply.h"
 
-#include "pffs/core/files.h"
+#include "pffs/core/files/files.h"
 
 static int done_code;
 

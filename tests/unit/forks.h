@@ -5,7 +5,7 @@
 
 #include "tests/unit/world.h"
 
-#include "pffs/core/guest.h"
+#include "pffs/core/guest/guest.h"
 #include "pffs/core/template.h"
 
 #define PARENT	   5u

@@ -503,7 +503,7 @@ static void begin_kit(void)
 	template_fork(&core, 0, &order, NULL, NULL, &err);
 	boot_template();
 	box = sandbox_find(&core, FOLDER_ROOT, "demo");
-	send_control("{\"seq\":4,\"vms\":[{\"vm\":5,\"pid\":2}],\"pause_usec\":1}");
+	answer_newest(",\"vms\":[{\"vm\":5,\"pid\":2}],\"pause_usec\":1");
 	say(VM, 0, AGENT_AWAKE, NULL, 0);
 	is_str(sandbox_state_name(box), "ready", "a sandbox is ready");
 	root = files_root(box);

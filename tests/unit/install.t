@@ -30,5 +30,7 @@ ok "with their modes" diff <(cd guest/images && find . -type f -printf '%p %#m\n
 ok "and what they put into the guests' initramfs" \
 	test -x "$share/guest/agent/agent" -a -r "$share/guest/repl.py"
 ok "and the programs" test -x "$work/usr/bin/pffs" -a -x "$work/usr/bin/vmctl"
+ok "and the manual page, and the completion for bash by the name of the command" \
+	test -r "$work/usr/share/man/man1/pffs.1" -a -r "$work/usr/share/bash-completion/completions/pffs"
 echo "1..$tests"
 [ "$failures" = 0 ]

@@ -2,11 +2,11 @@
  * A pffs that is killed: what its journal says is what was known, up to the last whole
  * entry; and the streams of a guest go on where they were.
  */
-#include "pffs/core/journal.h"
-#include "pffs/core/attach.h"
-#include "pffs/core/guest.h"
-#include "pffs/core/record.h"
-#include "pffs/core/record_format.h"
+#include "pffs/core/record/journal.h"
+#include "pffs/core/guest/guest.h"
+#include "pffs/core/record/attach.h"
+#include "pffs/core/record/record.h"
+#include "pffs/core/record/record_format.h"
 #include "pffs/core/terminal.h"
 #include "tests/unit/world.h"
 #include "util/cleanup.h"

@@ -137,6 +137,7 @@ static void drop(struct guest *g)
 		close(g->fd[i]);
 	}
 	kvm_vm_abandon(&g->kvm);
+	close(g->kvm.dev_fd);
 }
 
 static bool count_on(int fd, struct kvm_run *run, int rounds)

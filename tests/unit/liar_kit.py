@@ -156,9 +156,10 @@ class LyingMount:
         self.listener.settimeout(PATIENCE)
         self.thread = threading.Thread(target=self.serve, daemon=True)
         self.thread.start()
+        self.log = open(os.path.join(work, "log"), "w+", encoding="utf-8", errors="replace")
         self.process = subprocess.Popen(
             [PFFS, "mount", "--foreground", "--socket", os.path.join(work, "sock"), "--images",
-             images, self.path] + list(options), stderr=subprocess.DEVNULL)
+             images, self.path] + list(options), stderr=self.log)
         deadline = time.monotonic() + PATIENCE
         while not os.path.exists(os.path.join(self.path, "host")):
             assert self.process.poll() is None and time.monotonic() < deadline, "no mount"
@@ -167,7 +168,10 @@ class LyingMount:
     def end(self):
         wrong = end(self.process)
         subprocess.run(["umount", "-l", self.path], stderr=subprocess.DEVNULL, check=False)
-        return wrong
+        self.log.seek(0)
+        said = self.log.read()
+        self.log.close()
+        return wrong and f"{wrong}, and had said:\n{said}"
 
     def send(self, kind, payload=b"", channel=0):
         try:

@@ -1,7 +1,7 @@
 /*
  * Since when machines are not one any more, and picks: what of their trees is looked at.
  */
-#include "pffs/core/lineage.h"
+#include "pffs/core/diff/lineage.h"
 #include "tests/unit/tap.h"
 #include "wire/picks.h"
 

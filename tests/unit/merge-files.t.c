@@ -5,7 +5,7 @@
 #include "tests/unit/forks.h"
 #include "tests/unit/guest_files.h"
 
-#include "pffs/core/merge_files.h"
+#include "pffs/core/merge/merge_files.h"
 #include "pffs/core/twin.h"
 
 static struct guest_fs demo_fs = {.vm = PARENT}, a_fs = {.vm = 6}, b_fs = {.vm = 7};

@@ -6,8 +6,8 @@
 #include "tests/unit/forks.h"
 #include "tests/unit/put_reply.h"
 
-#include "pffs/core/files.h"
-#include "pffs/core/merge.h"
+#include "pffs/core/files/files.h"
+#include "pffs/core/merge/merge.h"
 
 static struct merge *handle;
 static int done_count, done_code;

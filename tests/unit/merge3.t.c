@@ -2,7 +2,7 @@
  * Three-way merges of files: one row for each case, and texts against `git merge-file`
  * with random edits.
  */
-#include "pffs/core/merge3.h"
+#include "pffs/core/merge/merge3.h"
 #include "tests/unit/tap.h"
 
 #include <errno.h>

@@ -12,8 +12,8 @@
 #define SPIN_MS 1
 #include "tests/unit/forks.h"
 
-#include "pffs/core/diff.h"
-#include "pffs/core/merge_files.h"
+#include "pffs/core/diff/diff.h"
+#include "pffs/core/merge/merge_files.h"
 #include "util/cleanup.h"
 
 #include <fcntl.h>

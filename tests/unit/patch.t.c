@@ -2,8 +2,8 @@
  * Patches turn one tree into the other, by `patch -p1` and by `git apply`: random trees,
  * with binary files, odd names, links, modes and changes of type.
  */
-#include "pffs/core/patch.h"
-#include "pffs/core/compare.h"
+#include "pffs/core/diff/patch.h"
+#include "pffs/core/diff/compare.h"
 #include "tests/unit/tap.h"
 
 #include <dirent.h>

@@ -1,8 +1,8 @@
 /*
  * What pffs keeps of a frozen sandbox: it comes back as it was, or not at all.
  */
-#include "pffs/core/freeze.h"
-#include "pffs/core/record_format.h"
+#include "pffs/core/record/freeze.h"
+#include "pffs/core/record/record_format.h"
 #include "pffs/core/terminal.h"
 #include "tests/unit/world.h"
 
@@ -193,7 +193,7 @@ int main(void)
 	freeze_use(sb);
 	is_str(asked_for(), "thaw", "it is resumed when it is used");
 	is_str(sandbox_state_name(sb), "starting", "and starts");
-	send_control("{\"seq\":3,\"error\":\"damaged\",\"errno\":74}");
+	answer_newest(",\"error\":\"damaged\",\"errno\":74");
 	is_str(sandbox_state_name(sb), "frozen", "if it cannot be, it stays frozen");
 	is_str(sb->error.text, "damaged", "and says why");
 	unlink(data);

@@ -4,7 +4,7 @@
  */
 #include "tests/unit/world.h"
 
-#include "pffs/core/guest.h"
+#include "pffs/core/guest/guest.h"
 #include "pffs/core/template.h"
 
 #define VM 5u
@@ -33,7 +33,7 @@ static void runs_queue_in_order_of_completion(struct sandbox *sb)
 	is_str(sandbox_state_name(sb), "starting", "the machine is not there yet");
 	is_int(heard(VM, AGENT_RUN, streams), 0, "nothing is sent to it");
 	boot_template();
-	send_control("{\"seq\":4,\"vms\":[{\"vm\":5,\"pid\":1}]}");
+	answer_newest(",\"vms\":[{\"vm\":5,\"pid\":1}]");
 	is_int(heard(VM, AGENT_WAKE, streams), 1, "its machine is told who it is");
 	is_str(sandbox_state_name(sb), "starting", "and is not ready before it is that");
 	say(VM, 0, AGENT_AWAKE, NULL, 0);

@@ -4,14 +4,13 @@ business of tests/faults/frozen.t.
 """
 import fcntl
 import os
-import resource
 import subprocess
 import sys
 import threading
 
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from broker_kit import VMCTL, gone  # noqa: E402
+from broker_kit import VMCTL, gone, limit  # noqa: E402
 from freeze_kit import (EBADMSG, EBUSY, EEXIST, EFBIG, EINVAL, ENOENT, ENOSPC, ESTALE,  # noqa: E402
                         MEMORY_MIB, boot, done, freeze, run, runs, thaw, wait)
 
@@ -132,11 +131,10 @@ def test_rlimits(server):
     back = done(thaw(client, "box"))
     assert limits_of(back) == limits, limits_of(back)
     assert runs(client, back)
-    most = resource.prlimit(back["pid"], resource.RLIMIT_FSIZE)
-    resource.prlimit(back["pid"], resource.RLIMIT_FSIZE, (4096, most[1]))
+    most = limit(back["pid"], "fsize", 4096)
     reply = freeze(client, back, "large")
     assert reply.get("errno") == EFBIG, reply
-    resource.prlimit(back["pid"], resource.RLIMIT_FSIZE, most)
+    limit(back["pid"], "fsize", most)
     assert runs(client, back), "who may not write so much goes on"
 
 

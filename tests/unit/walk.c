@@ -11,7 +11,7 @@
  * Each line that is printed is JSON; bytes of names are characters U+0000 to U+00FF.
  */
 #include "guest/files/changes.h"
-#include "pffs/core/compare.h"
+#include "pffs/core/diff/compare.h"
 #include "util/cleanup.h"
 #include "wire/agent.h"
 

@@ -115,6 +115,17 @@ static const char *asked_for(void)
 	return json_string_value(json_object_get(asked, "op"));
 }
 
+/* Answer that; @body begins with a comma, or is empty. */
+__attribute__((unused)) static void answer_newest(const char *body)
+{
+	char text[256];
+
+	listen_to_core();
+	snprintf(text, sizeof(text), "{\"seq\":%d%s}",
+		 (int)json_integer_value(json_object_get(asked, "seq")), body);
+	send_control(text);
+}
+
 /* All agent frames of one type that the core has sent to @vm since the last look; the
  * streams they were for go to @streams. */
 __attribute__((unused)) static int heard(uint32_t vm, enum agent_type type,
@@ -182,18 +193,19 @@ static void begin_world(void)
 	link_put_hello(&out, nonce);
 	send_frames(&out);
 	buf_fini(&out);
-	send_control("{\"seq\":1,\"engine\":\"kvm\"}");
+	is_str(asked_for(), "stat", "and asks who is there");
+	answer_newest(",\"engine\":\"kvm\"");
 	is_str(core.engine, "kvm", "the engine is known");
 	is_str(asked_for(), "create", "and the default template boots");
 }
 
-/* Its machine is TEMPLATE_VM, and takes the requests up to number 3. */
+/* Its machine is TEMPLATE_VM. */
 __attribute__((unused)) static void boot_template(void)
 {
-	send_control("{\"seq\":2,\"vm\":4,\"pid\":1}");
+	answer_newest(",\"vm\":4,\"pid\":1");
 	say(TEMPLATE_VM, 0, AGENT_READY, NULL, 0);
 	is_str(asked_for(), "park", "the machine of the template is parked");
-	send_control("{\"seq\":3}");
+	answer_newest("");
 	is_str(asked_for(), "fork", "and forked");
 }
 

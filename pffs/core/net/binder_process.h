@@ -1,0 +1,27 @@
+/*
+ * Inside of binder.h: what pffs and its binder say to each other.
+ */
+#pragma once
+
+#include "pffs/core/net/binder.h"
+
+/* One message, with the socket when @errnum is 0 and there is a name. Without a name: the
+ * mount has gone. */
+struct binder_reply {
+	char name[BINDER_NAME];
+	int errnum;
+};
+
+/**
+ * binder_process() - be the binder, until pffs ends.
+ * @orders: names of sockets to be made in the mount at @mountpoint.
+ * @calls: struct sockaddr_storage to listen at.
+ */
+_Noreturn void binder_process(const char *mountpoint, int orders, int calls);
+
+/** binder_send() - with @fd, unless that is -1. Return: 0 or -errno. */
+int binder_send(int socket, const struct binder_reply *reply, int fd);
+
+/** binder_receive() - @fd is -1 when there is none. Return: bytes, 0 at the end, or
+ * -errno. */
+int binder_receive(int socket, struct binder_reply *reply, int *fd);

@@ -1,0 +1,74 @@
+#!/bin/bash
+# Secrets: a domain gets a header that the sandbox never sees. The domain is a host of world, whom
+# the machine of this test trusts; so does its emulated host, which is built for that.
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd) || exit 1
+trusted=/etc/ssl/certs/ca-certificates.crt
+
+# trusting_images: images like those there are, whose emulated host trusts as this machine does.
+trusting_images() {
+	local from=${PFFS_IMAGES:-/var/cache/pffs} name
+	PFFS_IMAGES=$PFFS_NET_WORK/images
+	mkdir "$PFFS_IMAGES" || return
+	for name in kernel kernel-package initramfs upper.ext4 templates .keys; do
+		cp -al "$from/$name" "$PFFS_IMAGES/" 2>/dev/null ||
+			cp -aL --sparse=always "$from/$name" "$PFFS_IMAGES/" || return
+	done
+	"$here/../../guest/images/build-host" "$PFFS_IMAGES" "${PFFS_BUILD:-$here/../..}/vmctl/vmctl" &&
+		export PFFS_IMAGES
+}
+
+if [ -z "${PFFS_NET_WORK:-}" ]; then
+	if [ "$(id -u)" != 0 ]; then
+		[ "${PFFS_MUST_WORK:-}" != 1 ] || { printf '1..1\nnot ok 1 - root is needed\n'; exit 1; }
+		echo "1..0 # SKIP only root makes network namespaces"
+		exit 0
+	fi
+	unset PFFS_TEST_MOUNT PFFS_TEST_SKIP PFFS_STATE
+	exec "$here/world" unshare --mount "$here/secrets.t"
+fi
+if [ -z "${PFFS_TEST_MOUNT:-}${PFFS_TEST_SKIP:-}" ]; then
+	mount --bind "$PFFS_NET_WORK/ca.crt" "$trusted" && trusting_images || exit 1
+	exec env PFFS_TEST_OPTIONS="--dns 11.0.0.53" "$here/../mount/setup" bash "$here/secrets.t"
+fi
+. "$here/../mount/lib.sh"
+
+# ask DIR URL [OPTION...]: what curl gets in a sandbox, or that it failed.
+ask() {
+	local dir=$1
+	shift
+	echo "curl -s --max-time 150 $* || echo failed" > "$dir/bash"
+	cat "$dir/output"
+}
+
+# trusts DIR: its programs know a CA more than those of the image.
+# shellcheck disable=SC2317 # wait_for calls it
+trusts() {
+	[ "$(grep -c BEGIN "$1/fs$trusted")" -gt "$known" ]
+}
+
+value=s3cr3t-5d1e
+sandbox demo
+known=$(grep -c BEGIN "demo/fs$trusted")
+echo "api.test Authorization: Bearer $value" > demo/net/secrets
+is "$(cat demo/net/secrets)" "api.test Authorization:" "what is read has no value"
+ok "the host's CA comes into the guest's trust store" \
+	wait_for 60 trusts demo
+like "$(ask demo https://api.test/where -H "'Authorization: mine'")" "Bearer $value" \
+	"the domain is sent the secret in place of what the guest sent"
+like "$(ask demo https://api.test/where)" 11.0.0.10 "and asked at its own address"
+is "$(echo 'import socket; print(socket.gethostbyname("api.test"))' > demo/exec; cat demo/output)" 198.19.0.2 \
+	"in the guest it is the proxy"
+is "$(ask demo https://web.test/where)" failed "another domain is not: nobody in the guest vouches for it"
+is "$(echo "grep -rlsa $value /proc/[0-9]*/environ /etc /root /tmp /home /var | head -3" > demo/bash; cat demo/output)" "" \
+	"the guest has the value nowhere"
+ok "a fork is made" mkdir demo/forks/x
+like "$(ask demo/forks/x https://api.test/where)" "Bearer $value" "which has the secret as well"
+: > demo/forks/x/net/secrets
+is "$(ask demo/forks/x https://api.test/where)" failed "until it has none"
+echo allow > demo/net/egress
+is "$(ask demo https://api.test/where)" failed "a secret does not open its domain"
+echo api.test:443 > demo/net/allow
+like "$(ask demo https://api.test/where)" "Bearer $value" "an entry does"
+ok "which the log says" wait_for 20 grep -q '"api.test"' demo/net/log
+not_ok "without the value" grep -rqs "$value" demo/net demo/error "$PFFS_TEST_LOG"
+done_testing

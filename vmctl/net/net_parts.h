@@ -1,0 +1,119 @@
+/*
+ * What the files of `vmctl net` share.
+ */
+#pragma once
+
+#include "util/list.h"
+#include "util/loop.h"
+#include "vmctl/net/flows.h"
+#include "vmctl/net/host_addresses.h"
+#include "vmctl/net/hub.h"
+#include "vmctl/net/known.h"
+#include "vmctl/net/peer.h"
+#include "vmctl/net/rules.h"
+#include "vmctl/net/slot.h"
+#include "vmctl/net/uplink.h"
+
+#define NET_BUCKETS   256
+#define NET_POOL      8	 /* slots that are free, at least; made ahead */
+#define NET_POOL_MOST 32 /* as many, when many were taken at once */
+
+struct slot {
+	struct link link; /* on net->free, or, by its number, in net->slots' bucket */
+	unsigned number;
+	struct slot_made made;
+	struct member *member; /* who has it, or NULL */
+	struct rules *rules;   /* in force */
+	struct known known;
+	json_t *records; /* of the log, not yet told; or NULL */
+	unsigned lost;	 /* records that are not told */
+};
+
+/* A VM as far as the network knows it. */
+struct member {
+	struct link link; /* in net->members' bucket */
+	struct link wait; /* on net->waiting while it waits for a slot */
+	uint32_t vm;
+	struct policy *policy;
+	struct slot *slot; /* or NULL */
+};
+
+/* An answer that is due when all is in force. */
+struct answer {
+	struct link link;
+	struct peer *to;
+	json_t *message;
+	struct slot *slot; /* whose tap goes along, or NULL */
+};
+
+struct net {
+	struct loop loop;
+	struct hub hub;
+	struct uplink uplink;
+	struct host_addresses host;
+	struct rulebook book;
+	struct flows flows;
+	struct loop_source flow_source, guard_source;
+	struct peer broker, dns, proxy;
+	struct link members[NET_BUCKETS], slots[NET_BUCKETS];
+	struct link free, waiting, answers;
+	unsigned free_count, free_wanted, last_slot;
+	struct loop_timer commit, make, sweep, expire, tell;
+	json_t *network; /* what the broker said of the host, or NULL */
+};
+
+/** net_member() - the VM with @id, made if @make; or NULL. */
+struct member *net_member(struct net *net, uint32_t id, bool make);
+
+/** net_slot() - the slot that is taken and has @number, or NULL. */
+struct slot *net_slot(struct net *net, unsigned number);
+
+/** net_commit_soon() - rules were written: they come into force when this turn is over. */
+void net_commit_soon(struct net *net);
+
+/** net_answer() - @message, which is consumed, goes to @to once all is in force.
+ * @slot: whose tap goes along, or NULL. */
+void net_answer(struct net *net, struct peer *to, json_t *message, struct slot *slot);
+
+/** net_say_uplink() - tell the broker of it. */
+void net_say_uplink(struct net *net);
+
+/** pool_init() - begin to make slots. */
+void pool_init(struct net *net);
+
+/** pool_take() - @member gets a slot, now or when there is one. */
+void pool_take(struct net *net, struct member *member);
+
+/** pool_release() - it has none any more. */
+void pool_release(struct net *net, struct member *member);
+
+/** pool_apply() - the policy of @member has changed. */
+void pool_apply(struct net *net, struct member *member);
+
+/** orders_message() - what the broker asks for. */
+void orders_message(struct peer *peer, json_t *message);
+
+/** helpers_start_dns() - start `dns`, in the host's namespace. Return: 0 or -errno. */
+int helpers_start_dns(struct net *net, struct error *err);
+
+/** helpers_start_proxy() - start `proxy`, in the hub, and give both their sockets. Return:
+ * 0 or -errno with @err. */
+int helpers_start_proxy(struct net *net, struct error *err);
+
+/** helpers_policy() - tell both of a slot's policy, or that it is no more. */
+void helpers_policy(struct net *net, const struct slot *slot);
+
+/** helpers_network() - tell both what is the host's. */
+void helpers_network(struct net *net);
+
+/** records_flow() - a connection has been logged. @data: the struct net. */
+void records_flow(void *data, const struct flow *flow);
+
+/** records_add() - @record, which is consumed, is of @slot. */
+void records_add(struct net *net, struct slot *slot, json_t *record);
+
+/** records_lost() - so many are not told. */
+void records_lost(struct net *net, struct slot *slot, unsigned count);
+
+/** records_tell() - tell the broker what there is of @slot. */
+void records_tell(struct net *net, struct slot *slot);
