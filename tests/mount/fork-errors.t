@@ -51,19 +51,20 @@ not_ok "nor many" nobody bash -c "echo 3 > $many" 2> "$scratch/ignored"
 unharmed "another user"
 
 # pffs has no memory for the thousand sandboxes; it may have for the messages about it. It
-# is one of its own: another has memory that it used for other tests, and is free now.
+# is one of its own: another has memory that it used for other tests, and is free now. It is
+# root's: to limit another user's process takes CAP_SYS_RESOURCE, which a container's root may lack.
 mine=$scratch/mine own=
 also_clean_up() {
 	[ -z "$own" ] || kill "$own" 2> /dev/null
 	umount -l "$mine" 2> /dev/null
 }
-"$build/pffs/pffs" mount --foreground --socket "$PFFS_TEST_SOCKET" "$mine" > "$scratch/ignored" 2>&1 &
+"$build/pffs/pffs" mount --foreground --user root --socket "$PFFS_TEST_SOCKET" "$mine" > "$scratch/ignored" 2>&1 &
 own=$!
 ok "a mount of its own" wait_for 60 is_up "$mine"
 within "$wait_limit" mkdir "$mine/demo"
 is "$(ask "$mine/demo" <<< 'x = 41; print(x)')" 41 "with a machine"
 size=$(sed -n 's/^VmSize:[^0-9]*\([0-9]*\).*/\1/p' "/proc/$own/status")
-prlimit --pid "$own" --as=$(((size + 512) * 1024)):unlimited
+ok "which has little memory left" prlimit --pid "$own" --as=$(((size + 512) * 1024)):unlimited
 got=$(within "$wait_limit" "$top/tests/mount/attempt" write "$mine/demo/forks/.n" 1000)
 prlimit --pid "$own" --as=unlimited
 is "$got" ENOMEM "no memory"

@@ -2,15 +2,8 @@
 # The network of sandboxes, by what gets through and what does not: hosts in network namespaces
 # stand for the internet (world, internet.py), and programs in sandboxes try to reach them.
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd) || exit 1
-if [ -z "${PFFS_NET_WORK:-}" ]; then
-	if [ "$(id -u)" != 0 ]; then
-		[ "${PFFS_MUST_WORK:-}" != 1 ] || { printf '1..1\nnot ok 1 - root is needed\n'; exit 1; }
-		echo "1..0 # SKIP only root makes network namespaces"
-		exit 0
-	fi
-	unset PFFS_TEST_MOUNT PFFS_TEST_SKIP PFFS_STATE
-	exec "$here/world" "$here/../mount/setup" bash "$here/policies.t"
-fi
+. "$here/alone.sh"
+[ -n "${PFFS_NET_WORK:-}" ] || in_world "$here/../mount/setup" bash "$here/policies.t"
 . "$here/../mount/lib.sh"
 
 # say SANDBOX CODE: what the code prints in the sandbox, all on one line.

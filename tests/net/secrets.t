@@ -1,35 +1,11 @@
 #!/bin/bash
-# Secrets: a domain gets a header that the sandbox never sees. The domain is a host of world, whom
-# the machine of this test trusts; so does its emulated host, which is built for that.
+# Secrets: a domain gets a header that the sandbox never sees. The domain is a host of world, whose
+# certificates this machine and its emulated host trust. The resolver is named by an option.
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd) || exit 1
 trusted=/etc/ssl/certs/ca-certificates.crt
-
-# trusting_images: images like those there are, whose emulated host trusts as this machine does.
-trusting_images() {
-	local from=${PFFS_IMAGES:-/var/cache/pffs} name
-	PFFS_IMAGES=$PFFS_NET_WORK/images
-	mkdir "$PFFS_IMAGES" || return
-	for name in kernel kernel-package initramfs upper.ext4 templates .keys; do
-		cp -al "$from/$name" "$PFFS_IMAGES/" 2>/dev/null ||
-			cp -aL --sparse=always "$from/$name" "$PFFS_IMAGES/" || return
-	done
-	"$here/../../guest/images/build-host" "$PFFS_IMAGES" "${PFFS_BUILD:-$here/../..}/vmctl/vmctl" &&
-		export PFFS_IMAGES
-}
-
-if [ -z "${PFFS_NET_WORK:-}" ]; then
-	if [ "$(id -u)" != 0 ]; then
-		[ "${PFFS_MUST_WORK:-}" != 1 ] || { printf '1..1\nnot ok 1 - root is needed\n'; exit 1; }
-		echo "1..0 # SKIP only root makes network namespaces"
-		exit 0
-	fi
-	unset PFFS_TEST_MOUNT PFFS_TEST_SKIP PFFS_STATE
-	exec "$here/world" unshare --mount "$here/secrets.t"
-fi
-if [ -z "${PFFS_TEST_MOUNT:-}${PFFS_TEST_SKIP:-}" ]; then
-	mount --bind "$PFFS_NET_WORK/ca.crt" "$trusted" && trusting_images || exit 1
-	exec env PFFS_TEST_OPTIONS="--dns 11.0.0.53" "$here/../mount/setup" bash "$here/secrets.t"
-fi
+. "$here/alone.sh"
+[ -n "${PFFS_NET_WORK:-}" ] ||
+	PFFS_TEST_OPTIONS="--dns 11.0.0.53" in_world "$here/../mount/setup" bash "$here/secrets.t"
 . "$here/../mount/lib.sh"
 
 # ask DIR URL [OPTION...]: what curl gets in a sandbox, or that it failed.
