@@ -79,7 +79,8 @@ class Box:
         join([self.worker])
         assert self.wrong is None, self.wrong
         wait(lambda: self.world.status(self.name)["state"] == "dead")
-        assert "kill" in self.world.status(self.name)["reason"]
+        reason = self.world.status(self.name)["reason"]
+        assert "kill" in reason, reason
         for number, (code, output) in list(enumerate(self.acknowledged, 1))[-CHECKED:]:
             run = self.path("runs", str(number))
             assert (read(run, "code"), read(run, "stdout"), read(run, "exit")) == (code, output, "0\n")

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import traceback
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 VMCTL = os.environ.get("VMCTL", os.path.join(HERE, "../../vmctl/vmctl"))
@@ -314,7 +315,8 @@ def run(number, name, test, server_class):
         try:
             test(server)
         except Exception as e:  # of any kind: nothing may be left running
-            failure = f"{type(e).__name__} {e}"
+            at = traceback.extract_tb(e.__traceback__)[-1]
+            failure = f"{type(e).__name__} {e}\n{at.filename}:{at.lineno}: {at.line}"
         wrong = server.end()
         failure = failure or wrong
     print("not ok" if failure else "ok", number, "-", test.__doc__, flush=True)
