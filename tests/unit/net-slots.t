@@ -16,11 +16,11 @@ from net_kit import Guest, Host, Net, Tap, begin  # noqa: E402
 ROUNDS = 1000
 MANY = 100
 # Stands for `dns` and `proxy`: it gives its channel to the test.
-STUB = """#!/usr/bin/python3
+STUB = """
 import os, socket, sys, time
 sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
 sock.connect(os.environ["NET_STUB"])
-socket.send_fds(sock, [sys.argv[1].encode()], [3])
+socket.send_fds(sock, [sys.argv[0].encode()], [3])
 os.close(3)
 sock.recv(1)
 """
@@ -32,12 +32,17 @@ web.serve(443)
 work = tempfile.mkdtemp()
 shutil.copy(net_kit.PROGRAM, work)
 net_kit.PROGRAM = os.path.join(work, "vmctl-net")
-with open(os.path.join(work, "vmctl-names"), "w", encoding="ascii") as file:
-    file.write(STUB)
-os.chmod(file.name, 0o755)
+# Executed by a descriptor, which a script cannot be: so it is who runs that, and its first argument.
+os.symlink("/usr/bin/python3", os.path.join(work, "vmctl-names"))
+for name in ("dns", "proxy"):
+    with open(os.path.join(work, name), "w", encoding="ascii") as file:
+        file.write(STUB)
+os.chmod(work, 0o755)
+os.chdir(work)
 os.environ["NET_STUB"] = os.path.join(work, "stub")
 listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
 listener.bind(os.environ["NET_STUB"])
+os.chmod(os.environ["NET_STUB"], 0o666)
 listener.listen()
 listener.settimeout(20)
 net = Net("--uplink", "kernel")

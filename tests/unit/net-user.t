@@ -76,6 +76,11 @@ tap.is_((first.get("1.2.3.4", 80), first.get("2606:4700::4", 80)), (SHUT, SHUT),
 tap.is_((second.get("1.2.3.4", 80), second.get("2606:4700::4", 80)), ("web", "web"), "another sandbox goes on")
 net.close()
 
+net = Net("--uplink", "user")
+guest = net.guest(1)
+tap.is_((guest.get("1.2.3.4", 80), guest.get("2606:4700::4", 80)), ("web", "web"), "root can have pasta, too")
+net.close()
+
 sh("ip", "-6", "route", "del", "default")
 net = Net("--uplink", "user", **NOBODY)
 guest = net.guest(1)

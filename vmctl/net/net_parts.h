@@ -93,6 +93,9 @@ void pool_apply(struct net *net, struct member *member);
 /** orders_message() - what the broker asks for. */
 void orders_message(struct peer *peer, json_t *message);
 
+/** helpers_for_all() - may any user execute their program? Once `dns` was started. */
+bool helpers_for_all(void);
+
 /** helpers_start_dns() - start `dns`, in the host's namespace. Return: 0 or -errno. */
 int helpers_start_dns(struct net *net, struct error *err);
 

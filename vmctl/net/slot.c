@@ -5,6 +5,7 @@
 #include "vmctl/net/address.h"
 #include "vmctl/net/netns.h"
 #include "vmctl/net/ruleset.h"
+#include "vmctl/net/tun.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -84,10 +85,10 @@ static int make_tap(struct error *err)
 	struct ifreq request = {.ifr_name = NET_TAP,
 				.ifr_flags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR};
 	int header = SLOT_TAP_HEADER;
-	cleanup_close int fd = open("/dev/net/tun", O_RDWR | O_CLOEXEC | O_NONBLOCK);
+	cleanup_close int fd = tun_open(err);
 
 	if (fd < 0)
-		return error_set(err, errno, "cannot open /dev/net/tun");
+		return fd;
 	if (ioctl(fd, TUNSETIFF, &request) < 0 || ioctl(fd, TUNSETVNETHDRSZ, &header) < 0)
 		return error_set(err, errno, "cannot make a tap");
 	return steal_fd(&fd);

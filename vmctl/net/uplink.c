@@ -16,6 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/pidfd.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define ROUTES_MAX   (1u << 20)
@@ -140,11 +141,26 @@ static int open_kernel(struct uplink *uplink, int netns, struct error *err)
 	return r;
 }
 
-/* pasta, attached to the hub. It forwards no port, and lets nobody to the host's loopback.
+/* UID:GID of who the process @pid is. */
+static int print_owner(const char *pid, char *text, size_t room)
+{
+	char path[64];
+	struct stat st;
+
+	snprintf(path, sizeof(path), "/proc/%s", pid);
+	if (stat(path, &st) < 0)
+		return -1;
+	snprintf(text, room, "%u:%u", st.st_uid, st.st_gid);
+	return 0;
+}
+
+/* pasta, attached to the hub as who owns that. It forwards no port, and lets nobody to the
+ * host's loopback.
  */
 static int start_pasta(const void *data, struct error *err)
 {
 	struct ends ends = ends_of(0, false);
+	char user[32];
 	const char *argv[] = {
 	    "pasta",	"--foreground", "--quiet",   "--stderr",    "-I",
 	    NET_UPLINK, "-M",		HOST_MAC,    "-a",	    ends.up4,
@@ -152,11 +168,14 @@ static int start_pasta(const void *data, struct error *err)
 	    ends.up6,	"-g",		ends.host6,  "--no-map-gw", "-t",
 	    "none",	"-u",		"none",	     "-T",	    "none",
 	    "-U",	"none",		"--no-dhcp", "--no-dhcpv6", "--no-ndp",
-	    "--no-ra",	data,		NULL};
-	pid_t child =
-	    spawn("pasta", argv, &(struct spawn_options){.with_parent = true}, err);
-	int fd = child < 0 ? -1 : pidfd_open(child, 0);
+	    "--no-ra",	"--runas",	user,	     data,	    NULL};
+	pid_t child;
+	int fd;
 
+	if (print_owner(data, user, sizeof(user)) < 0)
+		return error_set(err, errno, "cannot look at the sandboxes' network");
+	child = spawn("pasta", argv, &(struct spawn_options){.with_parent = true}, err);
+	fd = child < 0 ? -1 : pidfd_open(child, 0);
 	if (child < 0)
 		return error_say(err, -child, "pasta is not there: apt-get install passt");
 	return fd < 0 ? error_set(err, errno, "cannot watch pasta") : fd;
