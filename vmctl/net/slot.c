@@ -191,9 +191,10 @@ int slot_make(unsigned number, int hub_fd, struct rt *hub, struct slot_made *mad
 	struct error ignored;
 	int r;
 
-	*made = (struct slot_made){.netns = netns_new(err), .tap = -1};
-	if (made->netns < 0)
-		return made->netns;
+	*made = (struct slot_made){.tap = -1};
+	r = netns_new(err);
+	if (r < 0)
+		return r;
 	r = furnish(&address, hub_fd, made, err);
 	if (netns_enter(hub_fd, r < 0 ? &ignored : err) < 0)
 		abort(); /* nothing can be done rightly in a slot's namespace */
@@ -210,6 +211,5 @@ void slot_destroy(unsigned number, struct rt *hub, struct slot_made *made)
 	struct error ignored;
 
 	rt_delete(hub, address.link, &ignored);
-	io_close_all(&made->netns, 1);
 	io_close_all(&made->tap, 1);
 }
