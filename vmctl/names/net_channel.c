@@ -100,6 +100,12 @@ static void ready(struct loop_source *source, uint32_t revents)
 		;
 }
 
+void net_channel_read(struct net_channel *channel)
+{
+	while (hear(channel))
+		;
+}
+
 int net_channel_open(struct net_channel *channel, struct loop *loop, int fd,
 		     struct error *err)
 {

@@ -30,6 +30,13 @@ void net_commit_soon(struct net *net)
 		loop_timer_set(&net->loop, &net->commit, 0);
 }
 
+void net_never(struct net *net, const char *range, bool six)
+{
+	hub_never(&net->hub, range, six);
+	net->closed = net->commits;
+	net_commit_soon(net);
+}
+
 void net_answer(struct net *net, struct peer *to, json_t *message, struct slot *slot)
 {
 	struct answer *answer = calloc(1, sizeof(*answer));
@@ -54,6 +61,7 @@ static void on_commit(struct loop_timer *timer)
 		fprintf(stderr, "vmctl: the sandboxes' network ends: %s\n", err.text);
 		exit(EXIT_FAILURE);
 	}
+	net->commits++;
 	list_for_each (answer, &net->answers, struct answer, link) {
 		list_del(&answer->link);
 		peer_send(answer->to, answer->message,
@@ -114,10 +122,7 @@ static void on_broker_gone(struct peer *peer)
 /* An address of the host's own. It comes into force at once, or when the hub is ready. */
 static void on_host_address(void *data, const char *address, bool six)
 {
-	struct net *net = data;
-
-	hub_never(&net->hub, address, six);
-	net_commit_soon(net);
+	net_never(data, address, six);
 }
 
 /*
@@ -159,6 +164,7 @@ static void init(struct net *net)
 		list_init(&net->members[i]);
 		list_init(&net->slots[i]);
 	}
+	list_init(&net->ordered);
 	list_init(&net->free);
 	list_init(&net->waiting);
 	list_init(&net->answers);
@@ -166,7 +172,8 @@ static void init(struct net *net)
 	loop_timer_init(&net->expire, on_expire);
 	loop_timer_init(&net->tell, on_tell);
 	net->flow_source = net->guard_source = LOOP_SOURCE_NONE;
-	net->dns = net->proxy = (struct peer){.fd = -1};
+	net->dns = net->proxy = net->maker = (struct peer){.fd = -1};
+	net->commits = 1;
 }
 
 static int watch(struct net *net, struct error *err)
@@ -216,7 +223,9 @@ static int run(struct net *net, enum uplink_kind want, struct error *err)
 	if (helpers_start_proxy(net, &said) < 0)
 		fprintf(stderr, "vmctl: sandboxes have no secrets: %s\n", said.text);
 	rulebook_init(&net->book, &net->hub);
-	pool_init(net);
+	r = pool_init(net, err);
+	if (r < 0)
+		return r;
 	net_say_uplink(net);
 	if (net->broker.fd < 0)
 		return 0; /* it ended while we began */
