@@ -266,6 +266,27 @@ void io_close_all(int *fds, size_t count)
 	}
 }
 
+/* Of those kept, the first from @from on, or -1. */
+static int first_from(const int *keep, size_t count, int from)
+{
+	int first = -1;
+
+	for (size_t i = 0; i < count; i++)
+		if (keep[i] >= from && (first < 0 || keep[i] < first))
+			first = keep[i];
+	return first;
+}
+
+int io_close_but(const int *keep, size_t count)
+{
+	int from = STDERR_FILENO + 1;
+
+	for (int fd; (fd = first_from(keep, count, from)) >= 0; from = fd + 1)
+		if (fd > from && close_range((unsigned)from, (unsigned)fd - 1, 0) < 0)
+			return -errno;
+	return close_range((unsigned)from, ~0u, 0) < 0 ? -errno : 0;
+}
+
 void io_add_fds(struct msghdr *msg, void *room, const int *fds, size_t count)
 {
 	size_t size = count * sizeof(*fds);

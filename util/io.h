@@ -46,6 +46,12 @@ int io_lock(int fd);
 /** io_close_all() - close those of @count descriptors that are any: all are -1 then. */
 void io_close_all(int *fds, size_t count);
 
+/**
+ * io_close_but() - close all descriptors behind the standard ones but those of @count in
+ * @keep, of which some may be -1. Return: 0 or -errno.
+ */
+int io_close_but(const int *keep, size_t count);
+
 struct msghdr;
 
 /**

@@ -1,6 +1,7 @@
 #include "vmctl/spawn.h"
 
 #include "util/cleanup.h"
+#include "util/io.h"
 #include "vmctl/init.h"
 #include "vmctl/jail.h"
 
@@ -44,27 +45,20 @@ static int arrange_fds(const struct spawn_options *options, int report, int prog
 {
 	int null = raise_fd(open("/dev/null", O_RDONLY)), high[SPAWN_FDS_MAX];
 	int output = raise_fd(options->output ? options->output : 2);
+	int keep[SPAWN_FDS_MAX + 2] = {REPORT_FD, program};
+	size_t kept = 2;
 
 	report = raise_fd(report);
 	for (int i = 0; i < options->count; i++)
 		high[i] = raise_fd(options->fds[i]);
 	for (int i = 0; i < options->count; i++)
-		if (dup2(high[i], SPAWN_FIRST_FD + i) < 0)
+		if ((keep[kept++] = dup2(high[i], SPAWN_FIRST_FD + i)) < 0)
 			return -1;
 	if (dup2(null, 0) < 0 || dup2(output, 1) < 0 || dup2(output, 2) < 0)
 		return -1;
 	if (dup3(report, REPORT_FD, O_CLOEXEC) < 0)
 		return -1;
-	if (options->count < SPAWN_FDS_MAX &&
-	    close_range((unsigned int)(SPAWN_FIRST_FD + options->count), REPORT_FD - 1, 0) <
-		0)
-		return -1;
-	if (program < 0)
-		return close_range(REPORT_FD + 1, ~0u, 0);
-	if (program > REPORT_FD + 1 &&
-	    close_range(REPORT_FD + 1, (unsigned)program - 1, 0) < 0)
-		return -1;
-	return close_range((unsigned)program + 1, ~0u, 0);
+	return io_close_but(keep, kept);
 }
 
 static bool tell(int fd, pid_t pid, int errnum)

@@ -1,6 +1,7 @@
 #include "vmctl/net/guard.h"
 
 #include "util/cleanup.h"
+#include "util/io.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -10,13 +11,6 @@
 #include <unistd.h>
 
 #define SETTLE_MS 100
-
-static void close_all_but(int fd)
-{
-	if (fd > STDERR_FILENO + 1)
-		close_range(STDERR_FILENO + 1, (unsigned)fd - 1, 0);
-	close_range((unsigned)fd + 1, ~0u, 0);
-}
 
 /* Return: when one of both has ended. */
 static void look(const struct guard_work *work, int parent, int fd)
@@ -43,7 +37,7 @@ __attribute__((noreturn)) static void run(const struct guard_work *work, int par
 	struct error why = {.code = 0};
 	int fd;
 
-	close_all_but(parent);
+	io_close_but(&parent, 1);
 	prctl(PR_SET_NAME, "vmctl-guard");
 	fd = work->begin(work->data, &why);
 	if (write(parent, &why, sizeof(why)) == sizeof(why) && fd >= 0)

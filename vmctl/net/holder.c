@@ -74,9 +74,7 @@ __attribute__((noreturn)) static void hold(uid_t user, int told)
 	struct pollfd end = {.fd = told}; /* POLLERR: the other end is closed */
 	struct error why = {.code = 0};
 
-	if (told > STDERR_FILENO + 1)
-		close_range(STDERR_FILENO + 1, (unsigned)told - 1, 0);
-	close_range((unsigned)told + 1, ~0u, 0);
+	io_close_but(&told, 1);
 	unshare_hub(user, &why);
 	if (write(told, &why, sizeof(why)) == sizeof(why))
 		poll(&end, 1, -1);

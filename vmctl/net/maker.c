@@ -5,6 +5,7 @@
 #include "vmctl/net/netns.h"
 #include "vmctl/net/peer.h"
 #include "vmctl/net/slot.h"
+#include "vmctl/net/tun.h"
 
 #include <errno.h>
 #include <jansson.h>
@@ -41,8 +42,8 @@ static int make(int sock, unsigned number, int hub_fd, struct rt *hub)
 
 	if (slot_make(number, hub_fd, hub, &made, &err) == 0)
 		return answer(sock, json_pack("{s:i}", "slot", (int)number), made.tap);
-	return answer(
-	    sock, json_pack("{s:i, s:s}", "slot", (int)number, "error", err.text), -1);
+	return answer(sock, json_pack("{s:i, s:s}", "slot", (int)number, "error", err.text),
+		      -1);
 }
 
 /* Return: the number of the slot that is wanted, or 0: there is nobody any more. */
@@ -65,14 +66,13 @@ static unsigned hear(int sock)
 /* Above all it is not to keep the broker's socket, or the guard's. */
 __attribute__((noreturn)) static void run(int sock)
 {
+	const int keep[] = {sock, tun_directory()};
 	cleanup_rt struct rt rt = {0};
 	struct error err;
 	unsigned number;
 	int hub;
 
-	if (sock > STDERR_FILENO + 1)
-		close_range(STDERR_FILENO + 1, (unsigned)sock - 1, 0);
-	close_range((unsigned)sock + 1, ~0u, 0);
+	io_close_but(keep, sizeof(keep) / sizeof(keep[0]));
 	prctl(PR_SET_NAME, "vmctl-slots");
 	hub = netns_here(&err);
 	if (hub >= 0 && rt_open(&rt, &err) == 0)

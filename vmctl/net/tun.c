@@ -32,6 +32,11 @@ int tun_share(struct error *err)
 	return 0;
 }
 
+int tun_directory(void)
+{
+	return directory;
+}
+
 int tun_open(struct error *err)
 {
 	const char *name = directory < 0 ? HOST_TUN : OWN_TUN;

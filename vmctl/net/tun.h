@@ -13,6 +13,9 @@
  * -errno with @err filled; then only who may open the host's can. */
 int tun_share(struct error *err);
 
+/** tun_directory() - what a process that closes its descriptors has to keep, or -1. */
+int tun_directory(void);
+
 /** tun_open() - for one tap, of the namespace that the thread is in. Return: a descriptor,
  * or -errno with @err filled. */
 int tun_open(struct error *err);

@@ -38,11 +38,9 @@ bool binder_is_loopback(const struct sockaddr_storage *address)
 /* The child keeps nothing: what pffs has open by then is of no concern to it. */
 static _Noreturn void be_binder(const char *mountpoint, int orders, int calls)
 {
-	int low = orders < calls ? orders : calls, high = orders < calls ? calls : orders;
+	const int keep[] = {orders, calls};
 
-	close_range(STDERR_FILENO + 1, (unsigned)low - 1, 0);
-	close_range((unsigned)low + 1, (unsigned)high - 1, 0);
-	close_range((unsigned)high + 1, ~0u, 0);
+	io_close_but(keep, 2);
 	binder_process(mountpoint, orders, calls);
 }
 
