@@ -206,6 +206,9 @@ static void set_kernel(void)
 	     * in a fork, each thread that wakes costs the host some pages of memory. */
 	    {"/proc/sys/vm/compaction_proactiveness", "0"},
 	    {"/proc/sys/vm/stat_interval", "60"}, /* seconds */
+	    /* A thread that would ask the host for entropy every few seconds: each machine
+	     * is told some when it wakes. */
+	    {"/sys/class/misc/hw_random/rng_quality", "0"},
 	    /* The file server's watches count as root's, who should have some left. */
 	    {"/proc/sys/fs/inotify/max_user_watches", "65536"},
 	    {"/proc/sys/fs/inotify/max_queued_events", "65536"},
@@ -263,6 +266,7 @@ int boot_system(struct error *err)
 		return r;
 	make_links();
 	network_up();
+	network_cut(); /* there is nothing yet: so that forks have what it takes */
 	set_kernel();
 	return 0;
 }
