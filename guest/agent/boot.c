@@ -206,9 +206,6 @@ static void set_kernel(void)
 	     * in a fork, each thread that wakes costs the host some pages of memory. */
 	    {"/proc/sys/vm/compaction_proactiveness", "0"},
 	    {"/proc/sys/vm/stat_interval", "60"}, /* seconds */
-	    /* A thread that would ask the host for entropy every few seconds: each machine
-	     * is told some when it wakes. */
-	    {"/sys/class/misc/hw_random/rng_quality", "0"},
 	    /* The file server's watches count as root's, who should have some left. */
 	    {"/proc/sys/fs/inotify/max_user_watches", "65536"},
 	    {"/proc/sys/fs/inotify/max_queued_events", "65536"},
