@@ -45,15 +45,13 @@ static void put_address(struct netlink_request *request, uint16_t type,
 	netlink_put(request, type, value, parse(address, text, value));
 }
 
-/* Of its flags, those of @which are set to @flags. */
-static int set_link(int fd, unsigned index, unsigned which, unsigned flags)
+static int link_up(int fd, unsigned index)
 {
 	struct netlink_request request;
 	struct ifinfomsg *info = netlink_begin(&request, RTM_NEWLINK, 0, sizeof(*info));
 
 	info->ifi_index = (int)index;
-	info->ifi_flags = flags;
-	info->ifi_change = which;
+	info->ifi_flags = info->ifi_change = IFF_UP;
 	return netlink_do(fd, &request);
 }
 
@@ -103,10 +101,12 @@ static int add_route(int fd, unsigned index, const struct address *address)
 	return netlink_do(fd, &request);
 }
 
-static int add_way(int fd, unsigned index, const struct address *address)
+static int add_all(int fd, unsigned index, const struct address *address)
 {
-	int r = add_gateway(fd, index, address);
+	int r = add_address(fd, index, address);
 
+	if (r == 0)
+		r = add_gateway(fd, index, address);
 	return r ? r : add_route(fd, index, address);
 }
 
@@ -118,6 +118,9 @@ static void quieten(void)
 	    {IPV6_SETTINGS "autoconf", "0"},
 	    {IPV6_SETTINGS "router_solicitations", "0"},
 	    {IPV6_SETTINGS "addr_gen_mode", "1"}, /* no link-local address */
+	    /* That the address is in its group is reported twice, within so many ms: while
+	     * the machine boots, and not by its first forks. */
+	    {IPV6_SETTINGS "mldv2_unsolicited_report_interval", "1"},
 	};
 
 	for (size_t i = 0; i < sizeof(settings) / sizeof(settings[0]); i++) {
@@ -134,38 +137,19 @@ static void say_unless_done(int r, const char *what)
 		log_say("cannot %s: %s", what, strerror(-r));
 }
 
-static void for_each(int fd, unsigned index,
-		     int (*add)(int fd, unsigned index, const struct address *address))
-{
-	for (size_t i = 0; i < sizeof(addresses) / sizeof(addresses[0]); i++)
-		say_unless_done(add(fd, index, &addresses[i]),
-				"set the addresses of " NETWORK_DEVICE);
-}
-
-/* Without ARP the address of IPv6 joins no group, which forks would report: who asks for
- * the address would ask that group, and nobody does. The gateway is forgotten with the
- * flag, so it comes last. */
-static void set_up(int fd, unsigned index)
-{
-	say_unless_done(set_link(fd, index, IFF_UP | IFF_NOARP, IFF_UP | IFF_NOARP),
-			"bring " NETWORK_DEVICE " up");
-	for_each(fd, index, add_address);
-	say_unless_done(set_link(fd, index, IFF_NOARP, 0),
-			"end the quiet of " NETWORK_DEVICE);
-	for_each(fd, index, add_way);
-}
-
 void network_up(void)
 {
 	cleanup_close int fd = netlink_open(NETLINK_ROUTE);
 	unsigned index = if_nametoindex(NETWORK_DEVICE);
 
-	say_unless_done(set_link(fd, if_nametoindex("lo"), IFF_UP, IFF_UP),
-			"bring the loopback up");
+	say_unless_done(link_up(fd, if_nametoindex("lo")), "bring the loopback up");
 	if (!index) {
 		log_say("there is no network interface " NETWORK_DEVICE);
 		return;
 	}
 	quieten();
-	set_up(fd, index);
+	say_unless_done(link_up(fd, index), "bring " NETWORK_DEVICE " up");
+	for (size_t i = 0; i < sizeof(addresses) / sizeof(addresses[0]); i++)
+		say_unless_done(add_all(fd, index, &addresses[i]),
+				"set the addresses of " NETWORK_DEVICE);
 }

@@ -141,8 +141,6 @@ static void test_up(void)
 	ok(says("ip -6 addr show dev eth0", "inet6 fd70:6666:7300::2/64"), "one of IPv6");
 	ok(!says("ip -6 addr show dev eth0", "fe80"), "and no other");
 	ok(!says("ip -6 addr show dev eth0", "tentative"), "which can be used at once");
-	ok(says("ip -6 maddr show dev eth0", "ff02::1"), "it is in a group");
-	ok(!says("ip -6 maddr show dev eth0", "ff02::1:ff"), "and in none to be reported");
 	ok(says("ip route", "default via 198.18.0.1 dev eth0"), "a way out");
 	ok(says("ip -6 route", "default via fd70:6666:7300::1 dev eth0"), "one of IPv6");
 	ok(says("ip neigh", "198.18.0.1 dev eth0 lladdr 02:70:66:66:73:01 PERMANENT"),
@@ -235,7 +233,7 @@ int main(void)
 	pid_t gateway = make_world();
 
 	if (gateway < 0) {
-		skip(23, "no network namespaces can be made here");
+		skip(20, "no network namespaces can be made here");
 		return done_testing();
 	}
 	test_up();
