@@ -263,6 +263,7 @@ int boot_system(struct error *err)
 		return r;
 	make_links();
 	network_up();
+	network_cut(); /* there is nothing yet: so that forks have what it takes */
 	set_kernel();
 	return 0;
 }

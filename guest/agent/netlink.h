@@ -8,8 +8,11 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define NETLINK_ROOM   256   /* bytes of a request */
-#define NETLINK_ANSWER 32768 /* bytes that an answer may need: a page of a dump */
+#define NETLINK_ROOM 256 /* bytes of a request */
+
+/* Bytes of an answer, or of a part of a dump: the kernel makes no part that is larger than
+ * the room it was last read into, or than a page. */
+#define NETLINK_ANSWER 4096
 
 struct netlink_request {
 	struct nlmsghdr header;

@@ -118,6 +118,9 @@ static void quieten(void)
 	    {IPV6_SETTINGS "autoconf", "0"},
 	    {IPV6_SETTINGS "router_solicitations", "0"},
 	    {IPV6_SETTINGS "addr_gen_mode", "1"}, /* no link-local address */
+	    /* That the address is in its group is reported twice, within so many ms: while
+	     * the machine boots, and not by its first forks. */
+	    {IPV6_SETTINGS "mldv2_unsolicited_report_interval", "1"},
 	};
 
 	for (size_t i = 0; i < sizeof(settings) / sizeof(settings[0]); i++) {

@@ -6,7 +6,8 @@
  *
  * Addresses, routes and the gateway's hardware address are set once, when the guest boots,
  * so that a fork finds them as they are to be. The gateway is known for good and nobody
- * advertises anything: an idle guest has nothing to ask, and sends nothing.
+ * advertises anything: an idle guest has nothing to ask, and sends nothing
+ * after its boot. A frame, or a socket made for nothing, is memory of each fork's own.
  *
  * What a fork must not go on with are its parent's TCP connections: each machine is behind
  * an address of its own. network_cut() ends them, before the fork is reported, and leaves

@@ -6,7 +6,7 @@
 #include "guest/agent/log.h"
 #include "guest/agent/netlink.h"
 #include "guest/agent/network.h"
-#include "util/cleanup.h"
+#include "util/io.h"
 
 #include <errno.h>
 #include <linux/inet_diag.h>
@@ -21,11 +21,20 @@
 /* What has no other end, and what is over, and has nobody. */
 #define OTHER_STATES (1u << TCP_LISTEN | 1u << TCP_CLOSE | 1u << TCP_TIME_WAIT)
 
+union answer {
+	struct nlmsghdr header;
+	uint8_t room[NETLINK_ANSWER];
+};
+
+/* It is all kept: a fork that finds no connections makes nothing anew, and so has the less
+ * memory of its own. */
 struct cut {
 	int list_fd, end_fd, route_fd;
 	unsigned device;
-	struct nlmsghdr *page, *route; /* NETLINK_ANSWER bytes each */
+	union answer page, route;
 };
+
+static struct cut kept = {.list_fd = -1, .end_fd = -1, .route_fd = -1};
 
 /* Return: the index of the interface in a route, 0 when it has none. */
 static unsigned interface_of(const struct nlmsghdr *message)
@@ -42,7 +51,7 @@ static unsigned interface_of(const struct nlmsghdr *message)
 }
 
 /* Where the route to the other end leads; an end without a route is not in here either. */
-static bool leaves(const struct cut *cut, const struct inet_diag_msg *connection)
+static bool leaves(struct cut *cut, const struct inet_diag_msg *connection)
 {
 	const struct in6_addr *peer = (const void *)connection->id.idiag_dst;
 	bool mapped = connection->idiag_family == AF_INET6 && IN6_IS_ADDR_V4MAPPED(peer);
@@ -55,9 +64,11 @@ static bool leaves(const struct cut *cut, const struct inet_diag_msg *connection
 	info->rtm_family = v4 ? AF_INET : AF_INET6;
 	info->rtm_dst_len = (unsigned char)(len * 8);
 	netlink_put(&request, RTA_DST, mapped ? &peer->s6_addr[12] : peer->s6_addr, len);
+	if (!cut->device)
+		cut->device = if_nametoindex(NETWORK_DEVICE);
 	if (connection->id.idiag_if)
 		netlink_put(&request, RTA_OIF, &connection->id.idiag_if, sizeof(unsigned));
-	answer = netlink_get(cut->route_fd, &request, cut->route);
+	answer = netlink_get(cut->route_fd, &request, &cut->route);
 	return !answer || answer->nlmsg_type != RTM_NEWROUTE ||
 	       interface_of(answer) == cut->device;
 }
@@ -88,7 +99,8 @@ static void look(void *ctx, const struct nlmsghdr *message)
 		end_connection(ctx, connection);
 }
 
-static void cut_family(struct cut *cut, uint8_t family)
+/* Return: 0 or -errno. */
+static int cut_family(struct cut *cut, uint8_t family)
 {
 	struct netlink_request request;
 	struct inet_diag_req_v2 *all =
@@ -98,24 +110,46 @@ static void cut_family(struct cut *cut, uint8_t family)
 	all->sdiag_family = family;
 	all->sdiag_protocol = IPPROTO_TCP;
 	all->idiag_states = ~OTHER_STATES;
-	r = netlink_dump(cut->list_fd, &request, cut->page, look, cut);
+	r = netlink_dump(cut->list_fd, &request, &cut->page, look, cut);
 	if (r < 0)
 		log_say("cannot list the connections of the parent: %s", strerror(-r));
+	return r;
+}
+
+static void close_all(struct cut *cut)
+{
+	io_close_all(&cut->list_fd, 1);
+	io_close_all(&cut->end_fd, 1);
+	io_close_all(&cut->route_fd, 1);
+}
+
+/* Return: 0 or -errno. */
+static int open_all(struct cut *cut)
+{
+	if (cut->list_fd < 0)
+		cut->list_fd = netlink_open(NETLINK_SOCK_DIAG);
+	if (cut->end_fd < 0)
+		cut->end_fd = netlink_open(NETLINK_SOCK_DIAG);
+	if (cut->route_fd < 0)
+		cut->route_fd = netlink_open(NETLINK_ROUTE);
+	return cut->list_fd < 0	   ? cut->list_fd
+	       : cut->end_fd < 0   ? cut->end_fd
+	       : cut->route_fd < 0 ? cut->route_fd
+				   : 0;
 }
 
 void network_cut(void)
 {
-	cleanup_close int list_fd = netlink_open(NETLINK_SOCK_DIAG);
-	cleanup_close int end_fd = netlink_open(NETLINK_SOCK_DIAG);
-	cleanup_close int route_fd = netlink_open(NETLINK_ROUTE);
-	cleanup_free void *page = malloc(NETLINK_ANSWER), *route = malloc(NETLINK_ANSWER);
-	struct cut cut = {list_fd, end_fd, route_fd, if_nametoindex(NETWORK_DEVICE),
-			  page,	   route};
+	int r = open_all(&kept), six;
 
-	if (!page || !route || !cut.device) {
-		log_say("cannot look for connections of the parent");
-		return;
+	if (r < 0)
+		log_say("cannot look for connections of the parent: %s", strerror(-r));
+	kept.device = 0;
+	if (r == 0) {
+		r = cut_family(&kept, AF_INET);
+		six = cut_family(&kept, AF_INET6);
+		r = r ? r : six;
 	}
-	cut_family(&cut, AF_INET);
-	cut_family(&cut, AF_INET6);
+	if (r < 0)
+		close_all(&kept);
 }

@@ -17,6 +17,8 @@ sleep 5
 private=$(for name in "${idle[@]}"; do value "$name/stats" memory_private; done | sort -n | sed -n 3p)
 ok "idle, they have $private bytes of their own, about 1 MiB" [ "$private" -lt $((5 << 18)) ]
 ok "and share the rest" [ "$(value idle-1/stats memory_shared)" -gt 0 ]
+ok "nothing has come by their network" bash_in idle-2 \
+	'[ "$(cat /sys/class/net/eth0/statistics/rx_packets)" = 0 ]'
 
 ok "another one runs" python demo <<< 'size = 200 << 20'
 before=$(resident)

@@ -71,6 +71,12 @@ static const char packets[] =
 					    "  meta l4proto tcp reject with tcp reset\n"
 					    "  reject with icmpx admin-prohibited\n"
 					    " }\n"
+					    " chain say {\n"
+					    "  type filter hook output priority filter;\n"
+					    "  oifname \"" NET_TAP
+					    "\" icmpv6 type { mld-listener-report, "
+					    "mld2-listener-report } drop\n"
+					    " }\n"
 					    " chain out {\n"
 					    "  type nat hook postrouting priority srcnat;\n"
 					    "  oifname \"" NET_UPLINK
