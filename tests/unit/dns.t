@@ -6,6 +6,7 @@ import select
 import socket
 import struct
 import sys
+import tempfile
 import threading
 import time
 
@@ -478,7 +479,9 @@ def test_silent(dns):
 
 def test_resolv_conf(dns):
     "without resolvers by name those of /etc/resolv.conf are asked, and new ones when it changes"
-    path = "/tmp/names-resolv.conf"
+    handle, path = tempfile.mkstemp()
+    os.fchmod(handle, 0o644)
+    os.close(handle)
     with open(path, "w", encoding="ascii") as file:
         file.write("# nothing\nsearch local\nnameserver 127.0.5.1\n")
     if os.system(f"mount --bind {path} /etc/resolv.conf"):
