@@ -483,7 +483,8 @@ def test_resolv_conf(dns):
     os.fchmod(handle, 0o644)
     os.close(handle)
     with open(path, "w", encoding="ascii") as file:
-        file.write("# nothing\nsearch local\nnameserver 127.0.5.1\n")
+        file.write("# nothing\nsearch local\nnameserver 127.0.5.1\n"
+                   "nameserver fe80::1%lo\n")
     if os.system(f"mount --bind {path} /etc/resolv.conf"):
         raise AssertionError("no mounts here")
     try:
