@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # Sourced by the tests of this folder.
 #
 # in_world COMMAND...: in what tests/net/world makes, run COMMAND. A mount that was lent to the test

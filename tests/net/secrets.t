@@ -46,7 +46,7 @@ ok "a sandbox without a secret is forked" mkdir late/forks/old
 echo "api.test Authorization: Bearer $value" > late/net/secrets
 ok "then it gets its first one" wait_for 60 trusts late
 echo old > late/merge
-is "$(cat late/merge | sed -n 's/^result //p')" merged "and becomes the fork, which is older"
+is "$(sed -n 's/^result //p' late/merge)" merged "and becomes the fork, which is older"
 ok "whose programs come to trust the CA" wait_for 60 trusts late
 like "$(ask late https://api.test/where)" "Bearer $value" "so the secret is of use there"
 echo allow > demo/net/egress
