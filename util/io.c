@@ -279,3 +279,23 @@ void io_add_fds(struct msghdr *msg, void *room, const int *fds, size_t count)
 	cmsg->cmsg_len = CMSG_LEN(size);
 	memcpy(CMSG_DATA(cmsg), fds, size);
 }
+
+size_t io_take_fds(struct msghdr *msg, int *fds, size_t most)
+{
+	const struct cmsghdr *cmsg = CMSG_FIRSTHDR(msg);
+	size_t count;
+	int fd;
+
+	if (!cmsg || cmsg->cmsg_level != SOL_SOCKET || cmsg->cmsg_type != SCM_RIGHTS)
+		return 0;
+	count = (cmsg->cmsg_len - CMSG_LEN(0)) / sizeof(fd);
+	if (count <= most) {
+		memcpy(fds, CMSG_DATA(cmsg), count * sizeof(fd));
+		return count;
+	}
+	for (size_t i = 0; i < count; i++) {
+		memcpy(&fd, CMSG_DATA(cmsg) + i * sizeof(fd), sizeof(fd));
+		close(fd);
+	}
+	return 0;
+}

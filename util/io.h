@@ -55,6 +55,14 @@ struct msghdr;
  */
 void io_add_fds(struct msghdr *msg, void *room, const int *fds, size_t count);
 
+/**
+ * io_take_fds() - the descriptors that came with @msg, which are the caller's now.
+ * @most: the room in @fds. Who sent more is not understood: all of these are closed.
+ *
+ * Return: how many there are. What is behind them in @fds stays as it was.
+ */
+size_t io_take_fds(struct msghdr *msg, int *fds, size_t most);
+
 /** io_set_nonblock() - set or clear O_NONBLOCK. Return: 0 or -errno. */
 int io_set_nonblock(int fd, bool on);
 

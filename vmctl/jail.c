@@ -11,6 +11,7 @@
 #include <sched.h>
 #include <stdbool.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/capability.h>
 #include <sys/prctl.h>
@@ -49,13 +50,28 @@ static int raise_capabilities(void)
 	return r;
 }
 
+/* In a namespace of users there may be nobody else. */
+bool jail_has_user(uid_t user)
+{
+	cleanup_fclose FILE *map = fopen("/proc/self/uid_map", "re");
+	char line[64], *at;
+	bool has = false;
+
+	while (map && fgets(line, sizeof(line), map)) {
+		unsigned long first = strtoul(line, &at, 10), count;
+
+		strtoul(at, &at, 10); /* who that is outside */
+		count = strtoul(at, NULL, 10);
+		has = has || (user >= first && user - first < count);
+	}
+	return has;
+}
+
 /* Capabilities are kept: making the namespaces takes them. */
-static int become(uid_t uid, struct error *err)
+int jail_become(uid_t uid, struct error *err)
 {
 	gid_t gid = JAIL_ID_FIRST;
 
-	if (!uid || geteuid() != 0)
-		return 0;
 	if (prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0) < 0 || setgroups(0, NULL) < 0 ||
 	    setresgid(gid, gid, gid) < 0 || setresuid(uid, uid, uid) < 0 ||
 	    raise_capabilities() < 0)
@@ -152,7 +168,7 @@ int jail_enter(const struct jail *jail, struct error *err)
 	int r = jail_root_prepare(jail->root, err), got = 0;
 
 	if (r == 0)
-		r = become(jail->uid, err);
+		r = jail->uid && root ? jail_become(jail->uid, err) : 0;
 	if (r == 0)
 		r = got = get_namespaces(jail, err);
 	if (r >= 0)

@@ -26,11 +26,15 @@
 #include "util/error.h"
 #include "vmctl/jail_calls.h"
 
+#include <stdbool.h>
 #include <sys/types.h>
 
 /* Users from here on are the jail's; nobody else is meant to have them. */
 #define JAIL_ID_FIRST 0x70000000u
 #define JAIL_IDS      65536u
+/* Behind those of VMs: vmctl-names', and vmctl-net's. */
+#define JAIL_ID_NAMES (JAIL_ID_FIRST + JAIL_IDS)
+#define JAIL_ID_NET   (JAIL_ID_FIRST + JAIL_IDS + 1)
 
 enum jail_root {
 	JAIL_ROOT_HOST,	 /* as it is */
@@ -54,6 +58,15 @@ int jail_enter(const struct jail *jail, struct error *err);
 
 /** jail_user() - a user for the VM @id and its forks. */
 uid_t jail_user(unsigned id);
+
+/** jail_has_user() - is there @user in the namespace of users that we are in? */
+bool jail_has_user(uid_t user);
+
+/**
+ * jail_become() - of root, be this user, with the capabilities that root has.
+ * Return: 0 or -errno with @err filled.
+ */
+int jail_become(uid_t uid, struct error *err);
 
 /**
  * jail_map_self() - in a new namespace of users: be who one was, and nobody else.

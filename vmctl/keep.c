@@ -49,14 +49,6 @@ int keep_send(int fd, enum keep_op op, uint32_t id, const int *fds, unsigned cou
 	return n == sizeof(message) ? 0 : -EIO;
 }
 
-static void take_fds(struct msghdr *msg, int fds[KEEP_FDS_MAX])
-{
-	const struct cmsghdr *cmsg = CMSG_FIRSTHDR(msg);
-
-	if (cmsg && cmsg->cmsg_level == SOL_SOCKET && cmsg->cmsg_type == SCM_RIGHTS)
-		memcpy(fds, CMSG_DATA(cmsg), cmsg->cmsg_len - CMSG_LEN(0));
-}
-
 int keep_receive(int fd, struct keep_message *message, int fds[KEEP_FDS_MAX])
 {
 	alignas(struct cmsghdr) char ancillary[CMSG_SPACE(KEEP_FDS_MAX * sizeof(int))];
@@ -73,7 +65,7 @@ int keep_receive(int fd, struct keep_message *message, int fds[KEEP_FDS_MAX])
 	while (n < 0 && errno == EINTR);
 	if (n <= 0)
 		return n < 0 ? -errno : 0;
-	take_fds(&msg, fds);
+	io_take_fds(&msg, fds, KEEP_FDS_MAX);
 	if (n == sizeof(*message) && !(msg.msg_flags & MSG_CTRUNC))
 		return 1;
 	io_close_all(fds, KEEP_FDS_MAX);

@@ -363,8 +363,9 @@ void netproc_inherit(struct vmproc *vm, const struct vmproc *parent)
 	vm->facts->policy = true;
 	vm->policy = json_incref(parent->policy);
 	send(net_of(vm),
-	     json_pack("{s:s, s:I, s:I}", "op", "inherit", "vm", (json_int_t)vm->facts->id,
-		       "parent", (json_int_t)parent->facts->id));
+	     json_pack("{s:s, s:I, s:I, s:b}", "op", "inherit", "vm",
+		       (json_int_t)vm->facts->id, "parent", (json_int_t)parent->facts->id,
+		       "parked", vm->facts->parked));
 }
 
 void netproc_look(struct vmproc *vm)

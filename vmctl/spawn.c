@@ -39,8 +39,8 @@ static int raise_fd(int fd)
 	return fcntl(fd, F_DUPFD_CLOEXEC, REPORT_FD + 1);
 }
 
-/* Put every descriptor into its place and close all others. */
-static int arrange_fds(const struct spawn_options *options, int report)
+/* Put every descriptor into its place and close all others but @program, if that is any. */
+static int arrange_fds(const struct spawn_options *options, int report, int program)
 {
 	int null = raise_fd(open("/dev/null", O_RDONLY)), high[SPAWN_FDS_MAX];
 	int output = raise_fd(options->output ? options->output : 2);
@@ -59,7 +59,12 @@ static int arrange_fds(const struct spawn_options *options, int report)
 	    close_range((unsigned int)(SPAWN_FIRST_FD + options->count), REPORT_FD - 1, 0) <
 		0)
 		return -1;
-	return close_range(REPORT_FD + 1, ~0u, 0);
+	if (program < 0)
+		return close_range(REPORT_FD + 1, ~0u, 0);
+	if (program > REPORT_FD + 1 &&
+	    close_range(REPORT_FD + 1, (unsigned)program - 1, 0) < 0)
+		return -1;
+	return close_range((unsigned)program + 1, ~0u, 0);
 }
 
 static bool tell(int fd, pid_t pid, int errnum)
@@ -72,13 +77,18 @@ static bool tell(int fd, pid_t pid, int errnum)
 __attribute__((noreturn)) static void run(const char *path, const char *const argv[],
 					  const struct spawn_options *options, int report)
 {
+	int program = options->program ? raise_fd(options->program) : -1;
+
 	setsid();
 	reset_signals();
 	if (options->with_parent)
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
-	if (arrange_fds(options, report) == 0) {
+	if (arrange_fds(options, report, program) == 0) {
 		report = REPORT_FD;
-		execvp(path, (char *const *)argv);
+		if (program >= 0)
+			fexecve(program, (char *const *)argv, environ);
+		else
+			execvp(path, (char *const *)argv);
 	}
 	_exit(tell(report, 0, errno) ? 127 : 126);
 }

@@ -22,6 +22,7 @@ struct spawn_options {
 	const int *fds;	  /* they become SPAWN_FIRST_FD and so on; the caller's */
 	int count;	  /* of @fds, at most SPAWN_FDS_MAX */
 	int output;	  /* standard output and error; 0: our standard error */
+	int program;	  /* a descriptor of what is executed; 0: it is @path that is */
 	bool with_parent; /* SIGKILL when the thread that called spawn() ends */
 	uid_t family; /* in a family of its own; of this user is its init; 0: it is not */
 	int alive;    /* if @family: of a pipe, that at whose end init ends (init.h) */
@@ -29,7 +30,8 @@ struct spawn_options {
 
 /**
  * spawn() - execute a program in a session of its own.
- * @path: the program; looked up along PATH when it has no slash.
+ * @path: the program; looked up along PATH when it has no slash. Of options->program it is
+ *	only what it is called.
  * @argv: its arguments, NULL-terminated.
  *
  * The child's standard input is /dev/null, and it has no other descriptors than

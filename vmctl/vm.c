@@ -184,18 +184,6 @@ static void answer(json_t *request, struct vm_fork_fds *fds)
 	send_answer(reply, json_object_get(request, "seq"));
 }
 
-/* The descriptors that came with @msg: fewer than were sent, if there is no room. */
-static void take_fds(struct msghdr *msg, struct vm_fork_fds *fds)
-{
-	const struct cmsghdr *cmsg = CMSG_FIRSTHDR(msg);
-
-	fds->count = 0;
-	if (!cmsg || cmsg->cmsg_level != SOL_SOCKET || cmsg->cmsg_type != SCM_RIGHTS)
-		return;
-	fds->count = (unsigned)((cmsg->cmsg_len - CMSG_LEN(0)) / sizeof(int));
-	memcpy(fds->fd, CMSG_DATA(cmsg), fds->count * sizeof(int));
-}
-
 /*
  * One message from the broker, whose end ends us.
  * Return: an object to json_decref(), or NULL when there is none now.
@@ -220,7 +208,8 @@ static json_t *receive(int flags, struct vm_fork_fds *fds)
 		return NULL;
 	if (n <= 0)
 		_exit(0);
-	take_fds(&msg, fds);
+	fds->count =
+	    (unsigned)io_take_fds(&msg, fds->fd, sizeof(fds->fd) / sizeof(fds->fd[0]));
 	return json_loadb(text, (size_t)n, 0, NULL);
 }
 

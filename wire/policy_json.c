@@ -77,24 +77,11 @@ static int bad_policy(struct error *err)
 			 "[{\"domain\", \"header\", \"value\"}, ..]}");
 }
 
-static int take_allow(struct policy *policy, const json_t *list, struct error *err)
+static int take_entry(struct policy *policy, const json_t *one, struct error *err)
 {
-	const json_t *one;
-	size_t i;
-	int r = 0;
+	const char *text = text_of(one);
 
-	if (list && !json_is_array(list))
-		return bad_policy(err);
-	json_array_foreach((json_t *)list, i, one)
-	{
-		const char *text = text_of(one);
-
-		r = text ? policy_allow_line(policy, text, strlen(text), err)
-			 : bad_policy(err);
-		if (r < 0)
-			break;
-	}
-	return r;
+	return text ? policy_allow_line(policy, text, strlen(text), err) : bad_policy(err);
 }
 
 static int take_secret(struct policy *policy, const json_t *one, struct error *err)
@@ -114,7 +101,10 @@ static int take_secret(struct policy *policy, const json_t *one, struct error *e
 	return r;
 }
 
-static int take_secrets(struct policy *policy, const json_t *list, struct error *err)
+/* None at all is an empty list. */
+static int take_list(struct policy *policy, const json_t *list,
+		     int (*take_one)(struct policy *, const json_t *, struct error *),
+		     struct error *err)
 {
 	const json_t *one;
 	size_t i;
@@ -124,7 +114,7 @@ static int take_secrets(struct policy *policy, const json_t *list, struct error 
 		return bad_policy(err);
 	json_array_foreach((json_t *)list, i, one)
 	{
-		r = take_secret(policy, one, err);
+		r = take_one(policy, one, err);
 		if (r < 0)
 			break;
 	}
@@ -140,9 +130,9 @@ static int take(struct policy *policy, const json_t *object, struct error *err)
 		return bad_policy(err);
 	r = policy_egress_parse(egress, &policy->egress, err);
 	if (r == 0)
-		r = take_allow(policy, json_object_get(object, "allow"), err);
+		r = take_list(policy, json_object_get(object, "allow"), take_entry, err);
 	if (r == 0)
-		r = take_secrets(policy, json_object_get(object, "secrets"), err);
+		r = take_list(policy, json_object_get(object, "secrets"), take_secret, err);
 	return r;
 }
 

@@ -105,13 +105,11 @@ static int receive(int peer, char id[SANDBOX_ID_LEN + 1])
 				 .msg_control = &control,
 				 .msg_controllen = sizeof(control)};
 	ssize_t n = recvmsg(peer, &message, MSG_CMSG_CLOEXEC);
-	const struct cmsghdr *header = n < 0 ? NULL : CMSG_FIRSTHDR(&message);
 	int fd = -1;
 
 	id[n > 0 ? n : 0] = '\0';
-	if (header && header->cmsg_level == SOL_SOCKET && header->cmsg_type == SCM_RIGHTS &&
-	    header->cmsg_len == CMSG_LEN(sizeof(int)))
-		memcpy(&fd, CMSG_DATA(header), sizeof(fd));
+	if (n >= 0)
+		io_take_fds(&message, &fd, 1);
 	return fd;
 }
 

@@ -209,14 +209,11 @@ static int receive_answer(int from, struct answer *answer, int *fd)
 				 .msg_control = &control,
 				 .msg_controllen = sizeof(control)};
 	ssize_t n = recvmsg(from, &message, MSG_CMSG_CLOEXEC);
-	const struct cmsghdr *header;
 
 	*fd = -1;
 	if (n != sizeof(*answer))
 		return -EPIPE;
-	header = CMSG_FIRSTHDR(&message);
-	if (header && header->cmsg_type == SCM_RIGHTS)
-		memcpy(fd, CMSG_DATA(header), sizeof(*fd));
+	io_take_fds(&message, fd, 1);
 	return 0;
 }
 

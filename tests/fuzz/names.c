@@ -22,10 +22,13 @@
 #define HEADER	    12u /* bytes, of a DNS message */
 #define COUNT(of)   (sizeof(of) / sizeof((of)[0]))
 
+#define POLICY_16                                                                          \
+	"{\"op\":\"policy\",\"slot\":16,\"policy\":{\"egress\":\"allow\",\"allow\":"       \
+	"[\"a.test\",\"b.test\",\"*.c.test:80\"],\"secrets\":[{\"domain\":\"a.test\","     \
+	"\"header\":\"X\"}]}}"
+
 static const char *const words[] = {
-    "{\"op\":\"policy\",\"slot\":16,\"policy\":{\"egress\":\"allow\",\"allow\":"
-    "[\"a.test\",\"b.test\",\"*.c.test:80\"],\"secrets\":[{\"domain\":\"a.test\","
-    "\"header\":\"X\"}]}}",
+    POLICY_16,
     "{\"op\":\"policy\",\"slot\":17,\"policy\":{\"egress\":\"on\"}}",
     "{\"op\":\"policy\",\"slot\":16,\"policy\":{\"egress\":\"off\"}}",
     "{\"op\":\"policy\",\"slot\":17}",

@@ -9,6 +9,9 @@
 #include "tests/fuzz/script.h"
 #include "tests/fuzz/tokens.h"
 
+#include "util/io.h"
+#include "vmctl/net/ender.h"
+#include "vmctl/net/maker.h"
 #include "vmctl/net/net_parts.h"
 #include "vmctl/net/sweep.h"
 #include "vmctl/spawn.h"
@@ -16,17 +19,28 @@
 #include <ctype.h>
 #include <fcntl.h>
 #include <nftables/libnftables.h>
+#include <stdalign.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #define QUIET_TURNS 3
 #define COUNT(of)   (sizeof(of) / sizeof((of)[0]))
 
+#define POLICY_1                                                                           \
+	"{\"op\":\"policy\",\"vm\":1,\"seq\":1,\"policy\":{\"egress\":\"allow\","          \
+	"\"allow\":"                                                                       \
+	"[\"a.test\",\"*.b.test:80,443\",\"203.0.113.0/24:8000-8010\",\"2001:db8::/32\"]," \
+	"\"secrets\":[{\"domain\":\"a.test\",\"header\":\"X\",\"value\":\"y\"}]}}"
+#define OPEN_16                                                                            \
+	"{\"op\":\"open\",\"seq\":1,\"slot\":16,\"name\":\"a.test\",\"addresses\":"        \
+	"[{\"address\":\"203.0.113.7\",\"ttl\":60},{\"address\":\"2001:db8::7\"}]}"
+#define OPEN_17                                                                            \
+	"{\"op\":\"open\",\"seq\":2,\"slot\":17,\"name\":\"x.b.test\",\"addresses\":"      \
+	"[{\"address\":\"10.0.0.1\",\"ttl\":1}]}"
+
 static const char *const words[] = {
     /* Whole messages, */
-    "{\"op\":\"policy\",\"vm\":1,\"seq\":1,\"policy\":{\"egress\":\"allow\",\"allow\":"
-    "[\"a.test\",\"*.b.test:80,443\",\"203.0.113.0/24:8000-8010\",\"2001:db8::/32\"],"
-    "\"secrets\":[{\"domain\":\"a.test\",\"header\":\"X\",\"value\":\"y\"}]}}",
+    POLICY_1,
     "{\"op\":\"policy\",\"vm\":2,\"seq\":2,\"policy\":{\"egress\":\"on\"}}",
     "{\"op\":\"policy\",\"vm\":1,\"seq\":3,\"policy\":{\"egress\":\"off\"}}",
     "{\"op\":\"inherit\",\"vm\":3,\"parent\":1}",
@@ -36,10 +50,8 @@ static const char *const words[] = {
     "{\"op\":\"gone\",\"vm\":1}",
     "{\"op\":\"uplink\"}",
     "{\"op\":\"network\",\"closed\":[\"192.0.2.1\",\"2001:db8::1\"],\"dns\":[\"9.9.9.9\"]}",
-    "{\"op\":\"open\",\"seq\":1,\"slot\":16,\"name\":\"a.test\",\"addresses\":"
-    "[{\"address\":\"203.0.113.7\",\"ttl\":60},{\"address\":\"2001:db8::7\"}]}",
-    "{\"op\":\"open\",\"seq\":2,\"slot\":17,\"name\":\"x.b.test\",\"addresses\":"
-    "[{\"address\":\"10.0.0.1\",\"ttl\":1}]}",
+    OPEN_16,
+    OPEN_17,
     "{\"op\":\"denied\",\"slot\":16,\"name\":\"c.test\",\"type\":\"A\",\"reason\":\"x\"}",
     "{\"op\":\"lost\",\"slot\":16,\"count\":7}",
     "{\"op\":\"resolve\",\"seq\":1,\"slot\":16,\"name\":\"a.test\"}",
@@ -110,14 +122,16 @@ static const char *const words[] = {
 };
 
 static struct net net;
-static int broker = -1, helpers[2] = {-1, -1}; /* as they speak */
+static int broker = -1, helpers[2] = {-1, -1}, maker = -1; /* as they speak */
 static unsigned started;
+static char folder[128];
 
 pid_t __wrap_spawn(const char *program, const char *const argv[],
 		   const struct spawn_options *options, struct error *err);
-int __wrap_slot_make(unsigned number, int hub_fd, struct rt *hub, struct slot_made *made,
-		     struct error *err);
-void __wrap_slot_destroy(unsigned number, struct rt *hub, struct slot_made *made);
+ssize_t __wrap_readlink(const char *path, char *to, size_t room);
+int __wrap_maker_start(struct error *err);
+int __wrap_ender_start(struct ender *ender, struct error *err);
+int __wrap_ender_add(struct ender *ender, unsigned number, struct slot_made *made);
 int __wrap_sweep(bool (*used)(void *data, unsigned number), void *data, struct error *err);
 int __wrap_nft_run_cmd_from_buffer(struct nft_ctx *nft, const char *text);
 
@@ -134,23 +148,40 @@ pid_t __wrap_spawn(const char *program, const char *const argv[],
 	return 1;
 }
 
-int __wrap_slot_make(unsigned number, int hub_fd, struct rt *hub, struct slot_made *made,
-		     struct error *err)
+/* Beside which they would be: all are the same folder. */
+ssize_t __wrap_readlink(const char *path, char *to, size_t room)
 {
-	(void)number;
-	(void)hub_fd;
-	(void)hub;
+	int len = snprintf(to, room, "%s/vmctl-net", folder);
+
+	if (strcmp(path, "/proc/self/exe") != 0 || len < 0 || (size_t)len >= room)
+		abort();
+	return len;
+}
+
+/* So is who makes slots, and who ends them. */
+int __wrap_maker_start(struct error *err)
+{
+	int pair[2];
+
+	if (peer_pair(pair, err) < 0)
+		abort();
+	maker = pair[1];
+	return pair[0];
+}
+
+int __wrap_ender_start(struct ender *ender, struct error *err)
+{
+	(void)ender;
 	(void)err;
-	*made =
-	    (struct slot_made){.netns = -1, .tap = open("/dev/null", O_RDWR | O_CLOEXEC)};
 	return 0;
 }
 
-void __wrap_slot_destroy(unsigned number, struct rt *hub, struct slot_made *made)
+int __wrap_ender_add(struct ender *ender, unsigned number, struct slot_made *made)
 {
+	(void)ender;
 	(void)number;
-	(void)hub;
 	close(made->tap);
+	return 0;
 }
 
 int __wrap_sweep(bool (*used)(void *data, unsigned number), void *data, struct error *err)
@@ -179,6 +210,29 @@ static void stop(struct loop_timer *timer)
 	loop_stop(&net.loop);
 }
 
+static int nothing(void)
+{
+	return open("/dev/null", O_RDWR | O_CLOEXEC);
+}
+
+/* Each slot that is asked for is made, with what is no tap. */
+static void make_slots(void)
+{
+	alignas(struct cmsghdr) char room[CMSG_SPACE(sizeof(int))] = {0};
+	char text[64];
+	ssize_t n;
+
+	while ((n = recv(maker, text, sizeof(text), MSG_DONTWAIT)) > 0) {
+		struct iovec iov = {.iov_base = text, .iov_len = (size_t)n};
+		struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
+		int tap = nothing();
+
+		io_add_fds(&msg, room, &tap, 1);
+		sendmsg(maker, &msg, MSG_DONTWAIT | MSG_NOSIGNAL);
+		close(tap);
+	}
+}
+
 /* What it says is thrown away, with the descriptors. */
 static void turn(void)
 {
@@ -191,6 +245,7 @@ static void turn(void)
 		loop_timer_set(&net.loop, &timer, 0);
 		loop_run(&net.loop);
 		loop_timer_cancel(&timer);
+		make_slots();
 		for (size_t n = 0; n < COUNT(fds); n++)
 			while (recv(fds[n], said, sizeof(said), MSG_DONTWAIT) > 0)
 				;
@@ -269,15 +324,29 @@ static script_step *const steps[] = {
     step_broker, step_dns, step_broker, step_proxy, step_flow, step_dns, step_time,
 };
 
-static int nothing(void)
-{
-	return open("/dev/null", O_RDWR | O_CLOEXEC);
-}
-
 static void gone(struct peer *peer)
 {
 	(void)peer;
 	abort();
+}
+
+/* There is a file of that name, for as long as it is looked for. */
+static int start_helpers(struct error *err)
+{
+	char path[192];
+	int r;
+
+	snprintf(folder, sizeof(folder), "%s/net.XXXXXX", getenv("TMPDIR") ?: "/tmp");
+	if (!mkdtemp(folder))
+		abort();
+	snprintf(path, sizeof(path), "%s/vmctl-names", folder);
+	close(open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0700));
+	r = helpers_start_dns(&net, err);
+	if (r == 0)
+		r = helpers_start_proxy(&net, err);
+	unlink(path);
+	rmdir(folder);
+	return r;
 }
 
 static void begin_net(void)
@@ -292,10 +361,12 @@ static void begin_net(void)
 	if (loop_init(&net.loop, &err) < 0 || ruleset_open(&net.hub.rules, &err) < 0 ||
 	    peer_pair(pair, &err) < 0 ||
 	    peer_open(&net.broker, &net.loop, pair[0], orders_message, gone, &err) < 0 ||
-	    helpers_start_dns(&net, &err) < 0 || helpers_start_proxy(&net, &err) < 0)
+	    start_helpers(&err) < 0)
 		abort();
 	broker = pair[1];
 	rulebook_init(&net.book, &net.hub);
+	if (pool_init(&net, &err) < 0)
+		abort();
 }
 
 /* Slots that are free go as well, so that each input has the same. */
@@ -303,14 +374,17 @@ static void drop_free(void)
 {
 	struct slot *slot;
 
-	loop_timer_cancel(&net.make);
 	loop_timer_cancel(&net.sweep);
+	loop_timer_cancel(&net.rest);
 	list_for_each (slot, &net.free, struct slot, link) {
-		slot_destroy(slot->number, &net.hub.rt, &slot->made);
+		if (slot->rules)
+			abort();
+		close(slot->made.tap);
 		list_del(&slot->link);
 		free(slot);
 	}
 	net.free_count = net.last_slot = 0;
+	net.free_wanted = NET_POOL;
 }
 
 /* All VMs go, whatever they are called. */
@@ -326,12 +400,14 @@ static void end(void)
 			orders_message(&net.broker, message);
 			json_decref(message);
 		}
+	while (!list_empty(&net.ordered))
+		turn();
 	turn();
 	for (unsigned i = 0; i < NET_BUCKETS; i++)
 		if (!list_empty(&net.slots[i]) || !list_empty(&net.members[i]))
 			abort();
 	if (!list_empty(&net.waiting) || !list_empty(&net.answers) ||
-	    !list_empty(&net.book.all))
+	    !list_empty(&net.book.all) || net.coming)
 		abort();
 	drop_free();
 }
@@ -342,7 +418,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 	if (broker < 0)
 		begin_net();
-	pool_init(&net);
+	loop_timer_set(&net.loop, &net.make, 0);
 	turn();
 	script_run(&in, steps, COUNT(steps), &in);
 	end();

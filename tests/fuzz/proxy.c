@@ -29,6 +29,14 @@
 
 static const char *const domains[] = {"a.test", "b.test", "A.test", "c.test"};
 
+#define POLICY_OFF_16                                                                      \
+	"{\"op\":\"policy\",\"slot\":16,\"policy\":{\"egress\":\"off\",\"allow\":[],"      \
+	"\"secrets\":[]}}"
+#define POLICY_ON_17                                                                       \
+	"{\"op\":\"policy\",\"slot\":17,\"policy\":{\"egress\":\"on\",\"allow\":[],"       \
+	"\"secrets\":[{\"domain\":\"a.test\",\"header\":\"X-Key\",\"value\":\"" VALUE      \
+	"\"}]}}"
+
 static const char *const words[] = {
     "GET ",
     "POST ",
@@ -91,10 +99,8 @@ static const char *const words[] = {
     "67108865",
     "-1",
     "99999999999999999999",
-    "{\"op\":\"policy\",\"slot\":16,\"policy\":{\"egress\":\"off\",\"allow\":[],"
-    "\"secrets\":[]}}",
-    "{\"op\":\"policy\",\"slot\":17,\"policy\":{\"egress\":\"on\",\"allow\":[],\"secrets\":"
-    "[{\"domain\":\"a.test\",\"header\":\"X-Key\",\"value\":\"" VALUE "\"}]}}",
+    POLICY_OFF_16,
+    POLICY_ON_17,
     "{\"op\":\"policy\",\"slot\":17}",
     "{\"op\":\"drop\",\"slot\":16}",
     "{\"op\":\"drop\",\"slot\":17}",
@@ -223,6 +229,7 @@ static void come(struct script *s, struct client *client, unsigned slot, const c
 	if (domain &&
 	    visit_certificate(NULL, NULL, 0, NULL, 0, &certificate, &count, &key) < 0)
 		leave(s, client);
+	hello = NULL;
 }
 
 static struct client *client(struct script *s)
@@ -398,7 +405,7 @@ static int step_body(void *script)
 	static char many[PIECE * 16];
 	struct script *s = script;
 	struct transfer *t = transfer(s);
-	size_t len = cursor_get_u8(&s->in) * 64u;
+	size_t len = cursor_get_u8(&s->in) * (size_t)64;
 	unsigned count = cursor_get_u8(&s->in) % 16;
 
 	for (unsigned i = 0; t && i < count; i++)

@@ -3,6 +3,7 @@
 import os
 import random
 import select
+import signal
 import socket
 import struct
 import sys
@@ -247,6 +248,22 @@ def test_allow_waits(dns):
     reply = guest.end(request, 8)
     assert sorted(str(rr.rdata) for rr in reply.rr) == ["203.0.113.7", "203.0.113.8"]
     assert [rr.ttl for rr in reply.rr] == [300, 300]
+
+
+def test_said_before(dns):
+    "what was said of a slot before its guest asks counts, however short before"
+    dns.policy(SLOT, "on")
+    os.kill(dns.process.pid, signal.SIGSTOP)
+    os.waitpid(dns.process.pid, os.WUNTRACED)
+    old, new = Guest(), Guest(SLOT + 1)
+    first = old.begin("example.com")
+    for slot, egress in ((SLOT, "off"), (SLOT + 1, "on")):
+        dns.tell({"op": "policy", "slot": slot, "address": slot_address(slot),
+                  "policy": {"egress": egress, "allow": [], "secrets": []}})
+    asked = new.begin("example.com")
+    os.kill(dns.process.pid, signal.SIGCONT)
+    assert old.end(first).header.rcode == REFUSED
+    assert new.end(asked).header.rcode == NOERROR
 
 
 def test_never_opened(dns):

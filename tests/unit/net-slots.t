@@ -2,6 +2,7 @@
 """Slots come and go: many at once, none is left, and names open what they led to."""
 import json
 import os
+import re
 import shutil
 import socket
 import sys
@@ -15,12 +16,13 @@ from net_kit import Guest, Host, Net, Tap, begin  # noqa: E402
 
 ROUNDS = 1000
 MANY = 100
+FREE = 8  # slots, at least
 # Stands for `dns` and `proxy`: it gives its channel to the test.
-STUB = """#!/usr/bin/python3
+STUB = """
 import os, socket, sys, time
 sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
 sock.connect(os.environ["NET_STUB"])
-socket.send_fds(sock, [sys.argv[1].encode()], [3])
+socket.send_fds(sock, [sys.argv[0].encode()], [3])
 os.close(3)
 sock.recv(1)
 """
@@ -32,12 +34,17 @@ web.serve(443)
 work = tempfile.mkdtemp()
 shutil.copy(net_kit.PROGRAM, work)
 net_kit.PROGRAM = os.path.join(work, "vmctl-net")
-with open(os.path.join(work, "vmctl-names"), "w", encoding="ascii") as file:
-    file.write(STUB)
-os.chmod(file.name, 0o755)
+# Executed by a descriptor, which a script cannot be: so it is who runs that, and its first argument.
+os.symlink("/usr/bin/python3", os.path.join(work, "vmctl-names"))
+for name in ("dns", "proxy"):
+    with open(os.path.join(work, name), "w", encoding="ascii") as file:
+        file.write(STUB)
+os.chmod(work, 0o755)
+os.chdir(work)
 os.environ["NET_STUB"] = os.path.join(work, "stub")
 listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
 listener.bind(os.environ["NET_STUB"])
+os.chmod(os.environ["NET_STUB"], 0o666)
 listener.listen()
 listener.settimeout(20)
 net = Net("--uplink", "kernel")
@@ -69,18 +76,28 @@ def resolved(slot, name, *addresses, ttl=300):
     return hear(None)["seq"] == 5
 
 
+def maker():
+    """The process that makes slots."""
+    for pid in net_kit.sh("pgrep", "-P", str(net.process.pid)).stdout.split():
+        with open(f"/proc/{pid}/comm", encoding="ascii") as comm:
+            if comm.read() == "vmctl-slots\n":
+                return pid
+    return None
+
+
 def count():
-    """What there is of slots: descriptors, links, elements of the hub's map."""
+    """What there is of slots: the links of the hub that lead to one, how many the hub's map
+    leads somewhere, and how many chains it leads to; and descriptors."""
     pid = str(net.process.pid)
     inside = ["nsenter", "-t", pid, "-U", "-n", "--preserve-credentials"]
-    links = net_kit.sh(*inside, "ip", "-o", "link").stdout.count("\n")
+    links = len(re.findall(r"^\d+: s\d+", net_kit.sh(*inside, "ip", "-o", "link").stdout, re.M))
     listed = None
     while not listed or listed.returncode and net.process.poll() is None:
         # nft gives up when the rules change while it reads them
         listed = net_kit.sh(*inside, "nft", "list", "table", "inet", "hub", check=False)
     rules = listed.stdout
-    return (len(os.listdir(f"/proc/{pid}/fd")), links, rules.count(" : goto c"),
-            rules.count("chain c"))
+    return (links, rules.count(" : goto c") / 2, rules.count("chain c"),
+            len(os.listdir(f"/proc/{pid}/fd")), len(os.listdir(f"/proc/{maker()}/fd")))
 
 
 def flows():
@@ -165,7 +182,9 @@ tap.ok(True, f"{MANY} VMs are connected")
 print(f"# in {time.monotonic() - start:.2f} s")
 some = [Guest(taps.pop(vm)) for vm in sorted(taps)[:10]]
 tap.is_([each.get("1.2.3.4", 80) for each in some], ["web"] * 10, "and reach the internet")
-tap.is_(count()[2:], (2 * MANY, 1), "by one chain of rules")
+links, ruled, chains, _, _ = count()
+tap.ok(links >= MANY and ruled >= MANY, "each by a link and rules of its own")
+tap.is_(chains, 1, "which are one chain")
 open_yet = some[0].tcp("1.2.3.4", 80)
 tap.is_(len(flows()), 1, "a connection is open")
 for vm in range(1, MANY + 1):
@@ -177,16 +196,18 @@ for each in some:
 
 
 def settled():
-    """The pool is full and nothing else is there."""
+    """What there is beside slots that are free, when there are no others: links, chains, and
+    descriptors, ours and the maker's. Each free slot has a link, rules and a tap."""
     until = time.monotonic() + 60
     last = None
     while time.monotonic() < until:
         now = count()
-        if now == last and now[2] == 0:
-            return now
+        if now == last and now[0] == now[1]:
+            break
         last = now
         time.sleep(1)
-    return last
+    links, ruled, chains, fds, fds_of_maker = last
+    return links - ruled, chains, fds - links, fds_of_maker
 
 
 before = settled()
@@ -208,6 +229,15 @@ for number in range(ROUNDS):
         except BlockingIOError:
             pass
 tap.is_(settled(), before, f"nothing is left of {ROUNDS} slots that came and went")
+until = time.monotonic() + 150
+while count()[0] != FREE and time.monotonic() < until:
+    time.sleep(1)
+tap.is_(count()[:3], (FREE, FREE, 1), "after a while as few are free as at first")
+net.send(op="gone", vm=1000)
+until = time.monotonic() + 20
+while count()[1:3] != (0, 0) and time.monotonic() < until:
+    time.sleep(0.2)
+tap.is_(count()[:3], (FREE, 0, 0), "rules that no VM has any more are nowhere")
 net.close()
 tap.is_(net.process.returncode, 0, "it ends with its broker")
 shutil.rmtree(work)

@@ -80,6 +80,7 @@ net = Net("--uplink", "kernel")
 guest = net.guest(1)
 tap.is_(guest.get("1.2.3.4", 80), "web", "there is a way out")
 name = net.uplink["link"].split("/")[0]
+tap.ok(0 not in net.users(), "vmctl net, which root has started, is not root to the host any more")
 before = table(name)
 sh("nft", "flush", "ruleset")
 tap.ok(until(lambda: table(name) == before), "a firewall is loaded anew: the uplink's rules come again")

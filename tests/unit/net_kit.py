@@ -194,7 +194,8 @@ class Guest(Namespace):
 class Net:
     """`vmctl net`, as its broker sees it."""
 
-    def __init__(self, *args):
+    def __init__(self, *args, **who):
+        """@who: its user, as subprocess.Popen has it; else root."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.sock = ours
         self.seq = 0
@@ -203,7 +204,7 @@ class Net:
         os.set_inheritable(theirs.fileno(), True)
         self.process = subprocess.Popen(
             [PROGRAM, *args], close_fds=False,
-            preexec_fn=lambda: os.dup2(theirs.fileno(), 3))
+            preexec_fn=lambda: os.dup2(theirs.fileno(), 3), **who)
         theirs.close()
 
     def send(self, **message):
@@ -273,6 +274,11 @@ class Net:
                 return record
         return None
 
+    def users(self):
+        """All that its process is to the host: real, effective, saved, and for files."""
+        with open(f"/proc/{self.process.pid}/status", encoding="ascii") as file:
+            return next(set(map(int, line.split()[1:])) for line in file if line.startswith("Uid:"))
+
     def close(self):
         self.sock.close()
         try:
@@ -305,31 +311,36 @@ class Host(Namespace):
                f"fd00:{number:x}::2" if six else f"192.0.0.{number * 4 + 2}")
 
     def serve(self, port):
-        """TCP at this port, on all addresses: it greets, and then echoes."""
+        """TCP at this port, on all addresses: it greets with its name, and then echoes."""
+        serve(self.inside(listen, port), self.name)
 
-        def listen():
-            sock = socket.socket(socket.AF_INET6)
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            sock.bind(("::", port))
-            sock.listen(256)
-            return sock
 
-        sock = self.inside(listen)
-        threading.Thread(target=self.accept, args=(sock,), daemon=True).start()
+def listen(port):
+    sock = socket.socket(socket.AF_INET6)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    sock.bind(("::", port))
+    sock.listen(256)
+    return sock
 
-    def accept(self, sock):
+
+def serve(sock, name):
+    """Greet and echo who connects, in threads."""
+
+    def accept():
         while True:
             peer, _ = sock.accept()
-            threading.Thread(target=self.echo, args=(peer,), daemon=True).start()
+            threading.Thread(target=echo, args=(peer,), daemon=True).start()
 
-    def echo(self, peer):
+    def echo(peer):
         try:
-            peer.send(self.name.encode())
+            peer.send(name.encode())
             while data := peer.recv(4096):
                 peer.send(data)
         except OSError:
             pass
         peer.close()
+
+    threading.Thread(target=accept, daemon=True).start()
 
 
 def begin():

@@ -163,6 +163,7 @@ static void come(struct loop_source *source, uint32_t revents)
 	(void)revents;
 	if (fd < 0)
 		return;
+	net_channel_read(&dns->channel);
 	slot = slots_of_address(&dns->slots, (const struct sockaddr *)&from);
 	if (slot && may_connect(dns, container_of(slot, struct dns_slot, slot)))
 		welcome(dns, container_of(slot, struct dns_slot, slot), &fd);

@@ -27,10 +27,12 @@ static void done(struct query *query, const uint8_t *bytes, size_t len)
 static void take(struct dns *dns, const struct datagram *from, const uint8_t *bytes,
 		 size_t len)
 {
-	struct slot *slot =
-	    slots_of_address(&dns->slots, (const struct sockaddr *)&from->from);
-	struct datagram *datagram = slot ? malloc(sizeof(*datagram)) : NULL;
+	struct datagram *datagram;
+	struct slot *slot;
 
+	net_channel_read(&dns->channel);
+	slot = slots_of_address(&dns->slots, (const struct sockaddr *)&from->from);
+	datagram = slot ? malloc(sizeof(*datagram)) : NULL;
 	if (!datagram)
 		return;
 	*datagram = *from;

@@ -45,14 +45,6 @@ static void flush(struct net_channel *channel)
 		 list_empty(&channel->queue) ? EPOLLIN : EPOLLIN | EPOLLOUT);
 }
 
-static void take_fds(struct msghdr *msg, int fds[NET_CHANNEL_FDS])
-{
-	const struct cmsghdr *cmsg = CMSG_FIRSTHDR(msg);
-
-	if (cmsg && cmsg->cmsg_level == SOL_SOCKET && cmsg->cmsg_type == SCM_RIGHTS)
-		memcpy(fds, CMSG_DATA(cmsg), cmsg->cmsg_len - CMSG_LEN(0));
-}
-
 /*
  * Return: 1 for a message, or 0 at the end, or -errno.
  *
@@ -71,7 +63,7 @@ static int receive(struct net_channel *channel, int fds[NET_CHANNEL_FDS], json_t
 
 	if (n <= 0)
 		return n < 0 ? -errno : 0;
-	take_fds(&msg, fds);
+	io_take_fds(&msg, fds, NET_CHANNEL_FDS);
 	if (!(msg.msg_flags & (MSG_TRUNC | MSG_CTRUNC)))
 		*message = json_loadb(text, (size_t)n, 0, NULL);
 	explicit_bzero(text, (size_t)n); /* there may be secrets in it */
@@ -105,6 +97,12 @@ static void ready(struct loop_source *source, uint32_t revents)
 	if (!(revents & (EPOLLIN | EPOLLHUP | EPOLLERR)))
 		return;
 	for (unsigned i = 0; i < TURN && hear(channel); i++)
+		;
+}
+
+void net_channel_read(struct net_channel *channel)
+{
+	while (hear(channel))
 		;
 }
 

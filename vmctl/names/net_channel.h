@@ -40,6 +40,15 @@ struct net_channel {
 int net_channel_open(struct net_channel *channel, struct loop *loop, int fd,
 		     struct error *err);
 
+/**
+ * net_channel_read() - take all messages that are there.
+ *
+ * `vmctl net` tells of a slot before it gives the slot's tap away. So who has a guest's
+ * packet in hand, and reads then, knows the slot and the policy that the packet is of,
+ * however short before they were told.
+ */
+void net_channel_read(struct net_channel *channel);
+
 /** net_channel_close() - end it. What is still to be sent is lost. */
 void net_channel_close(struct net_channel *channel);
 

@@ -11,16 +11,22 @@
 #include "vmctl/spawn.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
+#define NAMES	      "vmctl-names"
 #define TTL_MAX	      86400
 #define TTL_MIN	      5	  /* an answer takes a while to be used */
 #define ADDRESSES_MAX 128 /* DNS_ADDRESSES_MAX */
 #define COUNT_MAX     1000000
+
+/* Opened when `dns` is started: who we become then may not get to it by its path. */
+static int program = -1;
 
 static struct slot *slot_in(struct net *net, const json_t *message)
 {
@@ -162,26 +168,42 @@ static void on_gone(struct peer *peer)
 	exit(EXIT_FAILURE);
 }
 
+static int open_program(struct error *err)
+{
+	char path[PATH_MAX];
+	ssize_t len = readlink("/proc/self/exe", path, sizeof(path) - sizeof(NAMES));
+
+	if (len <= 0)
+		return error_set(err, errno, "cannot find " NAMES);
+	path[len] = '\0';
+	strcpy(strrchr(path, '/') + 1, NAMES);
+	program = open(path, O_PATH | O_CLOEXEC);
+	return program < 0 ? error_set(err, errno, "cannot open %s", path) : 0;
+}
+
+bool helpers_for_all(void)
+{
+	struct stat st;
+
+	return program >= 0 && fstat(program, &st) == 0 && st.st_mode & S_IXOTH;
+}
+
 static int start(struct net *net, struct peer *peer, const char *command,
 		 void (*fn)(struct peer *peer, json_t *message), struct error *err)
 {
-	static const char program[] = "vmctl-names";
-	const char *argv[] = {program, command, NULL};
-	char path[PATH_MAX];
-	ssize_t len = readlink("/proc/self/exe", path, sizeof(path) - sizeof(program));
+	const char *argv[] = {NAMES, command, NULL};
 	cleanup_close int theirs = -1;
-	int pair[2], r;
+	int pair[2], r = program < 0 ? open_program(err) : 0;
 	pid_t pid;
 
-	if (len <= 0)
-		return error_set(err, errno, "cannot find %s", program);
-	path[len] = '\0';
-	strcpy(strrchr(path, '/') + 1, program);
-	r = peer_pair(pair, err);
+	if (r == 0)
+		r = peer_pair(pair, err);
 	if (r < 0)
 		return r;
 	theirs = pair[1];
-	pid = spawn(path, argv, &(struct spawn_options){.fds = &theirs, .count = 1}, err);
+	pid = spawn(NAMES, argv,
+		    &(struct spawn_options){.fds = &theirs, .count = 1, .program = program},
+		    err);
 	if (pid < 0)
 		close(pair[0]);
 	return pid < 0 ? pid : peer_open(peer, &net->loop, pair[0], fn, on_gone, err);

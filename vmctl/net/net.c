@@ -3,6 +3,7 @@
 #include "util/cleanup.h"
 #include "util/io.h"
 #include "vmctl/net/address.h"
+#include "vmctl/net/holder.h"
 #include "vmctl/net/net_parts.h"
 #include "vmctl/net/netns.h"
 
@@ -25,6 +26,13 @@ void net_commit_soon(struct net *net)
 {
 	if (!net->commit.deadline_ns)
 		loop_timer_set(&net->loop, &net->commit, 0);
+}
+
+void net_never(struct net *net, const char *range, bool six)
+{
+	hub_never(&net->hub, range, six);
+	net->closed = net->commits;
+	net_commit_soon(net);
 }
 
 void net_answer(struct net *net, struct peer *to, json_t *message, struct slot *slot)
@@ -51,6 +59,7 @@ static void on_commit(struct loop_timer *timer)
 		fprintf(stderr, "vmctl: the sandboxes' network ends: %s\n", err.text);
 		exit(EXIT_FAILURE);
 	}
+	net->commits++;
 	list_for_each (answer, &net->answers, struct answer, link) {
 		list_del(&answer->link);
 		peer_send(answer->to, answer->message,
@@ -111,113 +120,30 @@ static void on_broker_gone(struct peer *peer)
 /* An address of the host's own. It comes into force at once, or when the hub is ready. */
 static void on_host_address(void *data, const char *address, bool six)
 {
-	struct net *net = data;
-
-	hub_never(&net->hub, address, six);
-	net_commit_soon(net);
-}
-
-/* What is written for the user namespace that a process is about to be alone in. */
-static int write_self(const char *file, const char *text)
-{
-	char path[64];
-	cleanup_close int fd = -1;
-
-	snprintf(path, sizeof(path), "/proc/self/%s", file);
-	fd = open(path, O_WRONLY | O_CLOEXEC);
-	return fd < 0 ? -errno : io_write_all(fd, text, strlen(text));
-}
-
-static int unshare_hub(struct error *err)
-{
-	char uids[32], gids[32];
-	int r;
-
-	snprintf(uids, sizeof(uids), "0 %u 1\n", geteuid());
-	snprintf(gids, sizeof(gids), "0 %u 1\n", getegid());
-	if (unshare(CLONE_NEWUSER | CLONE_NEWNET) < 0)
-		return error_set(err, errno,
-				 "cannot make a user namespace for the sandboxes' network");
-	r = write_self("uid_map", uids);
-	if (r == 0)
-		r = write_self("setgroups", "deny");
-	if (r == 0)
-		r = write_self("gid_map", gids);
-	return r < 0 ? error_set(err, -r, "cannot set up a user namespace") : 0;
-}
-
-/* Nothing else is kept by it, above all not the broker's socket. */
-__attribute__((noreturn)) static void hold(int told)
-{
-	struct pollfd end = {.fd = told}; /* POLLERR: the other end is closed */
-	struct error why = {.code = 0};
-
-	if (told > STDERR_FILENO + 1)
-		close_range(STDERR_FILENO + 1, (unsigned)told - 1, 0);
-	close_range((unsigned)told + 1, ~0u, 0);
-	unshare_hub(&why);
-	if (write(told, &why, sizeof(why)) == sizeof(why))
-		poll(&end, 1, -1);
-	_exit(EXIT_FAILURE);
-}
-
-/* A process in the hub's new namespaces, which it holds until @held is closed. */
-static pid_t start_holder(int *held, struct error *err)
-{
-	struct error why = {.code = 0};
-	int pair[2];
-	pid_t pid;
-
-	if (pipe2(pair, O_CLOEXEC) < 0 || (pid = fork()) < 0)
-		return error_set(err, errno, "cannot start");
-	if (pid == 0)
-		hold(pair[1]);
-	close(pair[1]);
-	if (read(pair[0], &why, sizeof(why)) != sizeof(why))
-		error_say(&why, EIO, "a process of the sandboxes' network has ended");
-	*held = pair[0];
-	if (why.code == 0)
-		return pid;
-	*err = why;
-	kill(pid, SIGKILL);
-	waitpid(pid, NULL, 0);
-	return why.code;
-}
-
-static int open_ns(pid_t pid, const char *kind)
-{
-	char path[64];
-
-	snprintf(path, sizeof(path), "/proc/%d/ns/%s", (int)pid, kind);
-	return open(path, O_RDONLY | O_CLOEXEC);
+	net_never(data, address, six);
 }
 
 /*
  * While we are in the host's namespaces, its side of the uplink is made; then we go into
  * the hub's, where we have no privilege over the host's any more.
  */
-static int enter_hub(struct net *net, enum uplink_kind want, pid_t holder,
+static int enter_hub(struct net *net, enum uplink_kind want, const struct holder *holder,
 		     struct error *err)
 {
-	cleanup_close int user = open_ns(holder, "user"), netns = open_ns(holder, "net");
-
-	if (user < 0 || netns < 0)
-		return error_set(err, errno, "cannot open the sandboxes' network");
 	if (host_addresses_open(&net->host, on_host_address, net, err) < 0)
 		return err->code;
-	uplink_open(&net->uplink, want, holder, netns);
-	if (setns(user, CLONE_NEWUSER) < 0 || setns(netns, CLONE_NEWNET) < 0)
-		return error_set(err, errno, "cannot enter the sandboxes' network");
-	return 0;
+	uplink_open(&net->uplink, want, holder->pid, holder->netns);
+	return holder_join(holder, err);
 }
 
 /* Furnish it. pasta looks for the holder until its link is there. */
 static int open_hub(struct net *net, enum uplink_kind want, struct error *err)
 {
-	cleanup_close int held = -1;
-	pid_t holder = start_holder(&held, err);
-	int r = holder < 0 ? holder : enter_hub(net, want, holder, err);
+	struct holder holder;
+	int r = holder_start(&holder, err);
 
+	if (r == 0)
+		r = enter_hub(net, want, &holder, err);
 	if (r == 0)
 		r = hub_open(&net->hub, err);
 	if (r == 0)
@@ -226,10 +152,7 @@ static int open_hub(struct net *net, enum uplink_kind want, struct error *err)
 		r = ruleset_commit(&net->hub.rules, err);
 	if (r == 0)
 		r = uplink_join(&net->uplink, &net->hub.rt, err);
-	if (holder >= 0) {
-		kill(holder, SIGKILL);
-		waitpid(holder, NULL, 0);
-	}
+	holder_end(&holder);
 	return r;
 }
 
@@ -239,6 +162,7 @@ void net_init(struct net *net)
 		list_init(&net->members[i]);
 		list_init(&net->slots[i]);
 	}
+	list_init(&net->ordered);
 	list_init(&net->free);
 	list_init(&net->waiting);
 	list_init(&net->answers);
@@ -246,7 +170,8 @@ void net_init(struct net *net)
 	loop_timer_init(&net->expire, on_expire);
 	loop_timer_init(&net->tell, on_tell);
 	net->flow_source = net->guard_source = LOOP_SOURCE_NONE;
-	net->dns = net->proxy = (struct peer){.fd = -1};
+	net->dns = net->proxy = net->maker = (struct peer){.fd = -1};
+	net->commits = 1;
 }
 
 static int watch(struct net *net, struct error *err)
@@ -296,7 +221,9 @@ int net_run(struct net *net, enum uplink_kind want, struct error *err)
 	if (helpers_start_proxy(net, &said) < 0)
 		fprintf(stderr, "vmctl: sandboxes have no secrets: %s\n", said.text);
 	rulebook_init(&net->book, &net->hub);
-	pool_init(net);
+	r = pool_init(net, err);
+	if (r < 0)
+		return r;
 	net_say_uplink(net);
 	if (net->broker.fd < 0)
 		return 0; /* it ended while we began */

@@ -5,6 +5,7 @@
 
 #include "util/list.h"
 #include "util/loop.h"
+#include "vmctl/net/ender.h"
 #include "vmctl/net/flows.h"
 #include "vmctl/net/host_addresses.h"
 #include "vmctl/net/hub.h"
@@ -15,15 +16,17 @@
 #include "vmctl/net/uplink.h"
 
 #define NET_BUCKETS   256
-#define NET_POOL      8	 /* slots that are free, at least; made ahead */
-#define NET_POOL_MOST 32 /* as many, when many were taken at once */
+#define NET_POOL      8	  /* slots that are free, at least; made ahead */
+#define NET_POOL_MOST 128 /* as many, for a while, when many were taken at once */
 
 struct slot {
-	struct link link; /* on net->free, or, by its number, in net->slots' bucket */
+	struct link link; /* on net->ordered or net->free; or, by its number, in a bucket of
+			   * net->slots */
 	unsigned number;
 	struct slot_made made;
 	struct member *member; /* who has it, or NULL */
-	struct rules *rules;   /* in force */
+	struct rules *rules;   /* where the hub's map leads, or NULL; a member's reference */
+	uint64_t ruled;	       /* net->commits when that was written */
 	struct known known;
 	json_t *records; /* of the log, not yet told; or NULL */
 	unsigned lost;	 /* records that are not told */
@@ -35,7 +38,9 @@ struct member {
 	struct link wait; /* on net->waiting while it waits for a slot */
 	uint32_t vm;
 	struct policy *policy;
-	struct slot *slot; /* or NULL */
+	struct rules *rules; /* of that; or NULL, without memory: nothing passes */
+	struct slot *slot;   /* or NULL */
+	bool coming;	     /* it is being forked, and will take one */
 };
 
 /* An answer that is due when all is in force. */
@@ -54,11 +59,15 @@ struct net {
 	struct rulebook book;
 	struct flows flows;
 	struct loop_source flow_source, guard_source;
-	struct peer broker, dns, proxy;
+	struct peer broker, dns, proxy, maker;
+	struct ender ender;
 	struct link members[NET_BUCKETS], slots[NET_BUCKETS];
-	struct link free, waiting, answers;
-	unsigned free_count, free_wanted, last_slot;
-	struct loop_timer commit, make, sweep, expire, tell;
+	struct link ordered, free, waiting, answers;
+	unsigned ordered_count, free_count, waiting_count, coming, free_wanted, last_slot;
+	struct rules *expected; /* those that the next one to take a slot has, probably */
+	uint64_t commits;	/* how often all that was written has come into force */
+	uint64_t closed;	/* net->commits when what is never let through was added to */
+	struct loop_timer commit, make, rest, sweep, expire, tell;
 	json_t *network; /* what the broker said of the host, or NULL */
 };
 
@@ -78,6 +87,9 @@ struct slot *net_slot(struct net *net, unsigned number);
 /** net_commit_soon() - rules were written: they come into force when this turn is over. */
 void net_commit_soon(struct net *net);
 
+/** net_never() - close a range for good, for all, when this turn is over. */
+void net_never(struct net *net, const char *range, bool six);
+
 /** net_answer() - @message, which is consumed, goes to @to once all is in force.
  * @slot: whose tap goes along, or NULL. */
 void net_answer(struct net *net, struct peer *to, json_t *message, struct slot *slot);
@@ -85,8 +97,17 @@ void net_answer(struct net *net, struct peer *to, json_t *message, struct slot *
 /** net_say_uplink() - tell the broker of it. */
 void net_say_uplink(struct net *net);
 
-/** pool_init() - begin to make slots. */
-void pool_init(struct net *net);
+/** pool_init() - begin to make slots. Return: 0 or -errno with @err. */
+int pool_init(struct net *net, struct error *err);
+
+/** pool_expect() - who takes a slot next has these rules, probably. */
+void pool_expect(struct net *net, struct rules *rules);
+
+/** pool_put_rules() - give a reference back, as rules_put(). */
+void pool_put_rules(struct net *net, struct rules *rules);
+
+/** pool_coming() - @member, a fork that is being made, takes one soon. */
+void pool_coming(struct net *net, struct member *member);
 
 /** pool_take() - @member gets a slot, now or when there is one. */
 void pool_take(struct net *net, struct member *member);
@@ -94,11 +115,14 @@ void pool_take(struct net *net, struct member *member);
 /** pool_release() - it has none any more. */
 void pool_release(struct net *net, struct member *member);
 
-/** pool_apply() - the policy of @member has changed. */
+/** pool_apply() - @member has another policy and its rules; the former are there yet. */
 void pool_apply(struct net *net, struct member *member);
 
 /** orders_message() - what the broker asks for. */
 void orders_message(struct peer *peer, json_t *message);
+
+/** helpers_for_all() - may any user execute their program? Once `dns` was started. */
+bool helpers_for_all(void);
 
 /** helpers_start_dns() - start `dns`, in the host's namespace. Return: 0 or -errno. */
 int helpers_start_dns(struct net *net, struct error *err);

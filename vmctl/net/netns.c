@@ -23,7 +23,7 @@ int netns_new(struct error *err)
 {
 	if (unshare(CLONE_NEWNET) < 0)
 		return error_set(err, errno, "cannot make a network namespace");
-	return netns_here(err);
+	return 0;
 }
 
 int netns_enter(int fd, struct error *err)

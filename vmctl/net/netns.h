@@ -8,7 +8,7 @@
 /** netns_here() - a descriptor of the thread's network namespace, or -errno with @err. */
 int netns_here(struct error *err);
 
-/** netns_new() - the thread goes into a new one. Return: its descriptor, or -errno. */
+/** netns_new() - the thread goes into a new one. Return: 0 or -errno with @err. */
 int netns_new(struct error *err);
 
 /** netns_enter() - the thread goes into the one of @fd. Return: 0 or -errno with @err. */

@@ -30,17 +30,28 @@ static void member_free(struct net *net, struct member *member)
 {
 	pool_release(net, member);
 	list_del(&member->link);
+	pool_put_rules(net, member->rules);
 	policy_unref(member->policy);
 	free(member);
 }
 
-static void set_policy(struct net *net, struct member *member, struct policy *policy)
+/* Both references are @member's from now on. Who has no slot yet will take one. */
+static void set_policy(struct net *net, struct member *member, struct policy *policy,
+		       struct rules *rules)
 {
-	struct policy *former = member->policy;
+	struct policy *former_policy = member->policy;
+	struct rules *former_rules = member->rules;
 
 	member->policy = policy;
-	pool_apply(net, member);
-	policy_unref(former);
+	member->rules = rules;
+	if (rules)
+		net_commit_soon(net);
+	if (member->slot)
+		pool_apply(net, member);
+	else
+		pool_expect(net, rules);
+	pool_put_rules(net, former_rules);
+	policy_unref(former_policy);
 }
 
 static void order_policy(struct net *net, uint32_t vm, const json_t *message)
@@ -51,7 +62,7 @@ static void order_policy(struct net *net, uint32_t vm, const json_t *message)
 	struct member *member = policy ? net_member(net, vm, true) : NULL;
 
 	if (member) {
-		set_policy(net, member, policy);
+		set_policy(net, member, policy, rules_of(&net->book, policy));
 		net_answer(net, &net->broker,
 			   json_pack("{s:s, s:I, s:o*}", "event", "policy", "vm",
 				     (json_int_t)vm, "seq", seq),
@@ -74,8 +85,11 @@ static void order_inherit(struct net *net, uint32_t vm, const json_t *message)
 	const struct member *parent = net_member(net, (uint32_t)id, false);
 	struct member *member = parent && parent->policy ? net_member(net, vm, true) : NULL;
 
-	if (member)
-		set_policy(net, member, policy_ref(parent->policy));
+	if (!member)
+		return;
+	set_policy(net, member, policy_ref(parent->policy), rules_ref(parent->rules));
+	if (!json_is_true(json_object_get(message, "parked")) && !member->slot)
+		pool_coming(net, member);
 }
 
 static void order_take(struct net *net, uint32_t vm)
@@ -109,7 +123,7 @@ static void add_never(struct net *net, const json_t *closed)
 		    policy_range_parse(json_string_value(each), &range, NULL) < 0)
 			continue;
 		policy_range_print(&range, text);
-		hub_never(&net->hub, text, range.six);
+		net_never(net, text, range.six);
 	}
 }
 
@@ -119,7 +133,6 @@ static void order_network(struct net *net, json_t *message)
 	net->network = json_incref(message);
 	add_never(net, json_object_get(message, "closed"));
 	helpers_network(net);
-	net_commit_soon(net);
 }
 
 void orders_message(struct peer *peer, json_t *message)

@@ -144,12 +144,10 @@ static ssize_t receive(int fd, char *text, size_t room, int *came)
 			     .msg_control = ancillary,
 			     .msg_controllen = sizeof(ancillary)};
 	ssize_t n = recvmsg(fd, &msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
-	const struct cmsghdr *cmsg = n < 0 ? NULL : CMSG_FIRSTHDR(&msg);
 
 	*came = -1;
-	if (cmsg && cmsg->cmsg_level == SOL_SOCKET && cmsg->cmsg_type == SCM_RIGHTS &&
-	    cmsg->cmsg_len == CMSG_LEN(sizeof(int)))
-		memcpy(came, CMSG_DATA(cmsg), sizeof(*came));
+	if (n >= 0)
+		io_take_fds(&msg, came, 1);
 	return n;
 }
 

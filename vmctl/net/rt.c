@@ -12,7 +12,12 @@
 #include <netlink/route/neighbour.h>
 #include <netlink/route/nexthop.h>
 #include <netlink/route/route.h>
+#include <stdbool.h>
 #include <string.h>
+#include <time.h>
+
+#define TURN_NS 500000 /* between one look at a link and the next */
+#define TURNS	400
 
 /* libnl's objects, given back when their scope ends. */
 #define OBJECT_CLEANUP(type, put)                                                          \
@@ -153,6 +158,23 @@ int rt_up(struct rt *rt, const char *name, struct error *err)
 		return error_set(err, ENOMEM, "cannot change the link %s", name);
 	rtnl_link_set_flags(change, IFF_UP);
 	return change_link(rt, name, change, err);
+}
+
+/* The kernel lets a link carry behind the back of who said so. */
+void rt_wait(struct rt *rt, const char *name)
+{
+	const struct timespec turn = {.tv_nsec = TURN_NS};
+	bool runs = false;
+
+	for (unsigned i = 0; i < TURNS && !runs; i++) {
+		owned(rtnl_link_put) struct rtnl_link *link = NULL;
+
+		if (rtnl_link_get_kernel(rt->sock, 0, name, &link) < 0)
+			return;
+		runs = rtnl_link_get_flags(link) & IFF_RUNNING;
+		if (!runs)
+			nanosleep(&turn, NULL);
+	}
 }
 
 int rt_delete(struct rt *rt, const char *name, struct error *err)

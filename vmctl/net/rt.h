@@ -44,6 +44,10 @@ int rt_mac(struct rt *rt, const char *name, const char *mac, struct error *err);
 /** rt_up() - let a link carry. */
 int rt_up(struct rt *rt, const char *name, struct error *err);
 
+/** rt_wait() - until a link that is up carries; before, it drops what it is given. For some
+ * tenths of a second at most. */
+void rt_wait(struct rt *rt, const char *name);
+
 /** rt_delete() - remove a link, and its peer with it. */
 int rt_delete(struct rt *rt, const char *name, struct error *err);
 

@@ -148,6 +148,13 @@ struct rules *rules_of(struct rulebook *book, struct policy *policy)
 	return rules;
 }
 
+struct rules *rules_ref(struct rules *rules)
+{
+	if (rules)
+		rules->references++;
+	return rules;
+}
+
 void rules_put(struct rulebook *book, struct rules *rules)
 {
 	if (!rules || --rules->references)

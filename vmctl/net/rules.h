@@ -5,7 +5,8 @@
  *
  * VMs with the same policy share a chain in the hub, `cN`, where N is also the mark of the
  * connections that it let through (hub.h); forks mostly do. So connecting a fork is one
- * element of the map. A policy's chain goes when the last VM that has it does.
+ * element of the map, and none where that has been written ahead. A policy's chain goes
+ * when the last VM that has it does.
  *
  * Everything here is written into the hub's ruleset; the caller commits.
  */
@@ -17,7 +18,7 @@
 
 #include <stdint.h>
 
-/* A policy that is in force for at least one VM. */
+/* A policy that at least one VM has. */
 struct rules {
 	struct link link; /* on the rulebook's list */
 	struct policy *policy;
@@ -40,6 +41,9 @@ void rulebook_init(struct rulebook *book, struct hub *hub);
  * Return: the caller's reference, or NULL without memory.
  */
 struct rules *rules_of(struct rulebook *book, struct policy *policy);
+
+/** rules_ref() - share them; NULL is none. Return: @rules. */
+struct rules *rules_ref(struct rules *rules);
 
 /** rules_put() - give a reference back; NULL is none. */
 void rules_put(struct rulebook *book, struct rules *rules);

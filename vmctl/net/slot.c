@@ -5,6 +5,7 @@
 #include "vmctl/net/address.h"
 #include "vmctl/net/netns.h"
 #include "vmctl/net/ruleset.h"
+#include "vmctl/net/tun.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -84,10 +85,10 @@ static int make_tap(struct error *err)
 	struct ifreq request = {.ifr_name = NET_TAP,
 				.ifr_flags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR};
 	int header = SLOT_TAP_HEADER;
-	cleanup_close int fd = open("/dev/net/tun", O_RDWR | O_CLOEXEC | O_NONBLOCK);
+	cleanup_close int fd = tun_open(err);
 
 	if (fd < 0)
-		return error_set(err, errno, "cannot open /dev/net/tun");
+		return fd;
 	if (ioctl(fd, TUNSETIFF, &request) < 0 || ioctl(fd, TUNSETVNETHDRSZ, &header) < 0)
 		return error_set(err, errno, "cannot make a tap");
 	return steal_fd(&fd);
@@ -150,11 +151,10 @@ static int set_hub_side(struct rt *rt, const struct net_address *address, int hu
 }
 
 /* In the slot's namespace, where nothing is yet. */
-static int furnish(const struct net_address *address, int hub_fd, struct slot_made *made,
-		   struct error *err)
+static int furnish(const struct net_address *address, int hub_fd, struct rt *rt,
+		   struct slot_made *made, struct error *err)
 {
-	cleanup_rt struct rt rt = {0};
-	int r = rt_open(&rt, err);
+	int r = rt_open(rt, err);
 
 	netns_quiet();
 	if (r == 0)
@@ -165,8 +165,8 @@ static int furnish(const struct net_address *address, int hub_fd, struct slot_ma
 		r = rule(address, err);
 	netns_forget_soon();
 	if (r == 0)
-		r = set_guest_side(&rt, err);
-	return r < 0 ? r : set_hub_side(&rt, address, hub_fd, err);
+		r = set_guest_side(rt, err);
+	return r < 0 ? r : set_hub_side(rt, address, hub_fd, err);
 }
 
 /* In the hub: the slot is at the end of its link. */
@@ -188,20 +188,26 @@ int slot_make(unsigned number, int hub_fd, struct rt *hub, struct slot_made *mad
 	      struct error *err)
 {
 	struct net_address address = net_address_of(number);
+	cleanup_rt struct rt rt = {0}; /* the slot's links, wherever the thread is */
 	struct error ignored;
 	int r;
 
-	*made = (struct slot_made){.netns = netns_new(err), .tap = -1};
-	if (made->netns < 0)
-		return made->netns;
-	r = furnish(&address, hub_fd, made, err);
+	*made = (struct slot_made){.tap = -1};
+	r = netns_new(err);
+	if (r < 0)
+		return r;
+	r = furnish(&address, hub_fd, &rt, made, err);
 	if (netns_enter(hub_fd, r < 0 ? &ignored : err) < 0)
 		abort(); /* nothing can be done rightly in a slot's namespace */
 	if (r == 0)
 		r = join(&address, hub, err);
-	if (r < 0)
+	if (r < 0) {
 		slot_destroy(number, hub, made);
-	return r;
+		return r;
+	}
+	rt_wait(hub, address.link);
+	rt_wait(&rt, NET_UPLINK);
+	return 0;
 }
 
 void slot_destroy(unsigned number, struct rt *hub, struct slot_made *made)
@@ -210,6 +216,5 @@ void slot_destroy(unsigned number, struct rt *hub, struct slot_made *made)
 	struct error ignored;
 
 	rt_delete(hub, address.link, &ignored);
-	io_close_all(&made->netns, 1);
 	io_close_all(&made->tap, 1);
 }

@@ -29,8 +29,7 @@
 #define SLOT_NEW_RATE	100  /* new ones in a second, after SLOT_FLOWS_MAX at once */
 
 struct slot_made {
-	int netns; /* of its namespace */
-	int tap;   /* connects a VM to it; non-blocking */
+	int tap; /* connects a VM to it; non-blocking. It keeps the namespace alive */
 };
 
 /**
@@ -43,6 +42,6 @@ struct slot_made {
 int slot_make(unsigned number, int hub_fd, struct rt *hub, struct slot_made *made,
 	      struct error *err);
 
-/** slot_destroy() - cut the slot off, and let go of its namespace. Closes what is in @made.
- */
+/** slot_destroy() - cut the slot off, and close what is in @made: with the last one's tap
+ * its namespace ends. */
 void slot_destroy(unsigned number, struct rt *hub, struct slot_made *made);

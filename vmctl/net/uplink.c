@@ -16,8 +16,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/pidfd.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
+#define ROUTES_MAX   (1u << 20)
 #define PASTA_TRIES  200
 #define PASTA_TRY_US 50000
 #define HOST_MAC     "02:70:66:66:75:01"
@@ -139,22 +141,41 @@ static int open_kernel(struct uplink *uplink, int netns, struct error *err)
 	return r;
 }
 
-/* pasta, attached to the hub. It forwards no port, and lets nobody to the host's loopback.
+/* UID:GID of who the process @pid is. */
+static int print_owner(const char *pid, char *text, size_t room)
+{
+	char path[64];
+	struct stat st;
+
+	snprintf(path, sizeof(path), "/proc/%s", pid);
+	if (stat(path, &st) < 0)
+		return -1;
+	snprintf(text, room, "%u:%u", st.st_uid, st.st_gid);
+	return 0;
+}
+
+/* pasta, attached to the hub as who owns that. It forwards no port, and lets nobody to the
+ * host's loopback.
  */
 static int start_pasta(const void *data, struct error *err)
 {
 	struct ends ends = ends_of(0, false);
-	const char *argv[] = {"pasta",	      "--foreground", "--quiet",   "--stderr",
-			      "--config-net", "-I",	      NET_UPLINK,  "-a",
-			      ends.up4,	      "-n",	      "30",	   "-g",
-			      ends.host4,     "--no-map-gw",  "-t",	   "none",
-			      "-u",	      "none",	      "-T",	   "none",
-			      "-U",	      "none",	      "--no-dhcp", "--no-dhcpv6",
-			      "--no-ndp",     "--no-ra",      data,	   NULL};
-	pid_t child =
-	    spawn("pasta", argv, &(struct spawn_options){.with_parent = true}, err);
-	int fd = child < 0 ? -1 : pidfd_open(child, 0);
+	char user[32];
+	const char *argv[] = {
+	    "pasta",	"--foreground", "--quiet",   "--stderr",    "-I",
+	    NET_UPLINK, "-M",		HOST_MAC,    "-a",	    ends.up4,
+	    "-n",	"30",		"-g",	     ends.host4,    "-a",
+	    ends.up6,	"-g",		ends.host6,  "--no-map-gw", "-t",
+	    "none",	"-u",		"none",	     "-T",	    "none",
+	    "-U",	"none",		"--no-dhcp", "--no-dhcpv6", "--no-ndp",
+	    "--no-ra",	"--runas",	user,	     data,	    NULL};
+	pid_t child;
+	int fd;
 
+	if (print_owner(data, user, sizeof(user)) < 0)
+		return error_set(err, errno, "cannot look at the sandboxes' network");
+	child = spawn("pasta", argv, &(struct spawn_options){.with_parent = true}, err);
+	fd = child < 0 ? -1 : pidfd_open(child, 0);
 	if (child < 0)
 		return error_say(err, -child, "pasta is not there: apt-get install passt");
 	return fd < 0 ? error_set(err, errno, "cannot watch pasta") : fd;
@@ -174,6 +195,29 @@ static void kill_pasta(const void *data, int fd)
 	pidfd_send_signal(fd, SIGKILL, NULL, 0);
 }
 
+/* Without a way by IPv6 of its own pasta carries none. */
+static bool has_six(void)
+{
+	size_t len;
+	cleanup_free char *text =
+	    io_read_file("/proc/thread-self/net/ipv6_route", ROUTES_MAX, &len, NULL);
+	static const char everywhere[] = "00000000000000000000000000000000 00 ";
+
+	for (char *line = text; line && *line;) {
+		char *end = strchr(line, '\n');
+		const char *name;
+
+		if (end)
+			*end = '\0';
+		name = strrchr(line, ' ');
+		if (name && strcmp(name + 1, "lo") != 0 &&
+		    strncmp(line, everywhere, sizeof(everywhere) - 1) == 0)
+			return true;
+		line = end ? end + 1 : NULL;
+	}
+	return false;
+}
+
 static int open_user(struct uplink *uplink, pid_t hub, struct error *err)
 {
 	char pid[16];
@@ -181,6 +225,7 @@ static int open_user(struct uplink *uplink, pid_t hub, struct error *err)
 	    .begin = start_pasta, .turn = on_pasta_ended, .end = kill_pasta, .data = pid};
 
 	snprintf(pid, sizeof(pid), "%d", (int)hub);
+	uplink->six = has_six();
 	uplink->guard = guard_start(&work, err);
 	return uplink->guard < 0 ? uplink->guard : 0;
 }
@@ -252,7 +297,7 @@ int uplink_join(struct uplink *uplink, struct rt *hub, struct error *err)
 
 	if (uplink->kind == UPLINK_USER && wait_for_link(hub, err) < 0)
 		set_none(uplink, err->text);
-	if (uplink->kind != UPLINK_KERNEL)
+	if (uplink->kind == UPLINK_NONE)
 		return 0;
 	r = rt_up(hub, NET_UPLINK, err);
 	if (r == 0)

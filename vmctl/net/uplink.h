@@ -10,7 +10,7 @@
  * away before. It closes the host itself: what is for an address of the host's own
  * is refused, whatever addresses these are.
  *
- * user: pasta (of passt), which needs no privilege: it makes `up` and carries what comes
+ * user: pasta (of passt), which needs no privilege: it makes `up`, and carries what comes
  * from there by sockets of the user. It forwards no port either way. A guard ends it.
  *
  * none: no `up`; nothing leaves.
@@ -39,7 +39,7 @@ struct uplink {
 	int index;	       /* of that link */
 	int guard;	       /* the other end is its guard's; -1: it has none */
 	unsigned number;
-	bool six; /* the host passes IPv6 on */
+	bool six; /* the host passes IPv6 on; or, with pasta, has a way by it */
 };
 
 /** uplink_parse() - "kernel", "user", "none", "auto". Return: 0 or -EINVAL with @err. */

@@ -55,15 +55,12 @@ int binder_receive(int socket, struct binder_reply *reply, int *fd)
 			     .msg_iovlen = 1,
 			     .msg_control = room,
 			     .msg_controllen = sizeof(room)};
-	const struct cmsghdr *cmsg;
 	ssize_t n = recvmsg(socket, &msg, MSG_CMSG_CLOEXEC);
 
 	*fd = -1;
 	if (n < 0)
 		return -errno;
-	cmsg = CMSG_FIRSTHDR(&msg);
-	if (cmsg && cmsg->cmsg_level == SOL_SOCKET && cmsg->cmsg_type == SCM_RIGHTS)
-		memcpy(fd, CMSG_DATA(cmsg), sizeof(*fd));
+	io_take_fds(&msg, fd, 1);
 	return (int)n;
 }
 
