@@ -6,6 +6,7 @@
 
 #include "wire/cursor.h"
 
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,6 +17,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 /* A step. Return: 0, or anything else to end the script. */
 typedef int script_step(void *world);
+
+/** must() - or it is a finding. */
+static inline void must(bool right)
+{
+	if (!right)
+		abort();
+}
 
 /** script_run() - do the steps of @in until one ends it. */
 static inline void script_run(struct cursor *in, script_step *const *steps, size_t count,

@@ -131,6 +131,18 @@ static inline bool is_there(const char *path)
 	return (name ? name[1] : *path) != 'n';
 }
 
+/* What is to be made is there: its name begins with an e. */
+static inline bool is_taken(const struct files_request *request)
+{
+	const char *path = request->op == FILES_LINK ? request->path2 : request->path;
+	const char *name = path ? strrchr(path, '/') : NULL;
+
+	if (request->op != FILES_MKDIR && request->op != FILES_MKNOD &&
+	    request->op != FILES_SYMLINK && request->op != FILES_LINK)
+		return false;
+	return (name ? name[1] : *path) == 'e';
+}
+
 /* One reply that fits any request. */
 static inline void world_serve(struct buf *out, const struct agent_frame *frame)
 {
@@ -140,6 +152,8 @@ static inline void world_serve(struct buf *out, const struct agent_frame *frame)
 	if (files_get_request(frame, &request, NULL) < 0)
 		abort();
 	reply.error = request.path && !is_there(request.path) ? ENOENT : 0;
+	if (is_taken(&request))
+		reply.error = EEXIST;
 	reply.has_attr = true;
 	reply.attr = (struct files_attr){
 	    .ino = strlen(request.path) + 1, .nlink = 1, .size = FILE_BYTES};

@@ -1,4 +1,4 @@
-"""Which system calls VM processes make under their filters, by strace."""
+"""Which system calls processes make under their filters, by strace."""
 import glob
 import os
 import re
@@ -7,15 +7,15 @@ import subprocess
 HERE = os.path.dirname(os.path.abspath(__file__))
 SOURCE = os.path.join(HERE, "../..")
 TRACED = """#!/bin/sh
-exec strace -DD -f -qq --pidns-translation -e signal=none -o "$0.$$" "{vmctl}" "$@"
+exec strace -DD -f -qq --pidns-translation -e signal=none -o "$0.$$" "{program}" "$@"
 """
 
 
-def wrap(folder, vmctl):
-    """A program that is vmctl, and writes its calls into files beside it."""
-    path = os.path.join(folder, "vmctl")
+def wrap(folder, program):
+    """A program that is @program, and writes its calls into files beside it."""
+    path = os.path.join(folder, os.path.basename(program))
     with open(path, "w") as f:
-        f.write(TRACED.format(vmctl=vmctl))
+        f.write(TRACED.format(program=program))
     os.chmod(path, 0o755)
     return path
 
@@ -25,9 +25,9 @@ def is_traced(path):
     return subprocess.run(["pgrep", "-f", path], stdout=subprocess.DEVNULL, check=False).returncode == 0
 
 
-def entries():
-    """What the comments allow: (profile, entry)."""
-    sources = glob.glob(os.path.join(SOURCE, "vmctl/*.c"))
+def entries(folders):
+    """What the comments in sources allow: (profile, entry)."""
+    sources = [each for folder in folders for each in glob.glob(os.path.join(SOURCE, folder, "*.c"))]
     listed = subprocess.run([os.path.join(SOURCE, "support/syscalls"), "--test", *sources], check=True,
                             stdout=subprocess.PIPE, universal_newlines=True).stdout
     return [tuple(line.split(" ", 1)) for line in listed.splitlines()]
@@ -49,8 +49,9 @@ def whole_lines(path):
             yield thread, text
 
 
-def calls(path):
+def calls(path, programs):
     """Of one trace: (profile, name, arguments)."""
+    default, *named = programs
     profile, program = {}, {}
     for thread, text in whole_lines(path):
         found = re.match(r"(\w+)\((.*)", text)
@@ -58,11 +59,11 @@ def calls(path):
             continue
         name, rest = found.groups()
         if name == "execve":
-            program[thread] = "init" if '"init"' in rest else "vm"
+            program[thread] = next((each for each in named if f'"{each}"' in rest), default)
         if thread in profile:
             yield profile[thread], name, rest
         if name == "seccomp" and rest.startswith("SECCOMP_SET_MODE_FILTER") and rest.endswith("= 0"):
-            profile[thread] = "vcpu" if thread in profile else program.get(thread, "vm")
+            profile[thread] = "vcpu" if thread in profile else program.get(thread, default)
         made = re.search(r"= (\d+)(?: /\* (\d+) in strace's PID NS \*/)?$", rest)
         if name == "clone" and made and thread in profile:
             profile[made[2] or made[1]] = profile[thread]
@@ -79,9 +80,12 @@ def is_of(entry, name, rest):
                                   for w in words)
 
 
-def unused(path):
-    """The entries that no call in the traces of the program @path is of."""
-    made = {call for trace in glob.glob(path + ".*") for call in calls(trace)}
-    return [(profile, entry) for profile, entry in entries()
+def unused(path, folders=("vmctl",), programs=("vm", "init")):
+    """The entries that no call in the traces of the program @path is of.
+
+    @programs: whose filter it is, by a word of the command; the first is that of all others.
+    """
+    made = {call for trace in glob.glob(path + ".*") for call in calls(trace, programs)}
+    return [(profile, entry) for profile, entry in entries(folders)
             if not any((who == profile or (profile, who) == ("vm", "vcpu")) and is_of(entry, name, rest)
                        for who, name, rest in made)]

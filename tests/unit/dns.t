@@ -7,6 +7,7 @@ import signal
 import socket
 import struct
 import sys
+import tempfile
 import threading
 import time
 
@@ -495,9 +496,12 @@ def test_silent(dns):
 
 def test_resolv_conf(dns):
     "without resolvers by name those of /etc/resolv.conf are asked, and new ones when it changes"
-    path = "/tmp/names-resolv.conf"
+    handle, path = tempfile.mkstemp()
+    os.fchmod(handle, 0o644)
+    os.close(handle)
     with open(path, "w", encoding="ascii") as file:
-        file.write("# nothing\nsearch local\nnameserver 127.0.5.1\n")
+        file.write("# nothing\nsearch local\nnameserver 127.0.5.1\n"
+                   "nameserver fe80::1%lo\n")
     if os.system(f"mount --bind {path} /etc/resolv.conf"):
         raise AssertionError("no mounts here")
     try:

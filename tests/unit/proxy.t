@@ -414,7 +414,12 @@ def test_malformed(proxy):
                          (b"POST / " + head + b"Content-Length: 1\r\nTransfer-Encoding: "
                           b"chunked\r\n\r\n0\r\n\r\n", b"400"),
                          (b"POST / " + head + b"Content-Length: 1\r\nContent-Length: 2\r\n"
-                          b"\r\nab", b"400")):
+                          b"\r\nab", b"400"),
+                         # which is a field of this name to some, and to others none
+                         (b"GET / " + head + b"Authorization : mine\r\n\r\n", b"400"),
+                         (b"POST / " + head + b"Transfer-Encoding\t: chunked\r\n"
+                          b"Content-Length: 5\r\n\r\n0\r\n\r\n", b"400"),
+                         (b"GET / " + head + b"X-A: a\x01b\r\n\r\n", b"400")):
         got = Guest(timeout=5).raw(text)
         assert not got or got.split()[1] == status, (text, got)
     for text in (b"\x00" * 300, b"GET / HTTP/1.1\r\n" + b"A: b\r\n" * 60000 + b"\r\n",

@@ -88,22 +88,28 @@ static void ended(struct net_channel *channel)
 	loop_stop(channel->loop);
 }
 
+int dns_open(struct dns *dns, int fd, struct error *err)
+{
+	dns->slots.size = sizeof(struct dns_slot);
+	dns->udp.fd = dns->tcp.fd = -1;
+	dns->channel.heard = hear;
+	dns->channel.ended = ended;
+	list_init(&dns->opening);
+	denied_init(dns);
+	if (loop_init(&dns->loop, err) < 0)
+		return err->code;
+	return net_channel_open(&dns->channel, &dns->loop, fd, err);
+}
+
 int dns_main(int argc, char **argv)
 {
-	static struct dns dns = {.slots.size = sizeof(struct dns_slot),
-				 .udp.fd = -1,
-				 .tcp.fd = -1,
-				 .channel.heard = hear,
-				 .channel.ended = ended};
+	static struct dns dns;
 	struct error err;
 
 	(void)argc;
 	(void)argv;
-	list_init(&dns.opening);
-	denied_init(&dns);
-	if (loop_init(&dns.loop, &err) < 0 ||
+	if (dns_open(&dns, NAMES_CHANNEL_FD, &err) < 0 ||
 	    upstreams_watch(&dns.upstreams, &dns.loop, &err) < 0 ||
-	    net_channel_open(&dns.channel, &dns.loop, NAMES_CHANNEL_FD, &err) < 0 ||
 	    port_confine(UPSTREAM_PORT, &err) < 0 ||
 	    names_jail("vmctl dns", JAIL_ROOT_EMPTY, JAIL_CALLS_DNS, &err) < 0) {
 		fprintf(stderr, "vmctl dns: %s\n", err.text);

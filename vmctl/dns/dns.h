@@ -52,6 +52,10 @@ struct dns {
 	uint32_t seq;
 };
 
+/** dns_open() - begin. @dns: zeros. @fd: the channel to `vmctl net`, which tells of all
+ * else but the host's resolvers. Return: 0 or -errno with @err filled. */
+int dns_open(struct dns *dns, int fd, struct error *err);
+
 /** dns_take_flight() - one more is in flight for @slot. Return: whether the resolvers may
  * be asked for it, or there are too many. */
 bool dns_take_flight(struct dns *dns, struct dns_slot *slot);

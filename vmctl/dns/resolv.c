@@ -57,8 +57,7 @@ static bool is_as_seen(const struct stat *seen, const struct stat *st)
 /*
  * Return: whether there are new ones.
  *
- * #syscalls:resolv openat(2==O_RDONLY|O_CLOEXEC) newfstatat(3==AT_EMPTY_PATH) read lseek
- * close
+ * #syscalls:resolv openat(2==O_RDONLY|O_CLOEXEC) newfstatat(3==AT_EMPTY_PATH) read close
  */
 static bool look(struct stat *seen, struct upstream_list *list)
 {

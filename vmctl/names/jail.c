@@ -3,11 +3,13 @@
 #include <sched.h>
 
 /*
- * What the C library and GnuTLS need: memory, time, chance, and to say why they end.
+ * What the C library and GnuTLS need: memory, time, chance, and to say why they end. There
+ * is no signal that anything here handles.
  *
  * #syscalls:dns,proxy,resolv brk mmap(2==PROT_NONE) mmap(2==PROT_READ|PROT_WRITE) munmap
- * mremap madvise mprotect(2==PROT_READ|PROT_WRITE) futex rt_sigprocmask rt_sigreturn
- * clock_gettime gettimeofday time getrandom write writev exit_group
+ * mremap madvise mprotect(2==PROT_READ|PROT_WRITE) futex clock_gettime gettimeofday time
+ * write writev exit_group
+ * #syscalls:dns,proxy getrandom
  */
 int names_jail(const char *name, enum jail_root root, enum jail_calls calls,
 	       struct error *err)

@@ -2,7 +2,6 @@
 
 #include "util/cleanup.h"
 #include "util/io.h"
-#include "util/json_memory.h"
 #include "vmctl/net/address.h"
 #include "vmctl/net/holder.h"
 #include "vmctl/net/net_parts.h"
@@ -10,7 +9,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <getopt.h>
 #include <poll.h>
 #include <sched.h>
 #include <signal.h>
@@ -158,7 +156,7 @@ static int open_hub(struct net *net, enum uplink_kind want, struct error *err)
 	return r;
 }
 
-static void init(struct net *net)
+void net_init(struct net *net)
 {
 	for (unsigned i = 0; i < NET_BUCKETS; i++) {
 		list_init(&net->members[i]);
@@ -202,7 +200,7 @@ void net_say_uplink(struct net *net)
 		  NULL, 0);
 }
 
-static int run(struct net *net, enum uplink_kind want, struct error *err)
+int net_run(struct net *net, enum uplink_kind want, struct error *err)
 {
 	struct error said;
 	int r = loop_init(&net->loop, err);
@@ -231,42 +229,4 @@ static int run(struct net *net, enum uplink_kind want, struct error *err)
 		return 0; /* it ended while we began */
 	r = loop_run(&net->loop);
 	return r < 0 ? error_set(err, -r, "cannot wait for events") : 0;
-}
-
-static int fail(const struct error *err)
-{
-	fprintf(stderr, "vmctl: sandboxes have no network: %s\n", err->text);
-	return EXIT_FAILURE;
-}
-
-/* vmctl net [--uplink KIND | --clean LINK | --host] */
-int main(int argc, char **argv)
-{
-	static const struct option longs[] = {
-	    {"uplink", required_argument, NULL, 'u'},
-	    {"clean", required_argument, NULL, 'c'},
-	    {"host", no_argument, NULL, 'h'},
-	    {0},
-	};
-	static struct net net;
-	enum uplink_kind want = UPLINK_AUTO;
-	struct error err;
-	int c;
-
-	json_memory_init("vmctl-net");
-	while ((c = getopt_long(argc, argv, "", longs, NULL)) != -1) {
-		if (c == 'c') {
-			uplink_clean(optarg);
-			return EXIT_SUCCESS;
-		}
-		if (c == 'h')
-			return uplink_host(&err) < 0 ? fail(&err) : EXIT_SUCCESS;
-		if (c != 'u')
-			return EXIT_FAILURE;
-		if (uplink_parse(optarg, &want, &err) < 0)
-			return fail(&err);
-	}
-	signal(SIGPIPE, SIG_IGN);
-	init(&net);
-	return run(&net, want, &err) < 0 ? fail(&err) : EXIT_SUCCESS;
 }

@@ -71,6 +71,13 @@ struct net {
 	json_t *network; /* what the broker said of the host, or NULL */
 };
 
+/** net_init() - nothing is there yet. @net: zeros. */
+void net_init(struct net *net);
+
+/** net_run() - make the hub, and serve the broker until it ends. @want: of uplinks. Return:
+ * 0 or -errno with @err. */
+int net_run(struct net *net, enum uplink_kind want, struct error *err);
+
 /** net_member() - the VM with @id, made if @make; or NULL. */
 struct member *net_member(struct net *net, uint32_t id, bool make);
 

@@ -64,7 +64,7 @@ static void order_policy(struct net *net, uint32_t vm, const json_t *message)
 	if (member) {
 		set_policy(net, member, policy, rules_of(&net->book, policy));
 		net_answer(net, &net->broker,
-			   json_pack("{s:s, s:I, s:o}", "event", "policy", "vm",
+			   json_pack("{s:s, s:I, s:o*}", "event", "policy", "vm",
 				     (json_int_t)vm, "seq", seq),
 			   NULL);
 		return;
@@ -73,7 +73,7 @@ static void order_policy(struct net *net, uint32_t vm, const json_t *message)
 		error_set(&err, ENOMEM, "cannot keep a policy");
 	policy_unref(policy);
 	net_answer(net, &net->broker,
-		   json_pack("{s:s, s:I, s:o, s:i, s:s}", "event", "policy", "vm",
+		   json_pack("{s:s, s:I, s:o*, s:i, s:s}", "event", "policy", "vm",
 			     (json_int_t)vm, "seq", seq, "errno", -err.code, "error",
 			     err.text),
 		   NULL);

@@ -1,22 +1,30 @@
 /* Whether the head of a request is one that is passed on, and what of it is. */
 #include "vmctl/proxy/exchange.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+
+#define MALFORMED "pffs: the request is malformed\n"
 
 static enum MHD_Result add(void *cls, enum MHD_ValueKind kind, const char *name,
 			   const char *value)
 {
 	struct exchange *exchange = cls;
+	int r = fields_add(&exchange->fields, name, strlen(name), value ? value : "",
+			   value ? strlen(value) : 0);
 
 	(void)kind;
-	if (fields_add(&exchange->fields, name, strlen(name), value ? value : "",
-		       value ? strlen(value) : 0) == 0)
+	if (r == 0)
 		return MHD_YES;
-	exchange_say(exchange, MHD_HTTP_REQUEST_HEADER_FIELDS_TOO_LARGE,
-		     "pffs: a request has at most %u header fields, of %u KiB in all\n",
-		     FIELDS_MAX, FIELDS_BYTES_MAX >> 10);
+	if (r == -EINVAL)
+		exchange_say(exchange, MHD_HTTP_BAD_REQUEST, MALFORMED);
+	else
+		exchange_say(exchange, MHD_HTTP_REQUEST_HEADER_FIELDS_TOO_LARGE,
+			     "pffs: a request has at most %u header fields, of %u KiB in "
+			     "all\n",
+			     FIELDS_MAX, FIELDS_BYTES_MAX >> 10);
 	return MHD_NO;
 }
 
@@ -67,8 +75,7 @@ static bool check(struct exchange *exchange)
 		exchange_say(exchange, MHD_HTTP_METHOD_NOT_ALLOWED,
 			     "pffs: this method is not passed on\n");
 	else if (!is_target(exchange->target) || !has_one_length(exchange))
-		exchange_say(exchange, MHD_HTTP_BAD_REQUEST,
-			     "pffs: the request is malformed\n");
+		exchange_say(exchange, MHD_HTTP_BAD_REQUEST, MALFORMED);
 	else if (length && strtoull(length, NULL, 10) > PROXY_BODY_MAX)
 		exchange_say(exchange, MHD_HTTP_CONTENT_TOO_LARGE,
 			     "pffs: a request to a domain with a secret has at most "

@@ -84,6 +84,7 @@ static size_t hear_field(char *data, size_t size, size_t count, void *ctx)
 	struct fetch *fetch = ctx;
 	size_t len = size * count, line = len, name;
 	const char *colon = memchr(data, ':', len), *value;
+	int r;
 
 	while (line && strchr("\r\n", data[line - 1]))
 		line--;
@@ -102,8 +103,9 @@ static size_t hear_field(char *data, size_t size, size_t count, void *ctx)
 		value = colon + 1;
 		while (value < data + line && strchr(" \t", *value))
 			value++;
-		if (fields_add(&fetch->answer_fields, data, name, value,
-			       (size_t)(data + line - value)) < 0) {
+		r = fields_add(&fetch->answer_fields, data, name, value,
+			       (size_t)(data + line - value));
+		if (r < 0 && r != -EINVAL) { /* a malformed one is left out */
 			error_say(&fetch->why, E2BIG,
 				  "the header fields of its answer are too large");
 			return 0;

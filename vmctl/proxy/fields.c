@@ -2,6 +2,7 @@
 
 #include "util/buf.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -25,12 +26,36 @@ static const char *const own[] = {
     "Host",
 };
 
+/* RFC 9110, 5.6.2. To some a space before the colon is no part of a name; libmicrohttpd
+ * and libcurl pass it on, and to them it is another one. */
+static bool is_name(const char *name, size_t len)
+{
+	static const char others[] = "!#$%&'*+-.^_`|~";
+
+	for (size_t i = 0; i < len; i++)
+		if (!isalnum((unsigned char)name[i]) &&
+		    !memchr(others, name[i], sizeof(others) - 1))
+			return false;
+	return len;
+}
+
+/* RFC 9110, 5.5: what could end the field is not in it. */
+static bool is_value(const char *value, size_t len)
+{
+	for (size_t i = 0; i < len; i++)
+		if (iscntrl((unsigned char)value[i]) && value[i] != '\t')
+			return false;
+	return true;
+}
+
 int fields_add(struct fields *fields, const char *name, size_t name_len, const char *value,
 	       size_t value_len)
 {
 	size_t bytes = name_len + value_len + 4; /* as they are sent */
 	struct field *list, field;
 
+	if (!is_name(name, name_len) || !is_value(value, value_len))
+		return -EINVAL;
 	if (fields->count == FIELDS_MAX || bytes > FIELDS_BYTES_MAX - fields->bytes)
 		return -E2BIG;
 	list = reallocarray(fields->list, fields->count + 1, sizeof(*list));

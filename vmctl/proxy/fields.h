@@ -22,7 +22,8 @@ struct fields {
 	size_t count, bytes;
 };
 
-/** fields_add() - add one, as it came. Return: 0, -E2BIG or -ENOMEM. */
+/** fields_add() - add one, as it came. Return: 0, -EINVAL when it is malformed, -E2BIG or
+ * -ENOMEM. */
 int fields_add(struct fields *fields, const char *name, size_t name_len, const char *value,
 	       size_t value_len);
 

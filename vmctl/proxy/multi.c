@@ -100,7 +100,7 @@ static int set_socket(CURL *easy, curl_socket_t fd, int what, void *ctx, void *s
 	return 0;
 }
 
-/* #syscalls:proxy poll socketpair geteuid getuid getpid */
+/* #syscalls:proxy poll getpid */
 int multi_open(struct proxy *proxy)
 {
 	loop_timer_init(&proxy->multi_timer, due);

@@ -5,6 +5,7 @@
 #include "vmctl/proxy/exchange.h"
 #include "vmctl/proxy/visit.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -99,19 +100,27 @@ static void ended(struct net_channel *channel)
 	loop_stop(channel->loop);
 }
 
+int proxy_open(struct proxy *proxy, int fd, struct error *err)
+{
+	proxy->slots.size = sizeof(struct proxy_slot);
+	proxy->channel.heard = hear;
+	proxy->channel.ended = ended;
+	list_init(&proxy->resolving);
+	if (multi_open(proxy) < 0)
+		return error_set(err, ENOMEM, "cannot begin");
+	if (leaves_init(&proxy->leaves, err) < 0 || loop_init(&proxy->loop, err) < 0)
+		return err->code;
+	return net_channel_open(&proxy->channel, &proxy->loop, fd, err);
+}
+
 int proxy_main(int argc, char **argv)
 {
-	static struct proxy proxy = {.slots.size = sizeof(struct proxy_slot),
-				     .channel.heard = hear,
-				     .channel.ended = ended};
-	struct error err = {.text = "there is no memory"};
+	static struct proxy proxy;
+	struct error err;
 
 	(void)argc;
 	(void)argv;
-	list_init(&proxy.resolving);
-	if (multi_open(&proxy) < 0 || leaves_init(&proxy.leaves, &err) < 0 ||
-	    loop_init(&proxy.loop, &err) < 0 ||
-	    net_channel_open(&proxy.channel, &proxy.loop, NAMES_CHANNEL_FD, &err) < 0) {
+	if (proxy_open(&proxy, NAMES_CHANNEL_FD, &err) < 0) {
 		complain(&err);
 		return EXIT_FAILURE;
 	}

@@ -60,6 +60,10 @@ struct proxy {
 	uint64_t bodies;
 };
 
+/** proxy_open() - begin. @proxy: zeros. @fd: the channel to `vmctl net`, which tells of all
+ * else. Return: 0 or -errno with @err filled. */
+int proxy_open(struct proxy *proxy, int fd, struct error *err);
+
 /** server_open() - serve a listening socket, which becomes the server's. Return: 0 or
  * -errno with @err filled. */
 int server_open(struct proxy *proxy, int fd, struct error *err);
