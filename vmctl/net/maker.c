@@ -41,8 +41,8 @@ static int make(int sock, unsigned number, int hub_fd, struct rt *hub)
 
 	if (slot_make(number, hub_fd, hub, &made, &err) == 0)
 		return answer(sock, json_pack("{s:i}", "slot", (int)number), made.tap);
-	return answer(
-	    sock, json_pack("{s:i, s:s}", "slot", (int)number, "error", err.text), -1);
+	return answer(sock, json_pack("{s:i, s:s}", "slot", (int)number, "error", err.text),
+		      -1);
 }
 
 /* Return: the number of the slot that is wanted, or 0: there is nobody any more. */
