@@ -1,5 +1,6 @@
 #!/usr/bin/python3
-"""bench/forkcost runs, and its tables have every row; what it measures is not judged."""
+"""bench/forkcost and bench/slots.py run, and their tables have every row; what they measure is
+not judged."""
 import os
 import re
 import subprocess
@@ -10,6 +11,12 @@ FORKCOST = os.path.join(HERE, "../../bench/forkcost")
 ROWS = ["park the vCPU", "read KVM's state", "seal the disk", "fork(2)", "= pause of the parent",
         "child: KVM_CREATE_VM", "child: memory slots", "child: KVM_CREATE_VCPU",
         "child: set KVM's state", "= order to the child's first exit", "end of the child, reaped"]
+
+SLOTS = os.path.join(HERE, "../../bench/slots.py")
+SLOT_ROWS = ["a fork, of the sandbox of the one before", "forks of two sandboxes in turn",
+             "one with a policy that nobody had before", "9 at once for the first time: all",
+             "9 at once for the first time: each", "9 at once a second time: all",
+             "9 at once a second time: each"]
 
 
 def forkcost(*args):
@@ -46,6 +53,19 @@ def test_rows(done):
     for table in tables:
         for row in ROWS:
             assert re.search("^%s( +-?\\d+){3} *$" % re.escape(row), table, re.M), (row, table)
+
+
+def test_slots(_done):
+    "bench/slots.py has its rows, or says that only root can measure that, and exits with 77"
+    done = subprocess.run([SLOTS, "--rounds", "2", "--bursts", "1", "--many", "9"],
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                          universal_newlines=True, timeout=120, check=False)
+    if os.geteuid() != 0:
+        assert done.returncode == 77 and "not measured" in done.stderr, done
+        return
+    assert done.returncode == 0, done
+    for row in SLOT_ROWS:
+        assert re.search("^%s +\\d+( +[\\d.]+){2}$" % re.escape(row), done.stdout, re.M), (row, done)
 
 
 def main():

@@ -25,8 +25,8 @@ struct slot {
 	unsigned number;
 	struct slot_made made;
 	struct member *member; /* who has it, or NULL */
-	struct rules *rules;   /* where the hub's map leads, or NULL; a member's reference */
-	uint64_t ruled;	       /* net->commits when that was written */
+	struct rules *rules; /* where the hub's map leads, or NULL; a member's reference */
+	uint64_t ruled;	     /* net->commits when that was written */
 	struct known known;
 	json_t *records; /* of the log, not yet told; or NULL */
 	unsigned lost;	 /* records that are not told */
@@ -66,7 +66,7 @@ struct net {
 	unsigned ordered_count, free_count, waiting_count, coming, free_wanted, last_slot;
 	struct rules *expected; /* those that the next one to take a slot has, probably */
 	uint64_t commits;	/* how often all that was written has come into force */
-	uint64_t closed;	/* net->commits when what is never let through was added to */
+	uint64_t closed; /* net->commits when what is never let through was added to */
 	struct loop_timer commit, make, rest, sweep, expire, tell;
 	json_t *network; /* what the broker said of the host, or NULL */
 };

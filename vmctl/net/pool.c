@@ -8,22 +8,23 @@
  * There are NET_POOL, or as many as there are forks that will take one soon, or, for a
  * while, as had to be waited for at once.
  *
- * A slot has rules ahead, from when it is ordered: those of who took a slot last, whose forks and siblings come
- * next, mostly. Who has these takes it with nothing to be written: the answer goes out at
- * once. For another one the slot that was ruled longest ago gets other rules, and the
- * answer waits for the transaction. So what is free comes to look like what was taken last,
- * several policies in turn included.
+ * A slot has rules ahead, from when it is ordered: those of who took a slot last, whose
+ * forks and siblings come next, mostly. Who has these takes it with nothing to be written:
+ * the answer goes out at once. For another one the slot that was ruled longest ago gets
+ * other rules, and the answer waits for the transaction. So what is free comes to look like
+ * what was taken last, several policies in turn included.
  *
  * Never has a guest a tap while looser rules than its own are in force:
  *
  *  - Of a free slot's tap there is no descriptor but ours, so whatever its rules let
- *    through, nobody is there to send it. What its own kernel says goes no further than the
- *    hub, whose `input` lets in what `dns` and `proxy` are asked, and these are told of a slot
- *    when it has a member: before, its address is nobody's to them.
- *  - It is given away at once only if the map leads to the member's own rules, in a
- *    transaction that is over (is_in_force()); and if nothing that is closed for all is still to
- *    come into force. What else is to come is of other slots, or of their rules: a chain is
- *    never changed once it can be reached, only deleted, when nothing leads there.
+ *    through, nobody is there to send it. What its own kernel says goes no further than
+ *    the hub, whose `input` lets in what `dns` and `proxy` are asked, and these are told
+ *    of a slot when it has a member: before, its address is nobody's to them.
+ *  - It is given away at once only if the map leads to the member's own rules, by a
+ *    transaction that is over (is_in_force()), and if nothing that is closed for all is
+ *    still to come into force. What else is to come is of other slots, or of their rules:
+ *    a chain is never changed once it can be reached, only deleted, when nothing leads
+ *    there.
  *  - Else the answer waits, as it does for any change, until all is in force.
  *  - A slot is used once. What was opened for names (known.h) it has none of before it is
  *    given, and none of another guest's ever.
@@ -230,7 +231,8 @@ static void on_made(struct peer *peer, json_t *message)
 static void on_maker_gone(struct peer *peer)
 {
 	(void)peer;
-	fputs("vmctl: the sandboxes' network ends: what makes its slots has ended\n", stderr);
+	fputs("vmctl: the sandboxes' network ends: what makes its slots has ended\n",
+	      stderr);
 	exit(EXIT_FAILURE);
 }
 
@@ -270,7 +272,8 @@ static void on_rest(struct loop_timer *timer)
 
 	net->free_wanted = NET_POOL;
 	while (net->free_count > NET_POOL)
-		destroy(net, take_free(net, container_of(net->free.next, struct slot, link)));
+		destroy(net,
+			take_free(net, container_of(net->free.next, struct slot, link)));
 }
 
 int pool_init(struct net *net, struct error *err)
