@@ -28,6 +28,7 @@
 	"\"header\":\"X\"}]}}"
 
 static const char *const words[] = {
+    /* NOLINTNEXTLINE(bugprone-suspicious-missing-comma): one message */
     POLICY_16,
     "{\"op\":\"policy\",\"slot\":17,\"policy\":{\"egress\":\"on\"}}",
     "{\"op\":\"policy\",\"slot\":16,\"policy\":{\"egress\":\"off\"}}",

@@ -40,6 +40,7 @@
 
 static const char *const words[] = {
     /* Whole messages, */
+    /* NOLINTNEXTLINE(bugprone-suspicious-missing-comma): one message */
     POLICY_1,
     "{\"op\":\"policy\",\"vm\":2,\"seq\":2,\"policy\":{\"egress\":\"on\"}}",
     "{\"op\":\"policy\",\"vm\":1,\"seq\":3,\"policy\":{\"egress\":\"off\"}}",

@@ -99,6 +99,7 @@ static const char *const words[] = {
     "67108865",
     "-1",
     "99999999999999999999",
+    /* NOLINTNEXTLINE(bugprone-suspicious-missing-comma): one message */
     POLICY_OFF_16,
     POLICY_ON_17,
     "{\"op\":\"policy\",\"slot\":17}",
