@@ -41,13 +41,15 @@ json_t *describe_broker(const struct broker *broker)
 
 	list_for_each (vm, &broker->vms, struct vmproc, link)
 		count += vm->facts->seen;
-	return json_pack("{s:s, s:s, s:i, s:I, s:I, s:i, s:b, s:o, s:s, s:s}", "engine",
-			 broker->config.engine, "version", PACKAGE_VERSION, "vms", count,
-			 "uptime_s", (json_int_t)up, "memory_available",
-			 (json_int_t)procfs_available(), "descriptors",
-			 procfs_descriptors(), "limits_cpu", broker->limits_cpu,
-			 "templates", images_templates(broker->config.images), "uplink",
-			 broker->net.uplink, "uplink_why", broker->net.why);
+	return json_pack(
+	    "{s:s, s:s, s:i, s:I, s:I, s:i, s:b, s:o, s:s, s:s, s:i, s:i, s:i}", "engine",
+	    broker->config.engine, "version", PACKAGE_VERSION, "vms", count, "uptime_s",
+	    (json_int_t)up, "memory_available", (json_int_t)procfs_available(),
+	    "descriptors", procfs_descriptors(), "limits_cpu", broker->limits_cpu,
+	    "templates", images_templates(broker->config.images), "uplink",
+	    broker->net.uplink, "uplink_why", broker->net.why, "slots", broker->net.slots,
+	    "slots_free", broker->net.slots_free, "net_descriptors",
+	    broker->net.descriptors);
 }
 
 json_t *describe_use(const struct vmproc *vm, const json_t *message)

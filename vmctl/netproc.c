@@ -133,6 +133,13 @@ static void on_uplink(struct broker *broker, const json_t *message)
 	tell_uplink(broker);
 }
 
+static void on_slots(struct netproc *net, const json_t *message)
+{
+	net->slots = (int)number_in(message, "slots");
+	net->slots_free = (int)number_in(message, "slots_free");
+	net->descriptors = (int)number_in(message, "net_descriptors");
+}
+
 static void on_message(struct peer *peer, json_t *message)
 {
 	struct broker *broker = container_of(peer, struct broker, net.peer);
@@ -148,11 +155,14 @@ static void on_message(struct peer *peer, json_t *message)
 		on_records(broker, message);
 	else if (strcmp(event, "uplink") == 0)
 		on_uplink(broker, message);
+	else if (strcmp(event, "slots") == 0)
+		on_slots(&broker->net, message);
 }
 
 static void no_uplink(struct netproc *net, const char *why)
 {
 	strcpy(net->uplink, "none");
+	net->slots = net->slots_free = net->descriptors = 0;
 	net->link[0] = '\0';
 	snprintf(net->why, sizeof(net->why), "%s", why);
 }

@@ -33,6 +33,8 @@ struct netproc {
 	uint64_t again_ms;	 /* for how long, the next time */
 	uint64_t started_ns;	 /* CLOCK_MONOTONIC */
 	json_t *network;	 /* what a client last said of the host, or NULL */
+	int slots, slots_free;	 /* as the process last told; 0 without one */
+	int descriptors;	 /* likewise: that it has open */
 	char uplink[8];		 /* kernel, user or none */
 	char why[320];		 /* a sentence about that */
 	char link[32];		 /* in the host's namespace, as uplink_print(); "" */

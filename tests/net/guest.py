@@ -1,9 +1,12 @@
 # What a sandbox of the tests of the network knows: how far it gets.
+import base64
 import http.client
 import json
+import os
 import socket
 import ssl
 import struct
+import subprocess
 import threading
 import time
 
@@ -58,10 +61,40 @@ def udp(host, port=7, data=b"anybody"):
             return type(error).__name__
 
 
+QUESTION = struct.pack(">6H", 7, 0x100, 1, 0, 0, 0) + b"\3web\4test\0" + struct.pack(">2H", 1, 1)
+
+
+def dns_by_udp(host):
+    return udp(host, 53, QUESTION) == "answered"
+
+
+def dns_by_stream(host, port=53):
+    with socket.create_connection((host, port), PATIENCE) as s:
+        if port == 853:
+            s = ssl._create_unverified_context().wrap_socket(s)
+        s.sendall(struct.pack(">H", len(QUESTION)) + QUESTION)
+        return len(s.recv(2000)) > len(QUESTION)
+
+
+def dns_by_tls(host):
+    return dns_by_stream(host, 853)
+
+
+def dns_by_https(host):
+    client = http.client.HTTPSConnection(host, timeout=PATIENCE, context=ssl._create_unverified_context())
+    client.request("GET", "/dns-query?dns=" + base64.urlsafe_b64encode(QUESTION).decode().rstrip("="))
+    return client.getresponse().getheader("Content-Type") == "application/dns-message"
+
+
 def resolver(host):
-    """Does one answer at port 53, asked directly?"""
-    question = struct.pack(">6H", 7, 0x100, 1, 0, 0, 0) + b"\3web\4test\0" + struct.pack(">2H", 1, 1)
-    return udp(host, 53, question)
+    """The ways in which one answers who asks it directly."""
+    found = []
+    for way, ask in (("udp", dns_by_udp), ("tcp", dns_by_stream), ("tls", dns_by_tls), ("https", dns_by_https)):
+        try:
+            found += [way] if ask(host) else []
+        except OSError:
+            pass
+    return "+".join(found) or "none"
 
 
 class Stream:
@@ -96,3 +129,108 @@ class Stream:
         while not self.end and time.monotonic() < deadline:
             time.sleep(0.05)
         return bool(self.end)
+
+
+class Talk:
+    """Says something all the time, by TCP and UDP, to who says it again."""
+
+    def __init__(self, host, mark):
+        self.mark, self.end, self.over = mark, None, False
+        self.tcp = socket.create_connection((host, 7), PATIENCE)
+        self.udp = socket.socket(self.tcp.family, socket.SOCK_DGRAM)
+        self.udp.connect((host, 7))
+        threading.Thread(target=self.talk, daemon=True).start()
+
+    def talk(self):
+        while not self.over:
+            try:
+                self.udp.send(self.mark)
+            except OSError:
+                pass
+            try:
+                if not self.end:
+                    self.tcp.sendall(self.mark)
+                    self.tcp.recv(1000)
+            except OSError as error:
+                self.end = type(error).__name__
+            time.sleep(0.02)
+
+
+class Wire:
+    """The interface itself: frames as they are, out and in."""
+
+    def __init__(self, name):
+        self.name, self.seen = name, []
+        self.socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3))
+        self.socket.bind((name, 3))
+        threading.Thread(target=self.read, daemon=True).start()
+
+    def read(self):
+        while True:
+            frame, (_, _, direction, *_) = self.socket.recvfrom(65536)
+            if direction != socket.PACKET_OUTGOING:
+                self.seen.append(frame)
+
+    def send(self, *frames):
+        for frame in frames:
+            self.socket.send(frame)
+
+    def send_long(self, frames):
+        """Frames that are longer than others take. How many were sent."""
+        count = 0
+        for mtu in (65535, 1500):
+            subprocess.run(["ip", "link", "set", self.name, "mtu", str(mtu)], check=True)
+            if mtu > 1500:
+                for frame in frames:
+                    self.socket.send(frame)
+                    count += 1
+        return count
+
+    def replies(self, kind):
+        """How many frames of this kind come, within a while."""
+        time.sleep(2)
+        return sum(frame[12:14] == struct.pack(">H", kind) for frame in self.seen)
+
+
+def open_to_all(port):
+    """A server; what it has heard, by TCP and by UDP."""
+    tcp, datagrams = [], []
+    listener = socket.create_server(("::", port), family=socket.AF_INET6, dualstack_ipv6=True)
+    sock = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+    sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+    sock.bind(("::", port))
+
+    def accept():
+        while True:
+            tcp.append(listener.accept())
+
+    def receive():
+        while True:
+            datagrams.append(sock.recv(2000))
+
+    for each in (accept, receive):
+        threading.Thread(target=each, daemon=True).start()
+    return tcp, datagrams
+
+
+def knock(addresses, port):
+    """Connect to all, by TCP and by UDP: how many are refused, or connected."""
+    found = []
+
+    def one(address):
+        try:
+            with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_DGRAM) as s:
+                s.sendto(b"knock", (address, port))
+            with socket.create_connection((address, port), PATIENCE):
+                found.append("connected")
+        except ConnectionRefusedError:
+            found.append("refused")
+        except OSError as error:
+            found.append(type(error).__name__)
+
+    threads = [threading.Thread(target=one, args=(address,)) for address in addresses]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return " ".join(f"{found.count(each)} {each}" for each in sorted(set(found)))

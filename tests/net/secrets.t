@@ -1,11 +1,12 @@
 #!/bin/bash
 # Secrets: a domain gets a header that the sandbox never sees. The domain is a host of world, whose
-# certificates this machine and its emulated host trust. The resolver is named by an option.
+# certificates this machine and its emulated host trust. The resolver is named by an option,
+# and is another one than that of /etc/resolv.conf.
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd) || exit 1
 trusted=/etc/ssl/certs/ca-certificates.crt
 . "$here/alone.sh"
 [ -n "${PFFS_NET_WORK:-}" ] ||
-	PFFS_TEST_OPTIONS="--dns 11.0.0.53" in_world "$here/../mount/setup" bash "$here/secrets.t"
+	PFFS_TEST_OPTIONS="--dns 11.0.0.54" in_world "$here/../mount/setup" bash "$here/secrets.t"
 . "$here/../mount/lib.sh"
 
 # ask DIR URL [OPTION...]: what curl gets in a sandbox, or that it failed.
@@ -25,6 +26,8 @@ trusts() {
 value=s3cr3t-5d1e
 sandbox demo
 known=$(grep -c BEGIN "demo/fs$trusted")
+is "$(echo 'import socket; print(socket.gethostbyname("which.test"))' > demo/exec; cat demo/output)" 11.0.0.2 \
+	"the resolver of the option is asked, and not the host's"
 echo "api.test Authorization: Bearer $value" > demo/net/secrets
 is "$(cat demo/net/secrets)" "api.test Authorization:" "what is read has no value"
 ok "the host's CA comes into the guest's trust store" \

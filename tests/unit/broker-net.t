@@ -49,6 +49,17 @@ def wait(client, vm, want=True):
     return connected(client, vm) == want
 
 
+def in_use(client, want):
+    """Do so many slots come to be taken, and is that seen in the descriptors of the process?"""
+    until = time.monotonic() + PATIENCE
+    while time.monotonic() < until:
+        stat = client.request("stat")
+        if stat["slots"] - stat["slots_free"] == want and stat["net_descriptors"] > stat["slots"]:
+            return True
+        time.sleep(0.05)
+    return False
+
+
 work = tempfile.mkdtemp()
 os.environ["NET_TEST"] = work
 server = Server(work, ["--uplink", "kernel"])
@@ -56,6 +67,7 @@ atexit.register(lambda: server.end())
 client = server.client()
 tap.is_(client.request("stat")["uplink"], "none", "before anybody asks there is no uplink")
 tap.is_(net_process(), None, "and no process for it")
+tap.is_(client.request("stat")["slots"], 0, "nor slots")
 parent = client.create()["vm"]
 tap.ok("error" not in client.request("network", closed=["192.0.2.1"]), "a client asks for it")
 client.request("park", vm=parent)
@@ -74,6 +86,7 @@ tap.ok(client.wait_event("net", children[0])["connected"], "and their client hea
 tap.ok(not connected(client, fork["twin"]["vm"]), "not a twin, which stands still")
 client.request("resume", vm=fork["twin"]["vm"])
 tap.ok(wait(client, fork["twin"]["vm"]), "until it is told to resume")
+tap.ok(in_use(client, 3), "so many slots are taken, as `stat` says")
 
 
 
@@ -100,12 +113,14 @@ pid = net_process()
 client = server.restart()
 tap.ok(all(wait(client, vm) for vm in children), "a broker that was killed: they are connected")
 tap.is_(net_process(), pid, "by the same process")
+tap.ok(in_use(client, 3), "whose slots the new broker knows")
 tap.is_(client.request("stat")["uplink"], "kernel", "the uplink is known")
 os.kill(pid, signal.SIGKILL)
 until = time.monotonic() + PATIENCE
-while net_process() in (pid, None) and time.monotonic() < until:
+# What it starts has its name for a moment, so it may be gone at the next look.
+while (other := net_process()) in (pid, None) and time.monotonic() < until:
     time.sleep(0.05)
-tap.ok(net_process() not in (pid, None), "the process was killed: there is another one")
+tap.ok(other not in (pid, None), "the process was killed: there is another one")
 for vm in children:
     client.request("attach", vm=vm)
     client.request("policy", vm=vm, policy=POLICY)

@@ -17,9 +17,10 @@ import sys
 import threading
 import time
 
+from frames_kit import GUEST_MAC
+
 BUILD = os.environ.get("PFFS_BUILD", os.getcwd())
 PROGRAM = os.path.join(BUILD, "vmctl", "vmctl-net")
-GUEST_MAC, GATEWAY_MAC = "02:70:66:66:73:02", "02:70:66:66:73:01"
 HEADER = 12
 CLONE_NEWNET = 0x40000000
 TUNSETIFF, TUNSETVNETHDRSZ = 0x400454CA, 0x400454D8

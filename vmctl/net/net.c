@@ -169,6 +169,7 @@ void net_init(struct net *net)
 	loop_timer_init(&net->commit, on_commit);
 	loop_timer_init(&net->expire, on_expire);
 	loop_timer_init(&net->tell, on_tell);
+	census_init(net);
 	net->flow_source = net->guard_source = LOOP_SOURCE_NONE;
 	net->dns = net->proxy = net->maker = (struct peer){.fd = -1};
 	net->commits = 1;

@@ -17,10 +17,11 @@
  *answered by that event, below gone {vm}			its slot is destroyed, its
  *policy forgotten
  *
- * and is told {"event":"uplink", uplink, uplink_why, link}, and {"event":"net", vm,
- * records}. So nothing is kept in the broker but who has a policy, and one that takes over
- * after another was killed asks for all slots again. The process ends with the last holder
- * of the other end of that descriptor: the keeper has it, too.
+ * and is told {"event":"uplink", uplink, uplink_why, link}, {"event":"net", vm,
+ * records}, and how many slots there are: {"event":"slots", slots, slots_free,
+ * net_descriptors}. So nothing is kept in the broker but who has a policy, and one that
+ * takes over after another was killed asks for all slots again. The process ends with the
+ * last holder of the other end of that descriptor: the keeper has it, too.
  *
  * What comes together is put into force together: all that the broker has said, then one
  * transaction, then the answers. A slot that is ruled ahead is answered for at once

@@ -68,6 +68,10 @@ struct net {
 	uint64_t commits;	/* how often all that was written has come into force */
 	uint64_t closed; /* net->commits when what is never let through was added to */
 	struct loop_timer commit, make, rest, sweep, expire, tell;
+	struct {
+		struct loop_timer timer;
+		int slots, descriptors; /* as last told */
+	} census;
 	json_t *network; /* what the broker said of the host, or NULL */
 };
 
@@ -96,6 +100,15 @@ void net_answer(struct net *net, struct peer *to, json_t *message, struct slot *
 
 /** net_say_uplink() - tell the broker of it. */
 void net_say_uplink(struct net *net);
+
+/** census_init() - nobody is told yet how many slots there are. */
+void census_init(struct net *net);
+
+/** census_tell() - tell the broker how many there are. */
+void census_tell(struct net *net);
+
+/** census_soon() - that has changed, and may change more: tell it in a moment. */
+void census_soon(struct net *net);
 
 /** pool_init() - begin to make slots. Return: 0 or -errno with @err. */
 int pool_init(struct net *net, struct error *err);

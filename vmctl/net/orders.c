@@ -135,6 +135,13 @@ static void order_network(struct net *net, json_t *message)
 	helpers_network(net);
 }
 
+/* To a broker that is new. */
+static void say_all(struct net *net)
+{
+	net_say_uplink(net);
+	census_tell(net);
+}
+
 void orders_message(struct peer *peer, json_t *message)
 {
 	struct net *net = container_of(peer, struct net, broker);
@@ -146,7 +153,7 @@ void orders_message(struct peer *peer, json_t *message)
 	if (strcmp(op, "network") == 0)
 		order_network(net, message);
 	else if (strcmp(op, "uplink") == 0)
-		net_say_uplink(net);
+		say_all(net);
 	else if (strcmp(op, "policy") == 0)
 		order_policy(net, vm, message);
 	else if (strcmp(op, "inherit") == 0)

@@ -167,6 +167,7 @@ static void give(struct net *net, struct member *member, struct slot *slot)
 {
 	leave_queue(net, member);
 	list_del(&slot->link);
+	census_soon(net);
 	list_add_before(&net->slots[slot->number % NET_BUCKETS], &slot->link);
 	member->slot = slot;
 	slot->member = member;
@@ -186,6 +187,7 @@ static void add_free(struct net *net, struct slot *slot)
 {
 	list_add_before(&net->free, &slot->link);
 	net->free_count++;
+	census_soon(net);
 }
 
 static struct slot *take_free(struct net *net, struct slot *slot)
@@ -263,6 +265,7 @@ static void destroy(struct net *net, struct slot *slot)
 		slot_destroy(slot->number, &net->hub.rt, &slot->made);
 	json_decref(slot->records);
 	free(slot);
+	census_soon(net);
 }
 
 /* Few were taken for a while. */
