@@ -15,7 +15,8 @@ import time
 
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from net_kit import GATEWAY_MAC, GUEST_MAC, HEADER, Host, Net, Tap, begin, sh  # noqa: E402
+from frames_kit import GATEWAY_MAC, GUEST_MAC  # noqa: E402
+from net_kit import HEADER, Host, Net, Tap, begin, sh  # noqa: E402
 
 FREE = 8        # slots, at least
 ROUNDS = 200    # forks that each send one packet

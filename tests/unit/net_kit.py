@@ -212,7 +212,7 @@ class Net:
         self.sock.send(json.dumps(message).encode())
 
     def receive(self, timeout=20):
-        """The next message that is no event of the log, and the tap that came with it."""
+        """The next message that is no news of its own, and the tap that came with it."""
         until = time.monotonic() + timeout
         while True:
             left = until - time.monotonic()
@@ -227,7 +227,7 @@ class Net:
                 self.records.setdefault(message["vm"], []).extend(message["records"])
             elif message.get("event") == "uplink":
                 self.uplink = message
-            else:
+            elif message.get("event") != "slots":
                 return message, fds
 
     def policy(self, vm, egress="on", allow=()):
