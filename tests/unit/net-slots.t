@@ -89,12 +89,15 @@ def count():
     """What there is of slots: the links of the hub that lead to one, how many the hub's map
     leads somewhere, and how many chains it leads to; and descriptors."""
     pid = str(net.process.pid)
-    inside = ["nsenter", "-t", pid, "-U", "-n", "--preserve-credentials"]
-    links = len(re.findall(r"^\d+: s\d+", net_kit.sh(*inside, "ip", "-o", "link").stdout, re.M))
-    listed = None
-    while not listed or listed.returncode and net.process.poll() is None:
+    links = len(re.findall(r"^\d+: s\d+", net.in_hub("ip", "-o", "link").stdout, re.M))
+    until = time.monotonic() + 30
+    while True:
         # nft gives up when the rules change while it reads them
-        listed = net_kit.sh(*inside, "nft", "list", "table", "inet", "hub", check=False)
+        listed = net.in_hub("nft", "list", "table", "inet", "hub", check=False)
+        if not listed.returncode:
+            break
+        if time.monotonic() > until:
+            raise TimeoutError(listed.stderr)
     rules = listed.stdout
     return (links, rules.count(" : goto c") / 2, rules.count("chain c"),
             len(os.listdir(f"/proc/{pid}/fd")), len(os.listdir(f"/proc/{maker()}/fd")))
@@ -102,8 +105,7 @@ def count():
 
 def flows():
     """Open connections of slots that the hub remembers."""
-    text = net_kit.sh("nsenter", "-t", str(net.process.pid), "-U", "-n", "--preserve-credentials",
-                      "conntrack", "-L").stdout
+    text = net.in_hub("conntrack", "-L").stdout
     return [line for line in text.splitlines() if "ESTABLISHED" in line and "=198.19." in line]
 
 

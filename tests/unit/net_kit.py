@@ -275,6 +275,11 @@ class Net:
                 return record
         return None
 
+    def in_hub(self, *words, check=True):
+        """Run a program in its namespaces, as root there."""
+        return sh("nsenter", "-t", str(self.process.pid), "-U", "-n", "--preserve-credentials", "--setuid", "0",
+                  *words, check=check)
+
     def users(self):
         """All that its process is to the host: real, effective, saved, and for files."""
         with open(f"/proc/{self.process.pid}/status", encoding="ascii") as file:
