@@ -6,7 +6,8 @@ FOLDER/received has a line for each packet that comes: when (seconds), its sourc
 protocol, its port if it is TCP or UDP, and what it says.
 
 - HTTP at ports 80 and 8080, HTTPS at 443, of every address. /where tells the address that was asked
-  and the headers; /stream goes on for as long as somebody reads; /simple/ is an index of packages.
+  and the headers; /stream goes on for as long as somebody reads; /simple/ is an index of packages,
+  /hello.git a repository.
 - TCP at port 7 and UDP at port 7 say what they are told.
 - DNS at port 53 of RESOLVER and of OTHER_RESOLVER, with the names in ZONE; by TLS at port 853 and
   by HTTPS, too. which.test has another address at each.
@@ -14,6 +15,7 @@ protocol, its port if it is TCP or UDP, and what it says.
 
 import asyncio
 import base64
+import hashlib
 import io
 import json
 import os
@@ -23,6 +25,7 @@ import struct
 import sys
 import time
 import zipfile
+import zlib
 
 import dnslib
 
@@ -122,17 +125,39 @@ def wheel():
     return out.getvalue()
 
 
+def repository(at):
+    """What git asks for where there are files alone: a commit of one file."""
+    pages = {}
+
+    def keep(kind, body):
+        whole = b"%s %d\0%s" % (kind, len(body), body)
+        name = hashlib.sha1(whole).hexdigest()
+        pages[f"{at}/objects/{name[:2]}/{name[2:]}"] = ("application/octet-stream", zlib.compress(whole))
+        return name
+
+    tree = keep(b"tree", b"100644 word\0" + bytes.fromhex(keep(b"blob", b"cloned\n")))
+    who = "A <a@web.test> 0 +0000"
+    commit = keep(b"commit", f"tree {tree}\nauthor {who}\ncommitter {who}\n\nOne word\n".encode())
+    pages[f"{at}/HEAD"] = ("text/plain", b"ref: refs/heads/main\n")
+    pages[f"{at}/info/refs"] = ("text/plain", f"{commit}\trefs/heads/main\n".encode())
+    return pages
+
+
 WHEEL = "hello_test-1.0-py3-none-any.whl"
 PAGES = {
     "/simple/hello-test/": ("text/html", b"<a href='/%s'>%s</a>" % ((WHEEL.encode(),) * 2)),
     "/" + WHEEL: ("application/zip", wheel()),
+    **repository("/hello.git"),
 }
 
 
 def page(path, address, headers):
-    """Its type and what it is."""
-    if path in PAGES:
-        return PAGES[path]
+    """Its type and what it is, or None and that it is not there."""
+    plain = path.partition("?")[0]
+    if plain in PAGES:
+        return PAGES[plain]
+    if plain.startswith("/hello.git/"):
+        return None, b"not found\n"
     if address in RECORDS and path.startswith("/dns-query?dns="):  # RFC 8484
         question = base64.urlsafe_b64decode(path.partition("=")[2] + "==")
         return "application/dns-message", answer(question, address)
@@ -151,7 +176,9 @@ async def web(reader, writer):
                 writer.write(b"tick\n")
                 await writer.drain()
                 await asyncio.sleep(0.1)
-        writer.write(b"HTTP/1.0 200 OK\r\nContent-Type: %s\r\nContent-Length: %d\r\n\r\n" % (kind.encode(), len(body)))
+        status = "200 OK" if kind else "404 Not Found"
+        writer.write(b"HTTP/1.0 %s\r\nContent-Type: %s\r\nContent-Length: %d\r\n\r\n" % (
+            status.encode(), (kind or "text/plain").encode(), len(body)))
         writer.write(body)
         await writer.drain()
     except (OSError, asyncio.IncompleteReadError):

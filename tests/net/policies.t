@@ -125,4 +125,8 @@ reaches "nor does it go to the domain's address, or to others" "None None" \
 # What it is for.
 is "$(echo 'pip install -q --disable-pip-version-check --root-user-action ignore --index-url http://index.test/simple/ --trusted-host index.test hello-test && python3 -c "import hello_test; print(hello_test.WORD)"' > demo/bash; cat demo/output)" \
 	installed "pip installs a package from an index"
+is "$(echo 'git clone -q http://index.test/hello.git && cat hello/word' > demo/bash; cat demo/output)" \
+	cloned "git clones a repository"
+is "$(echo 'curl -s http://index.test/hello.git/HEAD' > demo/bash; cat demo/output)" \
+	"ref: refs/heads/main" "curl gets a file"
 done_testing
