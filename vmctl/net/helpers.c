@@ -193,13 +193,11 @@ static int start(struct net *net, struct peer *peer, const char *command,
 {
 	const char *argv[] = {NAMES, command, NULL};
 	cleanup_close int theirs = -1;
-	int pair[2], r = program < 0 ? open_program(err) : 0;
+	int pair[2];
 	pid_t pid;
 
-	if (r == 0)
-		r = peer_pair(pair, err);
-	if (r < 0)
-		return r;
+	if ((program < 0 && open_program(err) < 0) || peer_pair(pair, err) < 0)
+		return err->code;
 	theirs = pair[1];
 	pid = spawn(NAMES, argv,
 		    &(struct spawn_options){.fds = &theirs, .count = 1, .program = program},
