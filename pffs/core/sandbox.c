@@ -591,7 +591,7 @@ int sandbox_rename(struct sandbox *sb, folder_t folder, const char *name, struct
 	if (r < 0)
 		return r;
 	strcpy(old, sb->name);
-	strcpy(sb->name, name);
+	memmove(sb->name, name, strlen(name) + 1); /* which may be that very name */
 	if (folder != sb->folder)
 		limits_fork_gone(sb->core, sb->folder);
 	sb->folder = folder;

@@ -49,7 +49,9 @@ void fs_write(fuse_req_t req, fuse_ino_t ino, const char *data, size_t size, off
 		guest_write(req, data, size, offset, fi);
 		return;
 	}
-	if (h->ops->write_later)
+	if ((h->flags & O_ACCMODE) == O_RDONLY)
+		fuse_reply_err(req, EBADF);
+	else if (h->ops->write_later)
 		h->ops->write_later(h, req, data, size);
 	else if (h->ops->write(h, data, size, &err) < 0)
 		fs_refuse(req, h->fs, h->node.sb, &err);

@@ -43,7 +43,8 @@ def test_stopped(world):
         world.make(name)
         assert world.run(name, "n = 41\nprint(n)") == ("41\n", 0)
     with open(world.at("stopped", "exec"), "w", encoding="utf-8") as file:
-        file.write("slowly(500)")
+        file.write("slowly(2000)")
+    wait(lambda: world.status("stopped")["state"] == "running")
     pid = int(world.status("stopped")["pid"])
     os.kill(pid, signal.SIGSTOP)
     reader = in_thread(read, world.at("stopped", "exit"))
@@ -62,7 +63,7 @@ def test_stopped(world):
     finally:
         os.kill(pid, signal.SIGCONT)
     join([reader])
-    assert read(world.at("stopped", "runs/2/stdout")).count("\n") == 500
+    assert read(world.at("stopped", "runs/2/stdout")).count("\n") == 2000
     with within():
         assert read(world.at("stopped", "runs/2/exit")) == "0\n"
 

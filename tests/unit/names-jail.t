@@ -39,6 +39,9 @@ ELSEWHERE = {
     "access=ENOENT": "libraries that look for a file by it",
     "newfstatat=ENOENT": "likewise",
 }
+with open(PROGRAM, "rb") as program:
+    if b"__asan_init" in program.read():
+        ELSEWHERE |= dict.fromkeys(("brk", "munmap"), "the C library's heap, which a sanitizer replaces")
 
 
 def unused():
