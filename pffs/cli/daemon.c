@@ -381,7 +381,8 @@ static void end_mount(struct daemon *d)
 	bool mounted = d->fs->session && d->fs->source.fd >= 0;
 
 	control_fini(&d->control);
-	/* No release will come of what is open yet; but an answer that is owed refers to it. */
+	/* No release will come of what is open yet; but an answer that is owed refers to
+	 * it. */
 	if (d->fs->session && !d->fs->owed)
 		fs_close_all(d->fs);
 	fs_unmount(d->fs);
