@@ -4,6 +4,7 @@ are whose when a guest is forked.
 
 The world is a network namespace, and the host another one; both are gone with the test.
 """
+import errno
 import os
 import selectors
 import socket
@@ -16,7 +17,6 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from vm_kit import PATIENCE, kit, main  # noqa: E402 # pylint: disable=wrong-import-position
 
 WORLD, WORLD6, PORT = "8.8.8.8", "2600:1::8", 8000
-ECONNABORTED = 103
 IN_WORLD, IN_HOST = "world", "host"
 ON = {"egress": "on", "allow": [], "secrets": []}
 SETUP = {
@@ -148,6 +148,12 @@ def take(s, count):
     return guest
 
 
+def is_cut(guest):
+    """Is its socket s over, by the agent, or by its slot if that heard of it before?"""
+    error = int(guest.run("print(s.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR))"))
+    return error in (errno.ECONNABORTED, errno.ECONNRESET)
+
+
 def test_traffic(server):
     "a guest talks with the world, and long transfers are whole"
     guest = boot(server)
@@ -170,7 +176,7 @@ def test_fork(server):
                       "a = connect('127.0.0.1', 9000); b = l.accept()[0]; print(talk(s))") == "True\n" * 2
     child = parent.fork()
     child.wake(2)
-    assert child.run("print(s.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR))") == f"{ECONNABORTED}\n"
+    assert is_cut(child)
     assert child.run("a.send(b'x'); print(b.recv(1), connect('127.0.0.1', 9000) is not None)") == "b'x' True\n"
     assert connected(server, child).run("c = connect(); print(talk(c))") == "True\n"
     assert parent.run("print(talk(s), talk(s, b'again'))") == "True True\n"
@@ -185,7 +191,7 @@ def test_attempt(server):
     parent.run("s = socket.socket(); s.setblocking(False); s.connect_ex(('8.8.4.4', 80))")
     child = parent.fork()
     child.wake(2)
-    assert child.run("print(s.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR))") == f"{ECONNABORTED}\n"
+    assert is_cut(child)
 
 
 def begin():
