@@ -57,13 +57,18 @@ echo kill > demo/ctl
 is "$(cat demo/exit)" 137 "a flood of output: it can be killed"
 lives "a flood of output"
 
+# They begin when there is a limit: as many as a slow host ends in time.
+begin() {
+	echo 300 > demo/config/pids && touch demo/fs/tmp/begin
+}
 in_demo "processes without end" << 'CODE'
+until [ -e /tmp/begin ]; do sleep 0.1; done
 ulimit -u unlimited
 bomb() { bomb | bomb & }
 bomb
 sleep 1000
 CODE
-echo 1000 > demo/config/pids # as many as a slow host ends in time
+begin
 sleep 2
 ok "processes without end: the others answer still" others_answer
 echo 1 > demo/config/exec_timeout
@@ -72,8 +77,9 @@ echo 0 > demo/config/exec_timeout
 lives "processes without end"
 
 # Each in a session of its own, with nobody above it.
-in_demo "orphans without end" <<< 'while :; do setsid sleep 1000 & done 2> /dev/null'
-echo 1000 > demo/config/pids
+in_demo "orphans without end" <<< 'until [ -e /tmp/begin ]; do sleep 0.1; done
+while :; do setsid sleep 1000 & done 2> /dev/null'
+begin
 sleep 2
 echo kill > demo/ctl
 is "$(cat demo/exit)" 137 "orphans without end: all are killed"
