@@ -61,15 +61,12 @@ void net_inherit(struct sandbox *child, const struct sandbox *parent)
 		policy = child->core->net.off;
 	replace(&child->net.policy, policy);
 	replace(&child->net.ceiling, is_image(parent) ? NULL : policy);
-	child->net.wants_trust = parent->net.trust;
 }
 
 void net_forked(struct sandbox *child, struct policy *told)
 {
 	replace(&child->net.told, told);
 	net_apply(child);
-	if (child->net.wants_trust)
-		net_trust(child);
 }
 
 void net_lost(struct sandbox *sb)

@@ -39,7 +39,6 @@ struct net {
 	bool changed;	     /* since it was written to the journal */
 	struct loop_timer soon; /* until that, and until vmctl is told */
 	struct ca_trust *trust; /* while the guest is given the CA; or NULL */
-	bool wants_trust;	/* forked of one that was being given it */
 	struct net_log log;
 };
 
