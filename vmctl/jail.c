@@ -87,13 +87,13 @@ static int write_text(const char *path, const char *text)
 }
 
 /* Whoever changed users cannot look at themselves in /proc, but for this (proc(5)). */
-int jail_map_self(uid_t uid, gid_t gid)
+int jail_map_self(uid_t uid, gid_t gid, bool as_root)
 {
 	char users[64], groups[64];
 	int r;
 
-	snprintf(users, sizeof(users), "%u %u 1", uid, uid);
-	snprintf(groups, sizeof(groups), "%u %u 1", gid, gid);
+	snprintf(users, sizeof(users), "%u %u 1", as_root ? 0 : uid, uid);
+	snprintf(groups, sizeof(groups), "%u %u 1", as_root ? 0 : gid, gid);
 	prctl(PR_SET_DUMPABLE, 1, 0, 0, 0);
 	r = write_text("/proc/self/uid_map", users);
 	if (r == 0)
@@ -128,7 +128,7 @@ static int get_namespaces(const struct jail *jail, struct error *err)
 			got |= flag;
 	}
 	if (got & CLONE_NEWUSER) {
-		int r = jail_map_self(uid, gid);
+		int r = jail_map_self(uid, gid, false);
 
 		if (r < 0)
 			return error_set(err, -r, "cannot map the user of %s", jail->name);

@@ -70,9 +70,12 @@ int jail_become(uid_t uid, struct error *err);
 
 /**
  * jail_map_self() - in a new namespace of users: be who one was, and nobody else.
+ * @uid, @gid: who that was.
+ * @as_root:   that one is root in there, else has the same numbers.
+ *
  * Return: 0 or -errno.
  */
-int jail_map_self(uid_t uid, gid_t gid);
+int jail_map_self(uid_t uid, gid_t gid, bool as_root);
 
 /** jail_no_new_privileges() - nothing that is executed from now on gets more than we have.
  */

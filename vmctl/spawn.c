@@ -97,7 +97,7 @@ static int unshare_pids(void)
 		return unshare(CLONE_NEWPID);
 	if (unshare(CLONE_NEWUSER | CLONE_NEWPID) < 0)
 		return -1;
-	return jail_map_self(uid, gid) < 0 ? -1 : 0;
+	return jail_map_self(uid, gid, false) < 0 ? -1 : 0;
 }
 
 /* As fork(2), for a process that does nothing but run(). Its parent is the helper's. */

@@ -1,6 +1,5 @@
 #include "vmctl/net/holder.h"
 
-#include "util/cleanup.h"
 #include "util/io.h"
 #include "vmctl/jail.h"
 #include "vmctl/net/net_parts.h"
@@ -13,8 +12,6 @@
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
-#include <string.h>
-#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -36,35 +33,20 @@ static uid_t choose_user(void)
 	return 0;
 }
 
-/* Write what describes the namespace of users that this process is alone in. */
-static int write_self(const char *file, const char *text)
-{
-	char path[64];
-	cleanup_close int fd = -1;
-
-	snprintf(path, sizeof(path), "/proc/self/%s", file);
-	fd = open(path, O_WRONLY | O_CLOEXEC);
-	return fd < 0 ? -errno : io_write_all(fd, text, strlen(text));
-}
-
 static int unshare_hub(uid_t user, struct error *err)
 {
-	char uids[32], gids[32];
+	uid_t uid;
+	gid_t gid;
 	int r;
 
 	if (user && jail_become(user, err) < 0)
 		return err->code;
-	prctl(PR_SET_DUMPABLE, 1, 0, 0, 0); /* or these files are not ours to write */
-	snprintf(uids, sizeof(uids), "0 %u 1\n", geteuid());
-	snprintf(gids, sizeof(gids), "0 %u 1\n", getegid());
+	uid = geteuid();
+	gid = getegid();
 	if (unshare(CLONE_NEWUSER | CLONE_NEWNET) < 0)
 		return error_set(err, errno,
 				 "cannot make a user namespace for the sandboxes' network");
-	r = write_self("uid_map", uids);
-	if (r == 0)
-		r = write_self("setgroups", "deny");
-	if (r == 0)
-		r = write_self("gid_map", gids);
+	r = jail_map_self(uid, gid, true);
 	return r < 0 ? error_set(err, -r, "cannot set up a user namespace") : 0;
 }
 
