@@ -132,7 +132,7 @@ pid_t __wrap_spawn(const char *program, const char *const argv[],
 ssize_t __wrap_readlink(const char *path, char *to, size_t room);
 int __wrap_maker_start(struct error *err);
 int __wrap_ender_start(struct ender *ender, struct error *err);
-int __wrap_ender_add(struct ender *ender, unsigned number, struct slot_made *made);
+int __wrap_ender_add(struct ender *ender, struct slot_made *made);
 int __wrap_sweep(bool (*used)(void *data, unsigned number), void *data, struct error *err);
 int __wrap_nft_run_cmd_from_buffer(struct nft_ctx *nft, const char *text);
 
@@ -177,10 +177,9 @@ int __wrap_ender_start(struct ender *ender, struct error *err)
 	return 0;
 }
 
-int __wrap_ender_add(struct ender *ender, unsigned number, struct slot_made *made)
+int __wrap_ender_add(struct ender *ender, struct slot_made *made)
 {
 	(void)ender;
-	(void)number;
 	close(made->tap);
 	return 0;
 }

@@ -3,7 +3,7 @@
  *
  * Theory of operation
  *
- * Free slots are made by another process (maker.h), and destroyed by threads (ender.h), so
+ * Free slots are made by another process (maker.h), and destroyed by a thread (ender.h), so
  * that nobody waits for either. Numbers go round, so that an address is not soon another's.
  * There are NET_POOL, or as many as there are forks that will take one soon, or, for a
  * while, as had to be waited for at once.
@@ -261,8 +261,8 @@ static void destroy(struct net *net, struct slot *slot)
 	rules_apply(&net->book, slot->number, NULL, slot->rules);
 	known_fini(&slot->known, &net->hub.rules);
 	net_commit_soon(net);
-	if (ender_add(&net->ender, slot->number, &slot->made) < 0)
-		slot_destroy(slot->number, &net->hub.rt, &slot->made);
+	if (ender_add(&net->ender, &slot->made) < 0)
+		slot_destroy(&slot->made);
 	json_decref(slot->records);
 	free(slot);
 	census_soon(net);

@@ -177,16 +177,6 @@ void rt_wait(struct rt *rt, const char *name)
 	}
 }
 
-int rt_delete(struct rt *rt, const char *name, struct error *err)
-{
-	owned(rtnl_link_put) struct rtnl_link *link = rtnl_link_alloc();
-
-	if (!link)
-		return error_set(err, ENOMEM, "cannot remove the link %s", name);
-	rtnl_link_set_name(link, name);
-	return check(rtnl_link_delete(rt->sock, link), err, "remove the link", name);
-}
-
 int rt_delete_index(struct rt *rt, int index, struct error *err)
 {
 	owned(rtnl_link_put) struct rtnl_link *link = rtnl_link_alloc();

@@ -48,10 +48,7 @@ int rt_up(struct rt *rt, const char *name, struct error *err);
  * tenths of a second at most. */
 void rt_wait(struct rt *rt, const char *name);
 
-/** rt_delete() - remove a link, and its peer with it. */
-int rt_delete(struct rt *rt, const char *name, struct error *err);
-
-/** rt_delete_index() - likewise, by its number. */
+/** rt_delete_index() - remove a link by its number, and its peer with it. */
 int rt_delete_index(struct rt *rt, int index, struct error *err);
 
 /** rt_address() - give a link an address with a prefix. No duplicate is looked for. */

@@ -86,6 +86,8 @@ static const char packets[] =
 					    " }\n"
 					    "}\n";
 
+/* Its last descriptor ends the namespace, not the tap before that: the kernel ends the
+ * links of many namespaces together, waiting once, but each of these taps by itself. */
 static int make_tap(struct error *err)
 {
 	struct ifreq request = {.ifr_name = NET_TAP,
@@ -95,7 +97,8 @@ static int make_tap(struct error *err)
 
 	if (fd < 0)
 		return fd;
-	if (ioctl(fd, TUNSETIFF, &request) < 0 || ioctl(fd, TUNSETVNETHDRSZ, &header) < 0)
+	if (ioctl(fd, TUNSETIFF, &request) < 0 || ioctl(fd, TUNSETVNETHDRSZ, &header) < 0 ||
+	    ioctl(fd, TUNSETPERSIST, 1) < 0)
 		return error_set(err, errno, "cannot make a tap");
 	return steal_fd(&fd);
 }
@@ -208,7 +211,7 @@ int slot_make(unsigned number, int hub_fd, struct rt *hub, struct slot_made *mad
 	if (r == 0)
 		r = join(&address, hub, err);
 	if (r < 0) {
-		slot_destroy(number, hub, made);
+		slot_destroy(made);
 		return r;
 	}
 	rt_wait(hub, address.link);
@@ -216,11 +219,7 @@ int slot_make(unsigned number, int hub_fd, struct rt *hub, struct slot_made *mad
 	return 0;
 }
 
-void slot_destroy(unsigned number, struct rt *hub, struct slot_made *made)
+void slot_destroy(struct slot_made *made)
 {
-	struct net_address address = net_address_of(number);
-	struct error ignored;
-
-	rt_delete(hub, address.link, &ignored);
 	io_close_all(&made->tap, 1);
 }

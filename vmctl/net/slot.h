@@ -42,6 +42,6 @@ struct slot_made {
 int slot_make(unsigned number, int hub_fd, struct rt *hub, struct slot_made *made,
 	      struct error *err);
 
-/** slot_destroy() - cut the slot off, and close what is in @made: with the last one's tap
- * its namespace ends. */
-void slot_destroy(unsigned number, struct rt *hub, struct slot_made *made);
+/** slot_destroy() - close what is in @made. With the last descriptor of the tap the slot's
+ * namespace ends, and its link to the hub, soon. */
+void slot_destroy(struct slot_made *made);
