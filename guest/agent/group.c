@@ -250,16 +250,30 @@ static const char *stat_field(const char *text, int number)
 	return at;
 }
 
-/* Read what is known of @pid. Return: false when it has ended. */
-static bool inspect(pid_t pid, struct proc *proc, pid_t *session)
+/* Return: the stat line of @pid, to be freed; NULL when it has ended. */
+static char *read_stat(pid_t pid)
 {
 	char path[32];
 	size_t len;
-	cleanup_free char *text = NULL;
-	const char *state, *sid, *start;
 
 	snprintf(path, sizeof(path), "/proc/%d/stat", pid);
-	text = io_read_file(path, PROC_STAT_MAX, &len, NULL);
+	return io_read_file(path, PROC_STAT_MAX, &len, NULL);
+}
+
+bool proc_sleeps(pid_t pid)
+{
+	cleanup_free char *text = read_stat(pid);
+	const char *state = text ? stat_field(text, FIELD_STATE) : NULL;
+
+	return state && *state == 'S';
+}
+
+/* Read what is known of @pid. Return: false when it has ended. */
+static bool inspect(pid_t pid, struct proc *proc, pid_t *session)
+{
+	cleanup_free char *text = read_stat(pid);
+	const char *state, *sid, *start;
+
 	if (!text)
 		return false;
 	state = stat_field(text, FIELD_STATE);

@@ -87,3 +87,6 @@ struct procs group_list(const struct group *group);
 bool procs_have(const struct procs *procs, const struct proc *proc);
 
 void procs_fini(struct procs *procs);
+
+/** proc_sleeps() - does @pid wait for something that may come at any time, or never? */
+bool proc_sleeps(pid_t pid);

@@ -40,6 +40,7 @@
 #include <signal.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 #define FAILURES_MAX 3
@@ -48,6 +49,8 @@
 #define RESEED_MSECS 250
 #define POKE_MSECS   50
 #define POKES	     5
+#define REST_TURNS   500
+#define REST_TURN_NS 1000000
 #define WARM	     "warm"
 #define DONE	     "done "
 #define ALONE	     " alone"
@@ -71,6 +74,15 @@ static bool find_python(char path[PATH_MAX])
 	return false;
 }
 
+/* It has said that it is warm, and is about to wait for its first run. */
+static void let_rest(const struct repl *repl)
+{
+	const struct timespec turn = {.tv_nsec = REST_TURN_NS};
+
+	for (unsigned i = 0; i < REST_TURNS && repl->pid && !proc_sleeps(repl->pid); i++)
+		nanosleep(&turn, NULL);
+}
+
 /* Tell the host what it waits for: the REPL is up, or will not come up. */
 static void settled(struct repl *repl)
 {
@@ -78,7 +90,8 @@ static void settled(struct repl *repl)
 
 	if (!repl->ready_sent) {
 		/* This may be the moment at which forks of this machine are made: what
-		 * is left to write now, each of them would write by itself. */
+		 * is left to do now, and to write, each of them would do by itself. */
+		let_rest(repl);
 		sync();
 		port_send(port, 0, AGENT_READY, NULL, 0);
 	}

@@ -538,6 +538,21 @@ def a_wake_seeds_python_that_is_not_warm_yet(_):
 
 
 @test
+def a_machine_is_ready_when_python_waits(_):
+    """Its forks need not do what is left to do."""
+    with tempfile.TemporaryDirectory() as directory:
+        repl, done = os.path.join(directory, "repl.py"), os.path.join(directory, "done")
+        with open(repl, "w", encoding="ascii") as file:
+            file.write("import contextlib, socket, time\nsock = socket.socket(fileno=3)\nsock.send(b'warm')\n"
+                       "until = time.monotonic() + 0.2\nwhile time.monotonic() < until: pass\n"
+                       "with contextlib.suppress(OSError):\n open(%r, 'w').close()\nsock.recv(1)\ntime.sleep(60)\n" % done)
+        agent = Agent(repl)
+        agent.wait_seen(READY, 1)
+        same(os.path.exists(done), True)
+        agent.end()
+
+
+@test
 def an_interrupt_during_a_wake_is_not_lost(agent):
     for i in range(100):
         run = agent.begin(PYTHON, "print('on')\nwhile True: pass").wait_out(b"on")
