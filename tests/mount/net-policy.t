@@ -148,6 +148,7 @@ echo freeze > mnt/demo/ctl
 ok "frozen" wait_for 90 state_is mnt/demo frozen
 is "$(cat $net/egress) $(cat $net/secrets | wc -l)" "allow 2" "the policy is there"
 echo 'frozen.example' >> $net/allow
+echo 'three.example X-Key: cold' >> $net/secrets
 is "$(value mnt/demo/status state)" frozen "and can be changed"
 echo 'print("again")' > mnt/demo/exec
 is "$(cat mnt/demo/stdout)" again "it resumes"
@@ -159,7 +160,7 @@ wait "$pid" 2> /dev/null
 within 60 umount -l mnt
 ok "pffs is killed, and mounted again" start
 wait_for 120 state_is mnt/kept ready
-is "$(cat $net/egress) $(cat $net/allow | tail -n 1) $(cat $net/secrets | wc -l)" "allow frozen.example 2" \
+is "$(cat $net/egress) $(cat $net/allow | tail -n 1) $(cat $net/secrets | wc -l)" "allow frozen.example 3" \
 	"the policy of what was frozen is as it was"
 is "$(cat mnt/kept/net/egress) $(cat mnt/kept/net/allow)" "allow one.example" "and of what went on"
 refused 'not within' mnt/kept/net/allow later.example

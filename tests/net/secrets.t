@@ -44,6 +44,16 @@ ok "a fork is made" mkdir demo/forks/x
 like "$(ask demo/forks/x https://api.test/where)" "Bearer $value" "which has the secret as well"
 : > demo/forks/x/net/secrets
 is "$(ask demo/forks/x https://api.test/where)" failed "until it has none"
+sandbox late
+ok "a sandbox without a secret is forked" mkdir late/forks/old
+echo "api.test Authorization: Bearer $value" > late/net/secrets
+ok "then it gets its first one" wait_for 60 trusts late
+echo old > late/merge
+is "$(sed -n 's/^result //p' late/merge)" merged "and becomes the fork, which is older"
+echo freeze > late/ctl
+ok "it is frozen before it was given the CA" wait_for 90 state_is late frozen
+ok "its programs come to trust the CA when it is resumed" wait_for 60 trusts late
+like "$(ask late https://api.test/where)" "Bearer $value" "so the secret is of use there"
 echo allow > demo/net/egress
 is "$(ask demo https://api.test/where)" failed "a secret does not open its domain"
 echo api.test:443 > demo/net/allow

@@ -4,10 +4,11 @@
  * changes nothing.
  */
 #include "tests/unit/forks.h"
-#include "tests/unit/put_reply.h"
+#include "tests/unit/guest_files.h"
 
 #include "pffs/core/files/files.h"
 #include "pffs/core/merge/merge.h"
+#include "pffs/core/net/ca_trust.h"
 
 static struct merge *handle;
 static int done_count, done_code;
@@ -259,9 +260,66 @@ static void a_dead_sandbox_gets_a_machine(struct sandbox *demo)
 	ok(x != child(demo, "x"), "and not in the fork");
 }
 
+#define OUR_CA "the host's CA\n"
+
+static void make_trust_store(struct guest_fs *fs)
+{
+	guest_dir(fs, "etc");
+	guest_dir(fs, "etc/ssl");
+	guest_dir(fs, "etc/ssl/certs");
+}
+
+static const char *trusted_in(struct guest_fs *fs)
+{
+	const struct guest_file *file;
+
+	guests_work(&fs, 1);
+	file = guest_find(fs, CA_TRUST_FILE);
+	return file ? file->text : "nobody";
+}
+
+/* The CA was in the trust store of the machine that is gone. */
+static void the_winner_is_older_than_the_first_secret(struct sandbox *demo)
+{
+	static struct guest_fs former = {.vm = 8}, fork = {.vm = 20};
+	struct sandbox *old = make_fork(demo, "old", fork.vm, 5);
+	struct error err;
+
+	make_trust_store(&former);
+	make_trust_store(&fork);
+	free(core.net.ca.certificate);
+	core.net.ca.certificate = strdup(OUR_CA);
+	is_int(net_set_secrets(demo, "a.b X: y", 8, false, &err), 0, "a first secret");
+	is_str(trusted_in(&former), OUR_CA, "the guest trusts the CA");
+	is_str(trusted_in(&fork), "nobody", "and a fork of before does not");
+	ok(old && begin(demo, "old") == 0, "the fork is merged");
+	awake(fork.vm, 6);
+	is_int(done_code, 0, "well");
+	is_str(trusted_in(&fork), OUR_CA, "it is given the CA with the secret");
+}
+
+/* The parent's disk has it when the child's has long been copied. */
+static void a_fork_is_made_while_the_ca_comes(struct sandbox *demo)
+{
+	static struct guest_fs parent = {.vm = 20}, fork = {.vm = 21};
+	struct error err;
+
+	make_trust_store(&parent);
+	make_trust_store(&fork);
+	net_set_secrets(demo, "c.d X: y", 8, true, &err);
+	make_fork(demo, "early", fork.vm, 7);
+	is_str(trusted_in(&fork), OUR_CA, "who is forked meanwhile is given the CA, too");
+	is_str(trusted_in(&parent), OUR_CA, "as is the parent");
+	make_fork(demo, "late", 22, 7);
+	fork.vm = 22;
+	fork.requests = 0;
+	trusted_in(&fork);
+	is_int(fork.requests, 0, "who is forked later is asked for nothing");
+}
+
 static void the_end_of_the_world_ends_it(struct sandbox *demo)
 {
-	make_fork(demo, "last", 12, 5);
+	make_fork(demo, "last", 12, (uint16_t)(demo->epoch + 1));
 	is_int(begin(demo, "last"), 0, "a merge begins");
 	sandbox_destroy(demo);
 	is_int(done_code, -EIO, "its sandbox is removed: EIO");
@@ -277,6 +335,8 @@ int main(void)
 	what_cannot_be_merged(demo);
 	one_that_fails_changes_nothing(demo);
 	a_dead_sandbox_gets_a_machine(demo);
+	the_winner_is_older_than_the_first_secret(demo);
+	a_fork_is_made_while_the_ca_comes(demo);
 	the_end_of_the_world_ends_it(demo);
 	end_world();
 	return done_testing();

@@ -177,6 +177,7 @@ static void change_hands(struct merge *merge)
 	sandbox_destroy(winner);
 	finish(merge, NULL);
 	guest_moved(sb);
+	net_trust(sb); /* the fork may be older than the first secret */
 	sandbox_unref(sb);
 }
 

@@ -2,8 +2,10 @@
  * The host's CA in the trust store of a guest.
  *
  * Theory of operation: its certificate is appended to the file that the programs of Debian
- * look into, unless it is there already. Forks have it with their parent's disk. Whatever a
- * guest has made of that file, it is its own programs that do not trust then.
+ * look into, unless it is there already. Forks have it with their parent's disk; but one
+ * that is made meanwhile is given it, too, and so is a sandbox that gets another machine
+ * by a merge, which may be older than its first secret. Whatever a guest has made of that
+ * file, it is its own programs that do not trust then.
  */
 #pragma once
 

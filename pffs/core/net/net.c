@@ -3,6 +3,7 @@
 #include "pffs/core/net/ca_trust.h"
 #include "pffs/core/record/journal.h"
 #include "pffs/core/sandbox.h"
+#include "util/cleanup.h"
 
 #include <errno.h>
 #include <string.h>
@@ -61,18 +62,35 @@ void net_inherit(struct sandbox *child, const struct sandbox *parent)
 		policy = child->core->net.off;
 	replace(&child->net.policy, policy);
 	replace(&child->net.ceiling, is_image(parent) ? NULL : policy);
+	child->net.wants_trust = parent->net.trust || parent->net.wants_trust;
 }
 
 void net_forked(struct sandbox *child, struct policy *told)
 {
 	replace(&child->net.told, told);
-	net_apply(child);
+	net_resumed(child);
 }
 
 void net_lost(struct sandbox *sb)
 {
 	replace(&sb->net.told, NULL);
 	sb->net.connected = false;
+}
+
+void net_stored(struct sandbox *sb)
+{
+	net_lost(sb);
+	if (!sb->net.trust)
+		return;
+	ca_trust_cancel(steal_pointer(&sb->net.trust));
+	sb->net.wants_trust = true;
+}
+
+void net_resumed(struct sandbox *sb)
+{
+	net_apply(sb);
+	if (sb->net.wants_trust)
+		net_trust(sb);
 }
 
 struct telling {
@@ -200,8 +218,9 @@ void net_trust(struct sandbox *sb)
 {
 	const struct ca *ca = &sb->core->net.ca;
 
+	sb->net.wants_trust = sb->state == SANDBOX_STORED;
 	if (sb->net.policy->secret_count && !sb->net.trust && ca->certificate &&
-	    sb->state != SANDBOX_DEAD)
+	    sb->state != SANDBOX_DEAD && sb->state != SANDBOX_STORED)
 		sb->net.trust = ca_trust_begin(sb, ca->certificate, trusted, sb);
 }
 
@@ -294,4 +313,6 @@ void net_restore(struct sandbox *sb, const json_t *record)
 	replace(&sb->net.ceiling, ceiling && !above ? sb->core->net.off : above);
 	policy_unref(policy);
 	policy_unref(above);
+	/* The pffs before may have ended in the middle of that. */
+	sb->net.wants_trust = sb->net.policy->secret_count;
 }

@@ -39,6 +39,7 @@ struct net {
 	bool changed;	     /* since it was written to the journal */
 	struct loop_timer soon; /* until that, and until vmctl is told */
 	struct ca_trust *trust; /* while the guest is given the CA; or NULL */
+	bool wants_trust;	/* it is to be, when there is a machine again */
 	struct net_log log;
 };
 
@@ -64,6 +65,12 @@ void net_apply(struct sandbox *sb);
 
 /** net_lost() - @sb has no machine now, or nobody knows what vmctl has for it. */
 void net_lost(struct sandbox *sb);
+
+/** net_stored() - the machine of @sb is in a file now. */
+void net_stored(struct sandbox *sb);
+
+/** net_resumed() - @sb has a machine again, of which nothing is known but that. */
+void net_resumed(struct sandbox *sb);
 
 /**
  * net_set_egress() - as written to net/egress: on, off or allow.
@@ -95,7 +102,7 @@ int net_check(const struct sandbox *sb, const struct policy *policy, struct erro
 int net_set(struct sandbox *sb, struct policy *policy, struct error *err);
 
 /** net_trust() - @sb has secrets, or another machine: its programs have to trust the proxy,
- * if there are any secrets. */
+ * if there are any secrets. One that is frozen is not resumed for that. */
 void net_trust(struct sandbox *sb);
 
 /** net_print_allow(), net_print_secrets() - as read, without the values of secrets. */

@@ -95,7 +95,7 @@ static void take_up(struct sandbox *sb, json_t *reply)
 		stand_still(sb);
 		return;
 	}
-	net_apply(sb);
+	net_resumed(sb);
 	/* Who was about to be a template, or to be frozen, may stand still. */
 	vmm_ask(&sb->core->vmm, "resume", sb->vm, NULL, NULL);
 	loop_timer_set(sb->core->loop, &sb->limit, WAKE_MS);

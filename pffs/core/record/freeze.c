@@ -150,7 +150,7 @@ static void put_away(struct sandbox *sb, json_int_t bytes)
 	vmm_detach(&sb->channel);
 	sb->vm = 0;
 	sb->pid = 0;
-	net_lost(sb);
+	net_stored(sb);
 	caps_changed(sb->core);
 	ports_break(sb);
 	files_epoch_changed(sb);
@@ -361,7 +361,7 @@ static void thawed(void *ctx, json_t *reply, const struct error *err)
 	sb->resources.quota = 0; /* of a new VM */
 	time_goes_on(sb);	 /* for the journal */
 	sandbox_adopt_vm(sb, (uint32_t)vm, pid, WAKE_MS);
-	net_apply(sb);
+	net_resumed(sb);
 	journal_begin(sb);
 	guest_wake(sb);
 }
