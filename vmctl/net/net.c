@@ -18,14 +18,20 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#define LATER_MS	10
 #define EXPIRE_MS	5000
 #define EXPIRE_AGAIN_MS 10
 #define EXPIRE_MOST	1024 /* elements that go at once; then others have their turn */
 
 void net_commit_soon(struct net *net)
 {
+	loop_timer_set(&net->loop, &net->commit, 0);
+}
+
+void net_commit_later(struct net *net)
+{
 	if (!net->commit.deadline_ns)
-		loop_timer_set(&net->loop, &net->commit, 0);
+		loop_timer_set(&net->loop, &net->commit, LATER_MS);
 }
 
 void net_never(struct net *net, const char *range, bool six)

@@ -91,6 +91,11 @@ struct slot *net_slot(struct net *net, unsigned number);
 /** net_commit_soon() - rules were written: they come into force when this turn is over. */
 void net_commit_soon(struct net *net);
 
+/** net_commit_later() - rules were written for which nobody waits: they come into force
+ * with the next that somebody waits for, or some milliseconds later, when nobody has come.
+ */
+void net_commit_later(struct net *net);
+
 /** net_never() - close a range for good, for all, when this turn is over. */
 void net_never(struct net *net, const char *range, bool six);
 

@@ -44,8 +44,6 @@ static void set_policy(struct net *net, struct member *member, struct policy *po
 
 	member->policy = policy;
 	member->rules = rules;
-	if (rules)
-		net_commit_soon(net);
 	if (member->slot)
 		pool_apply(net, member);
 	else

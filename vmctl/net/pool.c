@@ -95,7 +95,7 @@ static void rule(struct net *net, struct slot *slot, struct rules *rules)
 	rules_apply(&net->book, slot->number, rules, NULL);
 	slot->rules = rules;
 	slot->ruled = net->commits;
-	net_commit_soon(net);
+	net_commit_later(net);
 }
 
 /* Have one more made. Return: whether there is memory for it. */
@@ -260,7 +260,7 @@ static void destroy(struct net *net, struct slot *slot)
 	list_del(&slot->link);
 	rules_apply(&net->book, slot->number, NULL, slot->rules);
 	known_fini(&slot->known, &net->hub.rules);
-	net_commit_soon(net);
+	net_commit_later(net);
 	if (ender_add(&net->ender, &slot->made) < 0)
 		slot_destroy(&slot->made);
 	json_decref(slot->records);
