@@ -320,3 +320,31 @@ size_t io_take_fds(struct msghdr *msg, int *fds, size_t most)
 	}
 	return 0;
 }
+
+int io_send_fd(int socket, const void *data, size_t len, int fd, int flags)
+{
+	_Alignas(struct cmsghdr) char room[CMSG_SPACE(sizeof(int))] = {0};
+	struct iovec iov = {.iov_base = (void *)(uintptr_t)data, .iov_len = len};
+	struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
+
+	if (fd >= 0)
+		io_add_fds(&msg, room, &fd, 1);
+	return sendmsg(socket, &msg, flags | MSG_NOSIGNAL) < 0 ? -errno : 0;
+}
+
+ssize_t io_receive_fd(int socket, void *data, size_t room, int *fd)
+{
+	_Alignas(struct cmsghdr) char control[CMSG_SPACE(sizeof(int))];
+	struct iovec iov = {.iov_base = data, .iov_len = room};
+	struct msghdr msg = {.msg_iov = &iov,
+			     .msg_iovlen = 1,
+			     .msg_control = control,
+			     .msg_controllen = sizeof(control)};
+	ssize_t n = recvmsg(socket, &msg, MSG_CMSG_CLOEXEC);
+
+	*fd = -1;
+	if (n < 0)
+		return -errno;
+	io_take_fds(&msg, fd, 1);
+	return n;
+}

@@ -69,6 +69,22 @@ void io_add_fds(struct msghdr *msg, void *room, const int *fds, size_t count);
  */
 size_t io_take_fds(struct msghdr *msg, int *fds, size_t most);
 
+/**
+ * io_send_fd() - send a message, with a descriptor unless @fd is -1.
+ * @flags: of sendmsg(2), MSG_NOSIGNAL apart.
+ *
+ * Return: 0 or -errno.
+ */
+int io_send_fd(int socket, const void *data, size_t len, int fd, int flags);
+
+/**
+ * io_receive_fd() - receive a message, and the descriptor that came with it.
+ * @fd: set to it, which is the caller's then; -1: there is none.
+ *
+ * Return: bytes, 0 at the end, or -errno.
+ */
+ssize_t io_receive_fd(int socket, void *data, size_t room, int *fd);
+
 /** io_set_nonblock() - set or clear O_NONBLOCK. Return: 0 or -errno. */
 int io_set_nonblock(int fd, bool on);
 

@@ -1,5 +1,6 @@
 #include "pffs/cli/control.h"
 
+#include "pffs/core/net/porter.h"
 #include "pffs/core/sandbox.h"
 #include "util/cleanup.h"
 #include "util/io.h"
@@ -25,7 +26,8 @@ struct visit {
 	struct loop_source peer;
 	struct loop_timer limit;
 	struct ucred who;
-	struct fs fs; /* fs.session is NULL until it is served */
+	struct fs fs;	      /* fs.session is NULL until it is served */
+	struct porter porter; /* whoever is at the other end from then on */
 };
 
 static socklen_t make_address(struct sockaddr_un *address, const char *name)
@@ -42,6 +44,7 @@ static void hang_up(struct visit *v)
 	int fd = v->peer.fd;
 
 	loop_timer_cancel(&v->limit);
+	porter_fini(&v->porter);
 	loop_del(v->control->core->loop, &v->peer);
 	if (fd >= 0)
 		close(fd);
@@ -89,28 +92,9 @@ static int serve(struct visit *v, int fd, const char *id, struct error *err)
 	    v->who.uid != 0)
 		return error_say(err, EACCES, "%s belongs to another user", sb->name);
 	v->fs.ended = mount_gone;
+	v->fs.porter = &v->porter;
+	porter_init(&v->porter, v->control->core, v->peer.fd);
 	return fs_mount(&v->fs, v->control->core, &options, err);
-}
-
-/* Return: the descriptor that came with the message, or -1. */
-static int receive(int peer, char id[SANDBOX_ID_LEN + 1])
-{
-	union {
-		struct cmsghdr align;
-		char space[CMSG_SPACE(sizeof(int))];
-	} control;
-	struct iovec iov = {.iov_base = id, .iov_len = SANDBOX_ID_LEN};
-	struct msghdr message = {.msg_iov = &iov,
-				 .msg_iovlen = 1,
-				 .msg_control = &control,
-				 .msg_controllen = sizeof(control)};
-	ssize_t n = recvmsg(peer, &message, MSG_CMSG_CLOEXEC);
-	int fd = -1;
-
-	id[n > 0 ? n : 0] = '\0';
-	if (n >= 0)
-		io_take_fds(&message, &fd, 1);
-	return fd;
 }
 
 static void answer(struct visit *v, const struct error *err)
@@ -121,20 +105,32 @@ static void answer(struct visit *v, const struct error *err)
 	send(v->peer.fd, sentence, strlen(sentence), MSG_NOSIGNAL);
 }
 
+/* Without it the mount stays, if it does. */
+static void hear(struct visit *v)
+{
+	if (porter_hear(&v->porter))
+		return;
+	fs_owe(&v->fs);
+	hang_up(v);
+	fs_settle(&v->fs); /* may be the end of @v */
+}
+
 static void peer_ready(struct loop_source *source, uint32_t revents)
 {
 	struct visit *v = container_of(source, struct visit, peer);
 	char id[SANDBOX_ID_LEN + 1];
 	cleanup_close int fd = -1;
 	struct error err;
+	ssize_t n;
 
 	(void)revents;
-	if (v->fs.session) { /* it has gone, or has nothing to say: the mount stays */
-		hang_up(v);
+	if (v->fs.session) {
+		hear(v);
 		return;
 	}
 	loop_timer_cancel(&v->limit);
-	fd = receive(source->fd, id);
+	n = io_receive_fd(source->fd, id, SANDBOX_ID_LEN, &fd);
+	id[n > 0 ? n : 0] = '\0';
 	if (serve(v, fd, id, &err) < 0) {
 		answer(v, &err);
 		forget(v);

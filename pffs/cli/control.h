@@ -9,6 +9,7 @@
  * runs the daemon, or root. Its answer is one sentence as in mount.c, "+" or "-" first.
  * The connection then stays for as long as the mount: the daemon closes it when the mount
  * has gone, and its end tells the other side that the mount is not served any more.
+ * Meanwhile the other side is the mount's porter (porter.h).
  *
  * The socket is an abstract one with a random name, which is in the mount's `host`.
  */

@@ -127,17 +127,7 @@ static int obey(struct keeper *k, enum order order, struct answer *answer)
 
 static int send_answer(int to, const struct answer *answer, int fd)
 {
-	union {
-		struct cmsghdr align;
-		char space[CMSG_SPACE(sizeof(int))];
-	} rights = {.space = {0}};
-	struct iovec iov = {.iov_base = (void *)(uintptr_t)answer,
-			    .iov_len = sizeof(*answer)};
-	struct msghdr message = {.msg_iov = &iov, .msg_iovlen = 1};
-
-	if (fd >= 0)
-		io_add_fds(&message, &rights, &fd, 1);
-	return sendmsg(to, &message, MSG_NOSIGNAL) < 0 ? -errno : 0;
+	return io_send_fd(to, answer, sizeof(*answer), fd, 0);
 }
 
 /* What ends pffs by a signal is pffs's affair; that ends the guard. */
@@ -199,22 +189,10 @@ int guard_begin(struct guard *guard, const struct guard_options *options, struct
 /* @fd is set to the descriptor that came along, or -1. Return: 0 or -EPIPE. */
 static int receive_answer(int from, struct answer *answer, int *fd)
 {
-	union {
-		struct cmsghdr align;
-		char space[CMSG_SPACE(sizeof(int))];
-	} control;
-	struct iovec iov = {.iov_base = answer, .iov_len = sizeof(*answer)};
-	struct msghdr message = {.msg_iov = &iov,
-				 .msg_iovlen = 1,
-				 .msg_control = &control,
-				 .msg_controllen = sizeof(control)};
-	ssize_t n = recvmsg(from, &message, MSG_CMSG_CLOEXEC);
-
-	*fd = -1;
-	if (n != sizeof(*answer))
-		return -EPIPE;
-	io_take_fds(&message, fd, 1);
-	return 0;
+	if (io_receive_fd(from, answer, sizeof(*answer), fd) == sizeof(*answer))
+		return 0;
+	io_close_all(fd, 1);
+	return -EPIPE;
 }
 
 /* One whose answer did not come in time is given up: the next would not be to the point. */

@@ -1,13 +1,14 @@
 /*
  * Theory of operation: this process makes the mount, hands its descriptor to the pffs that
- * has the sandbox (control.h), and has nothing to do with it from then on. What stays of
- * it waits: for the end of that pffs, when it takes the mount away, which answers
- * nothing any more, or for the end of the mount.
+ * has the sandbox (control.h). What stays of it waits: for the end of that pffs, when it
+ * takes the mount away, which answers nothing any more, or for the end of the mount. In the
+ * meantime it makes the sockets of ports there (porter.h).
  */
 #include "pffs/cli/only.h"
 
 #include "pffs/cli/control.h"
 #include "pffs/cli/mounts.h"
+#include "pffs/cli/porter.h"
 #include "pffs/core/sandbox.h"
 #include "util/cleanup.h"
 #include "util/io.h"
@@ -47,26 +48,14 @@ static char *value_of(const char *dir, const char *file, const char *key, struct
 	return NULL;
 }
 
-static int send_mount(int control, int fd, const char *id)
-{
-	union {
-		struct cmsghdr align;
-		char space[CMSG_SPACE(sizeof(int))];
-	} rights = {.space = {0}};
-	struct iovec iov = {.iov_base = (void *)(uintptr_t)id, .iov_len = strlen(id)};
-	struct msghdr message = {.msg_iov = &iov, .msg_iovlen = 1};
-
-	io_add_fds(&message, &rights, &fd, 1);
-	return sendmsg(control, &message, MSG_NOSIGNAL) < 0 ? -errno : 0;
-}
-
 static int hand_over(int control, int fd, const char *id, struct error *err)
 {
 	struct pollfd answer = {.fd = control, .events = POLLIN};
 	char sentence[SENTENCE_MAX + 1];
 	ssize_t n;
 
-	if (send_mount(control, fd, id) < 0 || poll(&answer, 1, ANSWER_LIMIT_MS) != 1 ||
+	if (io_send_fd(control, id, strlen(id), fd, 0) < 0 ||
+	    poll(&answer, 1, ANSWER_LIMIT_MS) != 1 ||
 	    (n = recv(control, sentence, SENTENCE_MAX, 0)) <= 0)
 		return error_say(err, EIO, "the pffs of this mount does not answer");
 	sentence[n] = '\0';
@@ -89,14 +78,11 @@ static int hold_signals(void)
 static void wait_for_end(int control, const char *dir)
 {
 	cleanup_close int signals = hold_signals();
-	struct pollfd fds[] = {{.fd = control, .events = POLLIN},
-			       {.fd = signals, .events = POLLIN}};
+	bool told = porter_run(control, signals, dir);
 	struct stat st;
 
-	while (poll(fds, 2, -1) < 0 && errno == EINTR)
-		;
 	/* Somebody else's mount may be there by now. */
-	if (fds[1].revents || (stat(dir, &st) < 0 && errno == ENOTCONN))
+	if (told || (stat(dir, &st) < 0 && errno == ENOTCONN))
 		mounts_unmount(dir, MNT_DETACH);
 }
 

@@ -8,14 +8,15 @@
  * as long as a socket is bound to it. The number of this one is made of the sandbox's
  * serial and the port's number, so every look-up of it in this mount leads there, by
  * whatever path the sandbox has then, and from a container that has its directory bound as
- * well. How it is bound is in core/net/binder.h. In a mount of a single sandbox there would
- * be an inode of its own, which nobody has bound anything to: there are no sockets there.
+ * well. How it is bound is in core/net/binder.h. A mount of a single sandbox has inodes of
+ * its own: a socket is made there when somebody looks for it (core/net/porter.h).
  *
  * Who looks for a socket that is still being made is answered when it has been: so it can
  * be used as soon as the write to net/ports is done.
  */
 #include "pffs/fs/net_ports.h"
 
+#include "pffs/core/net/porter.h"
 #include "pffs/core/net/ports.h"
 #include "pffs/fs/operations.h"
 #include "pffs/fs/text.h"
@@ -27,11 +28,13 @@
 
 #define TEXT_MAX 16384
 
-struct port *net_port_at(const struct sandbox *sb, unsigned number)
+struct port *net_port_at(const struct fs *fs, const struct sandbox *sb, unsigned number)
 {
 	struct port *port = ports_find(sb, number);
+	bool comes =
+	    port && (fs->only ? fs->porter->fd >= 0 : port->ordered || port->local.fd >= 0);
 
-	return port && (port->ordered || port->local.fd >= 0) ? port : NULL;
+	return comes ? port : NULL;
 }
 
 int net_child(const struct node *dir, const char *name, struct node *child)
@@ -40,9 +43,9 @@ int net_child(const struct node *dir, const char *name, struct node *child)
 	unsigned long number = strtoul(name, &end, 10);
 
 	child->kind = KIND_PORT;
-	if (dir->fs->only || name[0] < '1' || name[0] > '9' || *end || number > UINT16_MAX)
+	if (name[0] < '1' || name[0] > '9' || *end || number > UINT16_MAX)
 		return -ENOENT;
-	child->port = net_port_at(dir->sb, (unsigned)number);
+	child->port = net_port_at(dir->fs, dir->sb, (unsigned)number);
 	return child->port ? 0 : -ENOENT;
 }
 
@@ -53,20 +56,40 @@ void net_list(const struct node *dir,
 	const struct port *port;
 	char number[16];
 
-	if (!dir->sb->ports || dir->fs->only)
+	if (!dir->sb->ports)
 		return;
 	child.kind = KIND_PORT;
 	list_for_each (port, &dir->sb->ports->list, struct port, link) {
-		child.port = net_port_at(dir->sb, port->number);
+		child.port = net_port_at(dir->fs, dir->sb, port->number);
 		snprintf(number, sizeof(number), "%u", port->number);
 		if (child.port)
 			emit(ctx, number, &child);
 	}
 }
 
+/* Whose watchers are told when the socket of @node is there, if it is being made; or NULL.
+ */
+static struct link *awaited(const struct node *node)
+{
+	struct porter_socket *socket;
+
+	if (!node->fs->only)
+		return node->port->ordered ? &node->port->watchers : NULL;
+	socket = porter_find(node->fs->porter, node->port);
+	return socket && !socket->made ? &socket->watchers : NULL;
+}
+
+static void answer(fuse_req_t req, const struct node *node)
+{
+	if (node->fs->only && !porter_find(node->fs->porter, node->port))
+		fuse_reply_err(req, ENOENT);
+	else
+		fs_reply_entry(req, node);
+}
+
 /* A look-up of a socket that is being made. */
 struct waiting {
-	struct watch watch; /* of the port */
+	struct watch watch; /* of the port, or of its socket */
 	fuse_req_t req;
 	struct fs *fs;
 	fuse_ino_t ino;
@@ -88,10 +111,10 @@ static void port_changed(struct watch *watch)
 
 	if (node_at(waiting->fs, waiting->ino, &node) < 0)
 		fuse_reply_err(waiting->req, ENOENT);
-	else if (node.port->ordered)
+	else if (awaited(&node))
 		return;
 	else
-		fs_reply_entry(waiting->req, &node);
+		answer(waiting->req, &node);
 	waiting_free(waiting);
 }
 
@@ -104,9 +127,13 @@ static void interrupted(fuse_req_t req, void *data)
 void net_lookup(fuse_req_t req, const struct node *node)
 {
 	struct waiting *waiting;
+	struct link *watchers;
 
-	if (!node->port->ordered) {
-		fs_reply_entry(req, node);
+	if (node->fs->only)
+		porter_want(node->fs->porter, node->port);
+	watchers = awaited(node);
+	if (!watchers) {
+		answer(req, node);
 		return;
 	}
 	waiting = malloc(sizeof(*waiting));
@@ -120,21 +147,34 @@ void net_lookup(fuse_req_t req, const struct node *node)
 		return;
 	}
 	fs_owe(node->fs);
-	watch_add(&node->port->watchers, &waiting->watch, port_changed);
+	watch_add(watchers, &waiting->watch, port_changed);
+}
+
+/* The port whose socket is just being made under that name, and its sandbox. */
+static bool find_made(struct node *node, const char *name)
+{
+	const struct fs *fs = node->fs;
+	const struct porter_socket *socket =
+	    fs->only ? porter_making(fs->porter, name) : NULL;
+	const struct binder_order *order =
+	    fs->only ? NULL : binder_find(&fs->core->binder, name);
+
+	if (!socket && !order)
+		return false;
+	node->sb = sandbox_by_serial(fs->core, socket ? socket->serial : order->serial);
+	if (node->sb)
+		node->port =
+		    net_port_at(fs, node->sb, socket ? socket->number : order->port);
+	return true;
 }
 
 bool net_mknod(fuse_req_t req, fuse_ino_t parent, const char *name)
 {
 	struct fs *fs = fuse_req_userdata(req);
 	struct node node = {.fs = fs, .kind = KIND_PORT};
-	const struct binder_order *order = parent == FUSE_ROOT_ID && !fs->only
-					       ? binder_find(&fs->core->binder, name)
-					       : NULL;
 
-	if (!order)
+	if (parent != FUSE_ROOT_ID || !find_made(&node, name))
 		return false;
-	node.sb = sandbox_by_serial(fs->core, order->serial);
-	node.port = node.sb ? net_port_at(node.sb, order->port) : NULL;
 	if (node.port)
 		fs_reply_entry(req, &node);
 	else

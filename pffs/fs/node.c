@@ -234,7 +234,7 @@ int node_at(struct fs *fs, fuse_ino_t ino, struct node *node)
 		return node->terminal ? 0 : -ENOENT;
 	}
 	if (kind == KIND_PORT && node->sb) {
-		node->port = net_port_at(node->sb, part);
+		node->port = net_port_at(fs, node->sb, part);
 		return node->port ? 0 : -ENOENT;
 	}
 	if (of_run(kind) && node->sb)

@@ -84,7 +84,32 @@ if command -v bwrap > "$scratch/ignored"; then
 		"from a container that has the sandbox bound, without a network"
 fi
 
+only=$scratch/only
+mkdir "$only"
+ok "the sandbox is mounted by itself" within 60 "$build/pffs/pffs" mount --only "$PWD/demo" "$only" 2> "$scratch/ignored"
+is "$(ls "$only/net" | grep -E '^[0-9]')" 8000 "which has the socket as well"
+is "$(ask only --unix-socket "$only/net/8000")" "web only" "by which the server is reached"
+is "$(ask again --unix-socket "$only/net/8000")" "web again" "more than once"
+is "$(ask first --unix-socket demo/net/8000)" "web first" "as it is by the other"
+not_ok "nobody else makes sockets there" python3 - "$only" <<'CODE' 2> "$scratch/ignored"
+import socket, sys
+socket.socket(socket.AF_UNIX).bind(sys.argv[1] + "/.port-0")
+CODE
+if command -v bwrap > "$scratch/ignored"; then
+	is "$(bwrap --ro-bind / / --dev /dev --bind "$only" /mnt --unshare-net --unshare-pid \
+		curl -sS --max-time 60 --unix-socket /mnt/net/8000 http://sandbox/inside)" "web inside" \
+		"also from a container that has nothing but that mount"
+fi
+
 echo 8001 >> demo/net/ports
+good "what flows by a mount of its own is whole, too" <<CODE
+data = os.urandom(3_000_000)
+with connect("$only/net/8001") as s:
+    flow = threading.Thread(target=lambda: (s.sendall(data), s.shutdown(socket.SHUT_WR)))
+    flow.start()
+    assert read_all(s) == data
+    flow.join()
+CODE
 good "a fork has the ports and none of the connections, which go on in the parent" <<'CODE'
 with connect("demo/net/8001") as s:
     s.sendall(b"before ")
@@ -97,6 +122,7 @@ with open("demo/forks/x/net/ports") as f:
     assert f.read() == "8000\n8001\n", "the loopback stays the parent's"
 assert b"web child" in request("demo/forks/x/net/8000", "child")
 CODE
+is "$(ask child --unix-socket "$only/forks/x/net/8000")" "web child" "the fork's socket is in the mount of its parent, too"
 ok "it gets another name" mv demo/forks/x moved || done_testing
 is "$(ask moved --unix-socket moved/net/8000)" "web moved" "and is reached by that"
 echo freeze > moved/ctl
@@ -119,5 +145,14 @@ CODE
 : > demo/net/ports
 wait_for 10 test ! -e demo/net/8000
 not_ok "a port that is taken back is no more" test -e demo/net/8000
+not_ok "nor in a mount of its own" test -e "$only/net/8000"
+echo 8000 > demo/net/ports
+is "$(ask back --unix-socket "$only/net/8000")" "web back" "one that is there again can be used again"
+ok "the mount ends, whatever is open in it" within 60 "$build/pffs/pffs" umount "$only"
+porter_gone() {
+	! pgrep -f "mount --only $PWD/demo $only" > "$scratch/ignored"
+}
+ok "and so do its processes" wait_for 20 porter_gone
+: > demo/net/ports
 not_ok "nor at the loopback" env host="127.0.0.1:$port" curl -sS --max-time 20 "http://127.0.0.1:$port/" 2> "$scratch/ignored"
 done_testing

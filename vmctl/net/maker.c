@@ -23,16 +23,11 @@ static int answer(int sock, json_t *message, int tap)
 {
 	cleanup_close int fd = tap;
 	cleanup_free char *text = json_dumps(message, JSON_COMPACT);
-	alignas(struct cmsghdr) char room[CMSG_SPACE(sizeof(int))] = {0};
-	struct iovec iov = {.iov_base = text, .iov_len = text ? strlen(text) : 0};
-	struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
 
 	json_decref(message);
 	if (!text)
 		return -ENOMEM;
-	if (fd >= 0)
-		io_add_fds(&msg, room, &fd, 1);
-	return sendmsg(sock, &msg, MSG_NOSIGNAL) < 0 ? -errno : 0;
+	return io_send_fd(sock, text, strlen(text), fd, 0);
 }
 
 static int make(int sock, unsigned number, int hub_fd, struct rt *hub)

@@ -157,10 +157,11 @@ static void order_event(struct loop_source *source, uint32_t revents)
 {
 	struct binder *binder = container_of(source, struct binder, source);
 	struct binder_reply reply;
-	int fd, n;
+	ssize_t n;
+	int fd;
 
 	(void)revents;
-	n = binder_receive(source->fd, &reply, &fd);
+	n = io_receive_fd(source->fd, &reply, sizeof(reply), &fd);
 	if (n == -EINTR || n == -EAGAIN)
 		return;
 	if (n != sizeof(reply)) {
@@ -173,20 +174,25 @@ static void order_event(struct loop_source *source, uint32_t revents)
 	}
 }
 
+int binder_name(char name[BINDER_NAME])
+{
+	uint64_t number[2];
+
+	if (getrandom(number, sizeof(number), 0) != sizeof(number))
+		return -errno;
+	snprintf(name, BINDER_NAME, ".port-%016llx%016llx", (unsigned long long)number[0],
+		 (unsigned long long)number[1]);
+	return 0;
+}
+
 void binder_order(struct binder *binder, struct binder_order *order)
 {
-	uint8_t raw[16];
-
-	memcpy(order->name, ".port-", 7);
 	order->sent = false;
 	list_add_before(&binder->orders, &order->link);
-	if (binder->source.fd < 0 || getrandom(raw, sizeof(raw), 0) != sizeof(raw)) {
+	if (binder->source.fd < 0 || binder_name(order->name) < 0)
 		finish(order, -1, ENOTSUP);
-		return;
-	}
-	for (size_t i = 0; i < sizeof(raw); i++)
-		snprintf(order->name + 6 + 2 * i, 3, "%02x", raw[i]);
-	send_next(binder);
+	else
+		send_next(binder);
 }
 
 /* The one that is being made comes all the same, and is closed then. */
@@ -220,11 +226,12 @@ int binder_listen(struct binder *binder, const struct sockaddr_storage *address,
 		  struct error *err)
 {
 	struct binder_reply reply;
-	int fd, n;
+	ssize_t n;
+	int fd;
 
 	if (send(binder->calls, address, sizeof(*address), MSG_NOSIGNAL) < 0)
 		return call_failed(binder, err);
-	n = binder_receive(binder->calls, &reply, &fd);
+	n = io_receive_fd(binder->calls, &reply, sizeof(reply), &fd);
 	if (n != sizeof(reply))
 		return call_failed(binder, err);
 	if (fd < 0)

@@ -51,6 +51,9 @@ struct binder_order {
 	void (*done)(struct binder_order *order, int fd, const struct error *err);
 };
 
+/** binder_name() - make a name for a socket that nobody guesses. Return: 0 or -errno. */
+int binder_name(char name[BINDER_NAME]);
+
 /** binder_init() - there is none yet: nothing can be bound. */
 void binder_init(struct binder *binder, struct loop *loop,
 		 void (*mount_gone)(struct binder *binder));

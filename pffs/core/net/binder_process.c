@@ -35,33 +35,9 @@ struct process {
 	dev_t *dev; /* of the mount, once something is bound in it; shared */
 };
 
-int binder_send(int socket, const struct binder_reply *reply, int fd)
+static int answer(int to, const struct binder_reply *reply, int fd)
 {
-	_Alignas(struct cmsghdr) char room[CMSG_SPACE(sizeof(int))] = {0};
-	struct iovec iov = {.iov_base = (void *)(uintptr_t)reply,
-			    .iov_len = sizeof(*reply)};
-	struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
-
-	if (fd >= 0)
-		io_add_fds(&msg, room, &fd, 1);
-	return sendmsg(socket, &msg, MSG_NOSIGNAL) < 0 ? -errno : 0;
-}
-
-int binder_receive(int socket, struct binder_reply *reply, int *fd)
-{
-	_Alignas(struct cmsghdr) char room[CMSG_SPACE(sizeof(int))] = {0};
-	struct iovec iov = {.iov_base = reply, .iov_len = sizeof(*reply)};
-	struct msghdr msg = {.msg_iov = &iov,
-			     .msg_iovlen = 1,
-			     .msg_control = room,
-			     .msg_controllen = sizeof(room)};
-	ssize_t n = recvmsg(socket, &msg, MSG_CMSG_CLOEXEC);
-
-	*fd = -1;
-	if (n < 0)
-		return -errno;
-	io_take_fds(&msg, fd, 1);
-	return (int)n;
+	return io_send_fd(to, reply, sizeof(*reply), fd, 0);
 }
 
 /* Mounts are as they are here, and go when this process ends. */
@@ -110,7 +86,7 @@ static _Noreturn void make_socket(const struct process *p, const char *name)
 	if (r == 0)
 		r = bind_name(fd, name);
 	reply.errnum = -r;
-	binder_send(p->orders, &reply, r == 0 ? fd : -1);
+	answer(p->orders, &reply, r == 0 ? fd : -1);
 	_exit(0);
 }
 
@@ -131,7 +107,7 @@ static bool take_order(const struct process *p)
 		return true;
 	memcpy(reply.name, name, sizeof(name));
 	reply.errnum = p->mountpoint ? errno : ENOTSUP;
-	return binder_send(p->orders, &reply, -1) == 0;
+	return answer(p->orders, &reply, -1) == 0;
 }
 
 static int listen_at(const struct sockaddr_storage *address)
@@ -166,7 +142,7 @@ static bool take_call(const struct process *p)
 		return n > 0 || (n < 0 && errno == EINTR);
 	fd = listen_at(&address);
 	reply.errnum = fd < 0 ? -fd : 0;
-	return binder_send(p->calls, &reply, fd) == 0;
+	return answer(p->calls, &reply, fd) == 0;
 }
 
 /* Is a mount of that device among those that the table lists? proc_pid_mountinfo(5) */
@@ -194,7 +170,7 @@ static void look_at_mounts(const struct process *p)
 	if (!*p->dev || is_mounted(p->table, *p->dev))
 		return;
 	*p->dev = 0;
-	binder_send(p->orders, &gone, -1);
+	answer(p->orders, &gone, -1);
 }
 
 static void prepare(struct process *p)

@@ -18,10 +18,3 @@ struct binder_reply {
  * @calls: struct sockaddr_storage to listen at.
  */
 _Noreturn void binder_process(const char *mountpoint, int orders, int calls);
-
-/** binder_send() - with @fd, unless that is -1. Return: 0 or -errno. */
-int binder_send(int socket, const struct binder_reply *reply, int fd);
-
-/** binder_receive() - @fd is -1 when there is none. Return: bytes, 0 at the end, or
- * -errno. */
-int binder_receive(int socket, struct binder_reply *reply, int *fd);

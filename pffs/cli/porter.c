@@ -1,0 +1,219 @@
+/*
+ * Theory of operation: a binder (binder.h) makes the sockets, and tells when the mount has
+ * gone, which they would hold. Whoever connects is handed to pffs at once. Without a binder
+ * there are no sockets, and the mount stays all the same.
+ */
+#include "pffs/cli/porter.h"
+
+#include "pffs/core/net/binder_process.h"
+#include "pffs/core/net/porter.h"
+#include "util/cleanup.h"
+#include "util/io.h"
+#include "util/loop.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+/* A socket in the mount. */
+struct door {
+	struct link link;
+	struct porter_process *porter;
+	struct porter_order order;
+	struct loop_source source; /* fd -1: it is being made */
+};
+
+struct porter_process {
+	struct loop loop;
+	struct loop_source control, signals;
+	int binder[2]; /* its orders and calls; -1: there is none */
+	struct loop_source made;
+	struct link doors;
+	bool told_to_end;
+};
+
+static void tell(const struct porter_process *porter, const struct door *door, int errnum,
+		 int fd)
+{
+	const struct porter_news news = {.id = door->order.id, .errnum = errnum};
+
+	io_send_fd(porter->control.fd, &news, sizeof(news), fd, 0);
+}
+
+static void shut(struct door *door)
+{
+	int fd = door->source.fd;
+
+	loop_del(&door->porter->loop, &door->source);
+	if (fd >= 0)
+		close(fd);
+	list_del(&door->link);
+	free(door);
+}
+
+static void somebody_connects(struct loop_source *source, uint32_t revents)
+{
+	const struct door *door = container_of(source, struct door, source);
+	cleanup_close int fd = accept4(source->fd, NULL, NULL, SOCK_CLOEXEC);
+
+	(void)revents;
+	if (fd >= 0)
+		tell(door->porter, door, 0, fd);
+}
+
+static void cannot(struct door *door, int errnum)
+{
+	tell(door->porter, door, errnum, -1);
+	shut(door);
+}
+
+static void make(struct porter_process *porter, const struct porter_order *order)
+{
+	struct door *door = calloc(1, sizeof(*door));
+
+	if (!door)
+		return; /* nobody can be told of it either */
+	door->porter = porter;
+	door->order = *order;
+	door->source = LOOP_SOURCE_NONE;
+	list_add_before(&porter->doors, &door->link);
+	if (porter->binder[0] < 0 ||
+	    send(porter->binder[0], order->name, sizeof(order->name), MSG_NOSIGNAL) < 0)
+		cannot(door, porter->binder[0] < 0 ? ENOTSUP : errno);
+}
+
+static void end(struct porter_process *porter, uint32_t id)
+{
+	struct door *door;
+
+	list_for_each (door, &porter->doors, struct door, link)
+		if (door->order.id == id)
+			shut(door);
+}
+
+static void on_order(struct loop_source *source, uint32_t revents)
+{
+	struct porter_process *porter =
+	    container_of(source, struct porter_process, control);
+	struct porter_order order;
+	ssize_t n = recv(source->fd, &order, sizeof(order), MSG_DONTWAIT);
+
+	(void)revents;
+	if (n < 0 && (errno == EAGAIN || errno == EINTR))
+		return;
+	if (n != sizeof(order) || order.name[sizeof(order.name) - 1])
+		loop_stop(&porter->loop);
+	else if (order.ends)
+		end(porter, order.id);
+	else
+		make(porter, &order);
+}
+
+static void open_door(struct door *door, int errnum, int fd)
+{
+	int r = fd < 0 ? -(errnum ? errnum : EIO)
+		       : loop_add(&door->porter->loop, &door->source, fd, EPOLLIN,
+				  somebody_connects);
+
+	if (r < 0 && fd >= 0)
+		close(fd);
+	if (r < 0)
+		cannot(door, -r);
+	else
+		tell(door->porter, door, 0, -1);
+}
+
+static struct door *find_door(const struct porter_process *porter, const char *name)
+{
+	struct door *door;
+
+	list_for_each (door, &porter->doors, struct door, link)
+		if (strcmp(door->order.name, name) == 0)
+			return door;
+	return NULL;
+}
+
+/* Nothing can be made any more, and what there is holds what is no mount any more. */
+static void leave_mount(struct porter_process *porter)
+{
+	struct door *door;
+
+	list_for_each (door, &porter->doors, struct door, link)
+		cannot(door, ENOTCONN);
+}
+
+static void end_binder(struct porter_process *porter)
+{
+	loop_del(&porter->loop, &porter->made);
+	io_close_all(porter->binder, 2);
+}
+
+static void on_made(struct loop_source *source, uint32_t revents)
+{
+	struct porter_process *porter = container_of(source, struct porter_process, made);
+	struct binder_reply reply;
+	struct door *door;
+	int fd;
+	ssize_t n = io_receive_fd(source->fd, &reply, sizeof(reply), &fd);
+
+	(void)revents;
+	if (n == -EINTR || n == -EAGAIN)
+		return;
+	if (n != sizeof(reply))
+		end_binder(porter);
+	if (n != sizeof(reply) || !reply.name[0]) {
+		leave_mount(porter);
+		return;
+	}
+	door = find_door(porter, reply.name);
+	if (door)
+		open_door(door, reply.errnum, fd);
+	else if (fd >= 0)
+		close(fd);
+}
+
+static void on_signal(struct loop_source *source, uint32_t revents)
+{
+	struct porter_process *porter =
+	    container_of(source, struct porter_process, signals);
+
+	(void)revents;
+	porter->told_to_end = true;
+	loop_stop(&porter->loop);
+}
+
+static int watch(struct porter_process *porter, int control, int signals, const char *dir)
+{
+	struct error ignored;
+	int r = loop_add(&porter->loop, &porter->control, control, EPOLLIN, on_order);
+
+	if (r == 0 && signals >= 0)
+		r = loop_add(&porter->loop, &porter->signals, signals, EPOLLIN, on_signal);
+	if (r == 0 && binder_fork(dir, porter->binder, &ignored) == 0)
+		r = loop_add(&porter->loop, &porter->made, porter->binder[0], EPOLLIN,
+			     on_made);
+	return r;
+}
+
+bool porter_run(int control, int signals, const char *dir)
+{
+	struct porter_process porter = {.control = LOOP_SOURCE_NONE,
+					.signals = LOOP_SOURCE_NONE,
+					.made = LOOP_SOURCE_NONE,
+					.binder = {-1, -1}};
+	struct error ignored;
+
+	list_init(&porter.doors);
+	if (loop_init(&porter.loop, &ignored) < 0)
+		return false;
+	if (watch(&porter, control, signals, dir) == 0)
+		loop_run(&porter.loop);
+	leave_mount(&porter);
+	end_binder(&porter);
+	loop_del(&porter.loop, &porter.control);
+	loop_del(&porter.loop, &porter.signals);
+	loop_fini(&porter.loop);
+	return porter.told_to_end;
+}
