@@ -31,10 +31,10 @@ struct fs {
 	struct link open;		     /* struct handle */
 	struct link guest_files, guest_dirs; /* open likewise */
 	struct link listings;		     /* of other directories that are open */
-	bool shared;   /* other users may make sandboxes of their own */
-	uint64_t only; /* serial of the sandbox that is its root; 0: it has all */
+	bool shared;	       /* other users may make sandboxes of their own */
+	uint64_t only;	       /* serial of the sandbox that is its root; 0: it has all */
 	struct porter *porter; /* who makes sockets then; borrowed */
-	uid_t uid;     /* who mounted */
+	uid_t uid;	       /* who mounted */
 	gid_t gid;
 	unsigned owed; /* requests whose answer has to come from elsewhere */
 	/* The mount has gone. Called again when nothing is owed any more. */
