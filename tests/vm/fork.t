@@ -85,7 +85,7 @@ def test_depth(server):
         assert guest.run("print(depth)") == str(list(range(depth + 1))) + "\n"
         assert guest.run("time.sleep(0.3); print(len(hits) > n)") == "True\n"
         out = guest.run("a = time.monotonic(); time.sleep(0.1); print(time.monotonic() - a)")
-        assert 0.09 < float(out) < 0.6, out
+        assert 0.09 < float(out) < 5, out  # a clock that jumps is seen, a slow host is none
     assert all(g.run("print(6 * 7)") == "42\n" for g in server.client.guests)
 
 
