@@ -105,14 +105,14 @@ static void answer(struct visit *v, const struct error *err)
 	send(v->peer.fd, sentence, strlen(sentence), MSG_NOSIGNAL);
 }
 
-/* Without it the mount stays, if it does. */
+/* Without a porter the mount stays, if it is there. If it is not, the answer to a look-up may
+ * be all that @v was kept for. */
 static void hear(struct visit *v)
 {
-	if (porter_hear(&v->porter))
-		return;
 	fs_owe(&v->fs);
-	hang_up(v);
-	fs_settle(&v->fs); /* may be the end of @v */
+	if (!porter_hear(&v->porter))
+		hang_up(v);
+	fs_settle(&v->fs);
 }
 
 static void peer_ready(struct loop_source *source, uint32_t revents)

@@ -11,6 +11,7 @@ import socket
 import stat
 import struct
 import sys
+import tempfile
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from world import in_thread, join, main, values, wait, within  # noqa: E402
@@ -184,6 +185,37 @@ def test_silence(world):
         assert porter.hear()[:2] == (number, 1), "it is not told that a port has gone"
         porter.control.send(b"short")
         answers(world)
+
+
+def abort(path):
+    """End a mount as the kernel would, while its requests are under way."""
+    number = os.stat(path).st_dev & 0xff | os.stat(path).st_dev >> 12 & ~0xff
+    with tempfile.TemporaryDirectory() as connections:
+        if libc.mount(b"fusectl", connections.encode(), b"fusectl", 0, None):
+            raise OSError(ctypes.get_errno(), "cannot mount fusectl")
+        try:
+            with open(os.path.join(connections, str(number), "abort"), "w", encoding="ascii") as file:
+                file.write("1")
+        finally:
+            libc.umount2(connections.encode(), MNT_DETACH)
+
+
+def test_abort(world):
+    "a mount that ends while somebody looks for a socket leaves nothing behind"
+    before = begin(world)
+    for end in (lambda porter, number: porter.say(number), lambda porter, number: porter.say(number, 1),
+                lambda porter, _: porter.control.close()):
+        with porter_of(world) as porter:
+            thread, found = porter.look()
+            number, _, _ = porter.hear()
+            abort(porter.path)
+            join([thread])
+            assert isinstance(found[0], OSError), found
+            answers(world)
+            end(porter, number)
+            answers(world)
+    world.remove("demo")
+    wait(lambda: world.holds() == before)
 
 
 main(globals())
