@@ -3,7 +3,6 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 void *buf_reserve(struct buf *b, size_t len)
@@ -54,20 +53,10 @@ void buf_consume(struct buf *b, size_t len)
 		b->head = 0;
 }
 
-static ssize_t write_to(int fd, const void *data, size_t len)
-{
-	return write(fd, data, len);
-}
-
-static ssize_t send_to(int fd, const void *data, size_t len)
-{
-	return send(fd, data, len, MSG_DONTWAIT | MSG_NOSIGNAL);
-}
-
-static int flush(struct buf *b, int fd, ssize_t (*out)(int fd, const void *, size_t))
+int buf_flush(struct buf *b, int fd)
 {
 	while (b->len) {
-		ssize_t n = out(fd, buf_peek(b), b->len);
+		ssize_t n = write(fd, buf_peek(b), b->len);
 
 		if (n < 0 && errno == EINTR)
 			continue;
@@ -76,16 +65,6 @@ static int flush(struct buf *b, int fd, ssize_t (*out)(int fd, const void *, siz
 		buf_consume(b, (size_t)n);
 	}
 	return 0;
-}
-
-int buf_flush(struct buf *b, int fd)
-{
-	return flush(b, fd, write_to);
-}
-
-int buf_send(struct buf *b, int socket)
-{
-	return flush(b, socket, send_to);
 }
 
 ssize_t buf_fill(struct buf *b, int fd, size_t max)

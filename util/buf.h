@@ -34,9 +34,6 @@ static inline const uint8_t *buf_peek(const struct buf *b)
  */
 int buf_flush(struct buf *b, int fd);
 
-/** buf_send() - likewise, to a socket, whether it is non-blocking or not. */
-int buf_send(struct buf *b, int socket);
-
 /**
  * buf_fill() - append up to @max bytes read from a non-blocking @fd.
  * Return: number of bytes, 0 at end of file, or -errno (-EAGAIN included).

@@ -7,6 +7,7 @@
 #include <poll.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -319,6 +320,16 @@ size_t io_take_fds(struct msghdr *msg, int *fds, size_t most)
 		close(fd);
 	}
 	return 0;
+}
+
+void io_raise_descriptors(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
+		return;
+	limit.rlim_cur = limit.rlim_max;
+	setrlimit(RLIMIT_NOFILE, &limit);
 }
 
 int io_send_fd(int socket, const void *data, size_t len, int fd, int flags)

@@ -85,6 +85,9 @@ int io_send_fd(int socket, const void *data, size_t len, int fd, int flags);
  */
 ssize_t io_receive_fd(int socket, void *data, size_t room, int *fd);
 
+/** io_raise_descriptors() - have as many open as the hard limit allows, if it may be. */
+void io_raise_descriptors(void);
+
 /** io_set_nonblock() - set or clear O_NONBLOCK. Return: 0 or -errno. */
 int io_set_nonblock(int fd, bool on);
 

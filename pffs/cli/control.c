@@ -2,6 +2,7 @@
 
 #include "pffs/core/net/porter.h"
 #include "pffs/core/sandbox.h"
+#include "pffs/fs/node.h"
 #include "util/cleanup.h"
 #include "util/io.h"
 
@@ -26,8 +27,9 @@ struct visit {
 	struct loop_source peer;
 	struct loop_timer limit;
 	struct ucred who;
-	struct fs fs;	      /* fs.session is NULL until it is served */
-	struct porter porter; /* whoever is at the other end from then on */
+	struct loop_timer end; /* when the mount has gone */
+	struct fs fs;	       /* fs.session is NULL until it is served */
+	struct porter porter;  /* whoever is at the other end from then on */
 };
 
 static socklen_t make_address(struct sockaddr_un *address, const char *name)
@@ -53,21 +55,36 @@ static void hang_up(struct visit *v)
 static void forget(struct visit *v)
 {
 	hang_up(v);
+	loop_timer_cancel(&v->end);
 	list_del(&v->link);
 	v->control->visit_count--;
 	free(v);
 }
 
-/* The mount has gone. What answers to it are still under way need its session. */
+/* What answers to the mount are still under way need its session. */
+static void end_visit(struct loop_timer *timer)
+{
+	struct visit *v = container_of(timer, struct visit, end);
+
+	if (v->fs.owed)
+		return;
+	fs_close_all(&v->fs);
+	fs_unmount(&v->fs);
+	forget(v);
+}
+
+/* The mount has gone. Who tells that may be in the middle of something that what is open in
+ * it would change. */
 static void mount_gone(struct fs *fs)
 {
 	struct visit *v = container_of(fs, struct visit, fs);
 
-	if (fs->owed)
-		return;
-	fs_close_all(fs);
-	fs_unmount(fs);
-	forget(v);
+	loop_timer_set(v->control->core->loop, &v->end, 0);
+}
+
+static bool shows(const struct porter *porter, const struct sandbox *sb)
+{
+	return node_may_see(&container_of(porter, const struct visit, porter)->fs, sb);
 }
 
 /* Only the kernel may be at the other end, because it is believed who asks. */
@@ -93,7 +110,7 @@ static int serve(struct visit *v, int fd, const char *id, struct error *err)
 		return error_say(err, EACCES, "%s belongs to another user", sb->name);
 	v->fs.ended = mount_gone;
 	v->fs.porter = &v->porter;
-	porter_init(&v->porter, v->control->core, v->peer.fd);
+	porter_init(&v->porter, v->control->core, v->peer.fd, shows);
 	return fs_mount(&v->fs, v->control->core, &options, err);
 }
 
@@ -103,16 +120,6 @@ static void answer(struct visit *v, const struct error *err)
 
 	snprintf(sentence, sizeof(sentence), "%c%s", err ? '-' : '+', err ? err->text : "");
 	send(v->peer.fd, sentence, strlen(sentence), MSG_NOSIGNAL);
-}
-
-/* Without a porter the mount stays, if it is there. If it is not, the answer to a look-up may
- * be all that @v was kept for. */
-static void hear(struct visit *v)
-{
-	fs_owe(&v->fs);
-	if (!porter_hear(&v->porter))
-		hang_up(v);
-	fs_settle(&v->fs);
 }
 
 static void peer_ready(struct loop_source *source, uint32_t revents)
@@ -125,7 +132,8 @@ static void peer_ready(struct loop_source *source, uint32_t revents)
 
 	(void)revents;
 	if (v->fs.session) {
-		hear(v);
+		if (!porter_hear(&v->porter))
+			hang_up(v); /* the mount stays */
 		return;
 	}
 	loop_timer_cancel(&v->limit);
@@ -179,6 +187,7 @@ static void somebody_came(struct loop_source *source, uint32_t revents)
 	}
 	fd = -1;
 	loop_timer_init(&v->limit, asks_nothing);
+	loop_timer_init(&v->end, end_visit);
 	loop_timer_set(loop, &v->limit, ASK_LIMIT_MS);
 	list_add_before(&control->visits, &v->link);
 	control->visit_count++;

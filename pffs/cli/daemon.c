@@ -30,7 +30,6 @@
 #include <poll.h>
 #include <signal.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -308,17 +307,6 @@ static void end_vmctl(struct daemon *d)
 		waitpid(d->vmctl, NULL, 0);
 }
 
-/* Each sandbox has a journal open, and may have spool files. */
-static void raise_descriptors(void)
-{
-	struct rlimit limit;
-
-	if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
-		return;
-	limit.rlim_cur = limit.rlim_max;
-	setrlimit(RLIMIT_NOFILE, &limit);
-}
-
 /* Before anything else: what cannot be had is told at once. */
 static int listen_http(struct daemon *d, struct error *err)
 {
@@ -463,7 +451,8 @@ int daemon_run(const struct daemon_options *options,
 	r = loop_init(&d->loop, err);
 	if (r < 0)
 		return r;
-	raise_descriptors();
+	io_raise_descriptors(); /* each sandbox has a journal open, and may have spool files
+				 */
 	r = begin_and_serve(d);
 	loop_fini(&d->loop);
 	if (r < 0)

@@ -1,10 +1,12 @@
 /*
  * Theory of operation: a binder (binder.h) makes the sockets, and tells when the mount has
- * gone, which they would hold. Whoever connects is handed to pffs at once. Without a binder
- * there are no sockets, and the mount stays all the same.
+ * gone, which they would hold. pffs is told of who connects, and answers with a connection
+ * to itself, to and from which all is copied (pump.h). Without a binder there are no
+ * sockets, and the mount stays all the same.
  */
 #include "pffs/cli/porter.h"
 
+#include "pffs/cli/pump.h"
 #include "pffs/core/net/binder_process.h"
 #include "pffs/core/net/porter.h"
 #include "util/cleanup.h"
@@ -23,6 +25,13 @@ struct door {
 	struct porter_process *porter;
 	struct porter_order order;
 	struct loop_source source; /* fd -1: it is being made */
+	struct link waiting;	   /* struct client */
+};
+
+/* Who has connected to it, until pffs has answered. */
+struct client {
+	struct link link;
+	int fd;
 };
 
 struct porter_process {
@@ -34,39 +43,86 @@ struct porter_process {
 	bool told_to_end;
 };
 
-static void tell(const struct porter_process *porter, const struct door *door, int errnum,
-		 int fd)
+static void tell(const struct door *door, enum porter_news_kind kind, int errnum)
 {
-	const struct porter_news news = {.id = door->order.id, .errnum = errnum};
+	const struct porter_news news = {
+	    .kind = kind, .id = door->order.id, .errnum = errnum};
 
-	io_send_fd(porter->control.fd, &news, sizeof(news), fd, 0);
+	send(door->porter->control.fd, &news, sizeof(news), MSG_NOSIGNAL);
+}
+
+static struct client *first_client(const struct door *door)
+{
+	return list_empty(&door->waiting)
+		   ? NULL
+		   : container_of(door->waiting.next, struct client, link);
+}
+
+/* Return: its descriptor, which is the caller's. */
+static int client_free(struct client *client)
+{
+	int fd = client->fd;
+
+	list_del(&client->link);
+	free(client);
+	return fd;
 }
 
 static void shut(struct door *door)
 {
+	struct client *client;
 	int fd = door->source.fd;
 
 	loop_del(&door->porter->loop, &door->source);
 	if (fd >= 0)
 		close(fd);
+	while ((client = first_client(door)))
+		close(client_free(client));
 	list_del(&door->link);
 	free(door);
 }
 
 static void somebody_connects(struct loop_source *source, uint32_t revents)
 {
-	const struct door *door = container_of(source, struct door, source);
+	struct door *door = container_of(source, struct door, source);
 	cleanup_close int fd = accept4(source->fd, NULL, NULL, SOCK_CLOEXEC);
+	struct client *client = fd < 0 ? NULL : calloc(1, sizeof(*client));
 
 	(void)revents;
-	if (fd >= 0)
-		tell(door->porter, door, 0, fd);
+	if (!client)
+		return;
+	client->fd = steal_fd(&fd);
+	list_add_before(&door->waiting, &client->link);
+	tell(door, PORTER_CAME, 0);
 }
 
 static void cannot(struct door *door, int errnum)
 {
-	tell(door->porter, door, errnum, -1);
+	tell(door, PORTER_MADE, errnum);
 	shut(door);
+}
+
+static struct door *door_of(const struct porter_process *porter, uint32_t id)
+{
+	struct door *door;
+
+	list_for_each (door, &porter->doors, struct door, link)
+		if (door->order.id == id)
+			return door;
+	return NULL;
+}
+
+/* @fd: to pffs, or -1: there is no room for him. */
+static void take(struct porter_process *porter, uint32_t id, int fd)
+{
+	struct door *door = door_of(porter, id);
+	struct client *client = door ? first_client(door) : NULL;
+	cleanup_close int inner = fd, outer = client ? client_free(client) : -1;
+
+	if (inner < 0 || outer < 0 || io_set_nonblock(inner, false) < 0 ||
+	    pump_begin(inner, outer) < 0)
+		return;
+	inner = outer = -1;
 }
 
 static void make(struct porter_process *porter, const struct porter_order *order)
@@ -78,19 +134,26 @@ static void make(struct porter_process *porter, const struct porter_order *order
 	door->porter = porter;
 	door->order = *order;
 	door->source = LOOP_SOURCE_NONE;
+	list_init(&door->waiting);
 	list_add_before(&porter->doors, &door->link);
 	if (porter->binder[0] < 0 ||
 	    send(porter->binder[0], order->name, sizeof(order->name), MSG_NOSIGNAL) < 0)
 		cannot(door, porter->binder[0] < 0 ? ENOTSUP : errno);
 }
 
-static void end(struct porter_process *porter, uint32_t id)
+static void obey(struct porter_process *porter, const struct porter_order *order, int fd)
 {
 	struct door *door;
 
-	list_for_each (door, &porter->doors, struct door, link)
-		if (door->order.id == id)
+	if (order->kind == PORTER_TAKE) {
+		take(porter, order->id, fd);
+	} else if (order->kind == PORTER_MAKE) {
+		make(porter, order);
+	} else {
+		door = door_of(porter, order->id);
+		if (door)
 			shut(door);
+	}
 }
 
 static void on_order(struct loop_source *source, uint32_t revents)
@@ -98,17 +161,16 @@ static void on_order(struct loop_source *source, uint32_t revents)
 	struct porter_process *porter =
 	    container_of(source, struct porter_process, control);
 	struct porter_order order;
-	ssize_t n = recv(source->fd, &order, sizeof(order), MSG_DONTWAIT);
+	int fd;
+	ssize_t n = io_receive_fd(source->fd, &order, sizeof(order), &fd);
 
 	(void)revents;
-	if (n < 0 && (errno == EAGAIN || errno == EINTR))
+	if (n == -EAGAIN || n == -EINTR)
 		return;
 	if (n != sizeof(order) || order.name[sizeof(order.name) - 1])
 		loop_stop(&porter->loop);
-	else if (order.ends)
-		end(porter, order.id);
 	else
-		make(porter, &order);
+		obey(porter, &order, fd);
 }
 
 static void open_door(struct door *door, int errnum, int fd)
@@ -122,7 +184,7 @@ static void open_door(struct door *door, int errnum, int fd)
 	if (r < 0)
 		cannot(door, -r);
 	else
-		tell(door->porter, door, 0, -1);
+		tell(door, PORTER_MADE, 0);
 }
 
 static struct door *find_door(const struct porter_process *porter, const char *name)
@@ -206,6 +268,7 @@ bool porter_run(int control, int signals, const char *dir)
 	struct error ignored;
 
 	list_init(&porter.doors);
+	io_raise_descriptors();
 	if (loop_init(&porter.loop, &ignored) < 0)
 		return false;
 	if (watch(&porter, control, signals, dir) == 0)

@@ -150,22 +150,27 @@ void net_lookup(fuse_req_t req, const struct node *node)
 	watch_add(watchers, &waiting->watch, port_changed);
 }
 
-/* The port whose socket is just being made under that name, and its sandbox. */
+/* The port whose socket the binder is just making under that name. Return: is there one? */
+static bool find_ordered(struct node *node, const char *name)
+{
+	struct core *core = node->fs->core;
+	const struct binder_order *order = binder_find(&core->binder, name);
+
+	if (!order)
+		return false;
+	node->sb = sandbox_by_serial(core, order->serial);
+	if (node->sb)
+		node->port = net_port_at(node->fs, node->sb, order->port);
+	return true;
+}
+
+/* Likewise, the porter. */
 static bool find_made(struct node *node, const char *name)
 {
-	const struct fs *fs = node->fs;
-	const struct porter_socket *socket =
-	    fs->only ? porter_making(fs->porter, name) : NULL;
-	const struct binder_order *order =
-	    fs->only ? NULL : binder_find(&fs->core->binder, name);
-
-	if (!socket && !order)
-		return false;
-	node->sb = sandbox_by_serial(fs->core, socket ? socket->serial : order->serial);
-	if (node->sb)
-		node->port =
-		    net_port_at(fs, node->sb, socket ? socket->number : order->port);
-	return true;
+	node->port = porter_making(node->fs->porter, name);
+	if (node->port)
+		node->sb = node->port->ports->sb;
+	return node->port;
 }
 
 bool net_mknod(fuse_req_t req, fuse_ino_t parent, const char *name)
@@ -173,7 +178,8 @@ bool net_mknod(fuse_req_t req, fuse_ino_t parent, const char *name)
 	struct fs *fs = fuse_req_userdata(req);
 	struct node node = {.fs = fs, .kind = KIND_PORT};
 
-	if (parent != FUSE_ROOT_ID || !find_made(&node, name))
+	if (parent != FUSE_ROOT_ID ||
+	    !(fs->only ? find_made(&node, name) : find_ordered(&node, name)))
 		return false;
 	if (node.port)
 		fs_reply_entry(req, &node);

@@ -1,11 +1,12 @@
 #!/usr/bin/python3
 """A mount of one sandbox whose porter lies: it harms nothing but the sockets in that mount.
 
-What makes such a mount is a process of its user's, and hands pffs descriptors of its choice.
+What makes such a mount is a process of its user's, which may say anything.
 """
 import array
 import contextlib
 import ctypes
+import errno
 import os
 import socket
 import stat
@@ -17,7 +18,9 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from world import in_thread, join, main, values, wait, within  # noqa: E402
 
 ORDER = struct.Struct("<II39sx")
-NEWS = struct.Struct("<Ii")
+NEWS = struct.Struct("<IIi")
+MAKE, END, TAKE = range(3)
+MADE, CAME = range(2)
 PORT = 8000
 MNT_DETACH = 2
 CONNECTIONS = 256  # that one sandbox has at a time
@@ -42,19 +45,23 @@ class Porter:
         assert self.control.recv(100) == b"+"
 
     def hear(self):
-        return ORDER.unpack(self.control.recv(ORDER.size))
+        """An order. Return: its kind, the socket's number, its name, and a descriptor or None."""
+        data, fds, _, _ = socket.recv_fds(self.control, ORDER.size, 4)
+        kind, number, name = ORDER.unpack(data)
+        assert len(fds) <= 1, fds
+        return kind, number, name, fds[0] if fds else None
 
-    def say(self, number, errnum=0, fds=()):
+    def say(self, kind, number, errnum=0, fds=()):
         rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))] if fds else []
-        self.control.sendmsg([NEWS.pack(number, errnum)], rights)
+        self.control.sendmsg([NEWS.pack(kind, number, errnum)], rights)
 
-    def look(self):
+    def look(self, *folder):
         """Look the socket up, in a thread. Return: it, and what comes of it, later."""
         found = []
 
         def go():
             try:
-                found.append(os.stat(os.path.join(self.path, "net", str(PORT))).st_mode)
+                found.append(os.stat(os.path.join(self.path, *folder, "net", str(PORT))).st_mode)
             except OSError as error:
                 found.append(error)
 
@@ -63,9 +70,9 @@ class Porter:
     def make(self):
         """One that is said to be there, and is not. Return: its number."""
         thread, found = self.look()
-        number, ends, name = self.hear()
-        assert not ends and name.startswith(b".port-"), (ends, name)
-        self.say(number)
+        kind, number, name, _ = self.hear()
+        assert kind == MAKE and name.startswith(b".port-"), (kind, name)
+        self.say(MADE, number)
         join([thread])
         assert stat.S_ISSOCK(found[0]), found
         return number
@@ -90,10 +97,14 @@ def begin(world):
     world.remove("first")
     before = world.holds()
     world.make("demo")
-    with open(world.at("demo", "net", "ports"), "w", encoding="ascii") as file:
-        file.write(f"{PORT}\n")
+    write(world.at("demo", "net", "ports"), f"{PORT}\n")
     wait(lambda: os.path.exists(world.at("demo", "net", str(PORT))))
     return before
+
+
+def write(path, text):
+    with open(path, "w", encoding="ascii") as file:
+        file.write(text)
 
 
 def answers(world):
@@ -102,62 +113,77 @@ def answers(world):
 
 
 def test_descriptors(world):
-    "what is no connection is closed, and what would block does not"
+    "what it sends along is let go of, and what it says of nothing is nothing"
     before = begin(world)
     with porter_of(world) as porter:
         number = porter.make()
-        listening = socket.socket(socket.AF_UNIX)
-        listening.bind("\0pffs-test-%d" % os.getpid())
-        listening.listen()
-        wrong = [os.pipe()[0], os.open("/dev/zero", os.O_RDONLY), os.open("/", os.O_PATH),
-                 listening.fileno(), socket.socket().detach(),
-                 socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM).detach(), porter.control.fileno()]
-        for fd in wrong:
-            porter.say(number, fds=[fd])
+        sent = [os.pipe()[0], os.open("/", os.O_PATH), socket.socket().detach(), porter.control.fileno()]
+        for fds in sent[:1], sent[1:2], sent[2:3], sent[3:], sent:
+            porter.say(MADE, number, fds=fds)
+            porter.say(CAME, number + 7, fds=fds)
+            porter.say(7, number, fds=fds)
             answers(world)
-        porter.say(number, fds=wrong[:3])
-        porter.say(number + 7, fds=wrong[:1])
-        answers(world)
-        pairs = [socket.socketpair() for _ in range(3)]
-        for ours, theirs in pairs:
-            theirs.setblocking(True)
-            porter.say(number, fds=[theirs.fileno()])
-            ours.send(b"x" * 10000)
-            with contextlib.suppress(BlockingIOError):
-                theirs.recv(10000, socket.MSG_DONTWAIT)  # pffs may have been told of it
-            answers(world)
-        for ours, theirs in pairs:
-            ours.close()
-            theirs.close()
-        answers(world)
+            porter.say(MADE, number, 1 << 30)
+            number = porter.make()
     world.remove("demo")
     wait(lambda: world.holds() == before)
 
 
 def test_flood(world):
-    "more connections than a sandbox has are closed, the others stay"
+    "more connections than a sandbox has are refused, the others stay"
     before = begin(world)
     with porter_of(world) as porter:
         number = porter.make()
-        pairs = []
+        taken = []
         for _ in range(CONNECTIONS + 10):
-            pairs.append(socket.socketpair())
-            porter.say(number, fds=[pairs[-1][1].fileno()])
-            pairs[-1][1].close()
-        for ours, _ in pairs:
-            ours.settimeout(20)
-        for ours, _ in pairs[CONNECTIONS:]:
-            assert ours.recv(1) == b"", "one too many was kept"
-        pairs[0][0].setblocking(False)
-        try:
-            raise AssertionError(f"the first was closed: {pairs[0][0].recv(1)}")
-        except BlockingIOError:
-            pass
+            porter.say(CAME, number)
+            kind, which, _, fd = porter.hear()
+            assert (kind, which) == (TAKE, number), (kind, which)
+            taken.append(fd)
+        assert None not in taken[:CONNECTIONS] and not any(taken[CONNECTIONS:]), taken
+        with socket.socket(fileno=taken[0]) as first:
+            first.setblocking(False)
+            try:
+                raise AssertionError(f"the first was closed: {first.recv(1)}")
+            except BlockingIOError:
+                pass
         answers(world)
-        for ours, _ in pairs:
-            ours.close()
+        for fd in taken[1:CONNECTIONS]:
+            os.close(fd)
     world.remove("demo")
     wait(lambda: world.holds() == before)
+
+
+def test_unread(world):
+    "one that does not read what it is answered is hung up on"
+    before = begin(world)
+    with porter_of(world) as porter:
+        number = porter.make()
+        try:
+            for _ in range(100000):
+                porter.say(CAME, number)
+            raise AssertionError("it may say without end, and hear nothing")
+        except OSError as error:
+            assert error.errno in (errno.EPIPE, errno.ECONNRESET), error
+        answers(world)
+    world.remove("demo")
+    wait(lambda: world.holds() == before)
+
+
+def test_moved(world):
+    "what goes to another place is none of the mount's any more"
+    begin(world)
+    os.mkdir(world.at("demo", "forks", "x"))
+    with porter_of(world) as porter:
+        thread, found = porter.look("forks", "x")
+        _, number, _, _ = porter.hear()
+        porter.say(MADE, number)
+        join([thread])
+        assert stat.S_ISSOCK(found[0]), found
+        os.rename(world.at("demo", "forks", "x"), world.at("other"))
+        porter.say(CAME, number)
+        kind, _, _, fd = porter.hear()
+        assert kind == TAKE and fd is None, (kind, fd)
 
 
 def test_silence(world):
@@ -165,7 +191,7 @@ def test_silence(world):
     begin(world)
     with porter_of(world) as porter:
         thread, found = porter.look()
-        number, _, _ = porter.hear()
+        porter.hear()
         answers(world)
         porter.control.close()
         join([thread])
@@ -173,8 +199,8 @@ def test_silence(world):
         assert str(PORT) not in os.listdir(os.path.join(porter.path, "net"))
     with porter_of(world) as porter:
         thread, found = porter.look()
-        number, _, _ = porter.hear()
-        porter.say(number, 1)  # EPERM
+        _, number, _, _ = porter.hear()
+        porter.say(MADE, number, 1)  # EPERM
         join([thread])
         assert isinstance(found[0], FileNotFoundError), found
         with open(world.at("demo", "error"), encoding="ascii") as file:
@@ -182,7 +208,7 @@ def test_silence(world):
         number = porter.make()
         with open(world.at("demo", "net", "ports"), "w", encoding="ascii"):
             pass
-        assert porter.hear()[:2] == (number, 1), "it is not told that a port has gone"
+        assert porter.hear()[:2] == (END, number), "it is not told that a port has gone"
         porter.control.send(b"short")
         answers(world)
 
@@ -203,17 +229,25 @@ def abort(path):
 def test_abort(world):
     "a mount that ends while somebody looks for a socket leaves nothing behind"
     before = begin(world)
-    for end in (lambda porter, number: porter.say(number), lambda porter, number: porter.say(number, 1),
-                lambda porter, _: porter.control.close()):
+    ports = world.at("demo", "net", "ports")
+    for end in (lambda porter, number: porter.say(MADE, number),
+                lambda porter, number: porter.say(MADE, number, 1),
+                lambda porter, _: porter.control.close(),
+                lambda *_: write(ports, "8002\n")):
+        write(ports, f"{PORT}\n8001\n")
         with porter_of(world) as porter:
+            emptied = open(os.path.join(porter.path, "net", "ports"), "w", encoding="ascii")
+            write(ports, f"{PORT}\n8001\n")
             thread, found = porter.look()
-            number, _, _ = porter.hear()
+            _, number, _, _ = porter.hear()
             abort(porter.path)
             join([thread])
             assert isinstance(found[0], OSError), found
             answers(world)
             end(porter, number)
             answers(world)
+            with contextlib.suppress(OSError):
+                emptied.close()
     world.remove("demo")
     wait(lambda: world.holds() == before)
 

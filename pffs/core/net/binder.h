@@ -6,7 +6,7 @@
  * A Unix socket in the mount is an inode to which a process has bound a socket: the kernel
  * finds the one by the other. bind(2) asks the file system for the inode, by mknod, so it
  * cannot be pffs that calls it, since it is pffs that answers. The binder does: it is
- * forked before there is a mount, or anything else that it could hold, and ends with pffs.
+ * forked before there is anything that it could hold, and ends with pffs.
  * Nor may pffs, which has given its rights up by then, bind TCP ports: the binder does
  * that, too, and to addresses of the loopback alone.
  *
@@ -18,6 +18,8 @@
  * A bound socket holds the mount that it was bound in, which could then not be unmounted.
  * So it is bound in a mount namespace that ends at once. The file system itself is still
  * held: the binder tells when the mount has gone, so that pffs lets go of the sockets.
+ *
+ * The porter of a mount of one sandbox has a binder of its own (porter.h).
  */
 #pragma once
 

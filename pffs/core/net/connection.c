@@ -233,13 +233,12 @@ static void abandon(struct connection *connection)
 	tell_one(connection);
 }
 
-/* The socket may be another process's as well, which may have it block (porter.h).
- * Return: false when @connection may be no more. */
+/* Return: false when @connection may be no more. */
 static bool take_input(struct connection *connection)
 {
 	size_t room = connection->window < CHUNK ? connection->window : CHUNK;
 	uint8_t piece[CHUNK];
-	ssize_t n = recv(connection->fd, piece, room, MSG_DONTWAIT);
+	ssize_t n = read(connection->fd, piece, room);
 
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))
 		return true;
@@ -279,7 +278,7 @@ static bool send_output(struct connection *connection)
 {
 	size_t before = connection->out.len;
 
-	if (buf_send(&connection->out, connection->fd) < 0) {
+	if (buf_flush(&connection->out, connection->fd) < 0) {
 		abandon(connection);
 		return false;
 	}

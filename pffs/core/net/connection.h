@@ -20,7 +20,9 @@
 struct port;
 struct ports;
 
-#define CONNECTIONS_MAX 256 /* of one sandbox; others wait in the sockets' backlogs */
+/* Of one sandbox. Others wait in the sockets' backlogs, but for those that come by a
+ * porter, which are closed. */
+#define CONNECTIONS_MAX 256
 
 /** connection_new() - somebody has connected. @fd: taken over. */
 void connection_new(struct port *port, int fd);

@@ -77,7 +77,7 @@ void net_lost(struct sandbox *sb)
 	sb->net.connected = false;
 }
 
-void net_stored(struct sandbox *sb)
+void net_away(struct sandbox *sb)
 {
 	net_lost(sb);
 	if (!sb->net.trust)

@@ -66,8 +66,9 @@ void net_apply(struct sandbox *sb);
 /** net_lost() - @sb has no machine now, or nobody knows what vmctl has for it. */
 void net_lost(struct sandbox *sb);
 
-/** net_stored() - the machine of @sb is in a file now. */
-void net_stored(struct sandbox *sb);
+/** net_away() - likewise, until net_resumed(). What its guest was being given comes then.
+ */
+void net_away(struct sandbox *sb);
 
 /** net_resumed() - @sb has a machine again, of which nothing is known but that. */
 void net_resumed(struct sandbox *sb);

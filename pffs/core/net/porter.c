@@ -10,18 +10,20 @@
 #include <string.h>
 #include <sys/socket.h>
 
-void porter_init(struct porter *porter, struct core *core, int fd)
+void porter_init(struct porter *porter, struct core *core, int fd,
+		 bool (*shows)(const struct porter *porter, const struct sandbox *sb))
 {
-	*porter = (struct porter){.core = core, .fd = fd};
+	*porter = (struct porter){.core = core, .fd = fd, .shows = shows};
 	list_init(&porter->sockets);
 }
 
-/* NULL when it has gone. */
+/* NULL when it has gone, or is none of the mount's any more. */
 static struct port *port_of(const struct porter_socket *socket)
 {
-	struct sandbox *sb = sandbox_by_serial(socket->porter->core, socket->serial);
+	const struct porter *porter = socket->porter;
+	struct sandbox *sb = sandbox_by_serial(porter->core, socket->serial);
 
-	return sb ? ports_find(sb, socket->number) : NULL;
+	return sb && porter->shows(porter, sb) ? ports_find(sb, socket->number) : NULL;
 }
 
 /* Who waits for it does not find it any more. */
@@ -44,10 +46,13 @@ void porter_fini(struct porter *porter)
 		remove_socket(socket);
 }
 
-static bool say(const struct porter *porter, const struct porter_order *order)
+/* Who does not read is of no use: porter_hear() will find that it has gone. */
+static bool say(const struct porter *porter, const struct porter_order *order, int fd)
 {
-	return send(porter->fd, order, sizeof(*order), MSG_DONTWAIT | MSG_NOSIGNAL) ==
-	       sizeof(*order);
+	if (io_send_fd(porter->fd, order, sizeof(*order), fd, MSG_DONTWAIT) == 0)
+		return true;
+	shutdown(porter->fd, SHUT_RDWR);
+	return false;
 }
 
 static void port_changed(struct watch *watch)
@@ -56,8 +61,8 @@ static void port_changed(struct watch *watch)
 
 	if (port_of(socket))
 		return;
-	socket->order.ends = true;
-	say(socket->porter, &socket->order);
+	socket->order.kind = PORTER_END;
+	say(socket->porter, &socket->order, -1);
 	remove_socket(socket);
 }
 
@@ -86,7 +91,7 @@ struct porter_socket *porter_want(struct porter *porter, struct port *port)
 	socket->number = port->number;
 	socket->order.id = ++porter->last_id;
 	list_init(&socket->watchers);
-	if (binder_name(socket->order.name) < 0 || !say(porter, &socket->order)) {
+	if (binder_name(socket->order.name) < 0 || !say(porter, &socket->order, -1)) {
 		free(socket);
 		return NULL;
 	}
@@ -95,13 +100,13 @@ struct porter_socket *porter_want(struct porter *porter, struct port *port)
 	return socket;
 }
 
-const struct porter_socket *porter_making(const struct porter *porter, const char *name)
+struct port *porter_making(const struct porter *porter, const char *name)
 {
 	const struct porter_socket *socket;
 
 	list_for_each (socket, &porter->sockets, struct porter_socket, link)
 		if (!socket->made && strcmp(socket->order.name, name) == 0)
-			return socket;
+			return port_of(socket);
 	return NULL;
 }
 
@@ -135,52 +140,45 @@ static void lost(struct porter_socket *socket, int errnum)
 	remove_socket(socket);
 }
 
-static int get_option(int fd, int option)
-{
-	int value = -1;
-	socklen_t len = sizeof(value);
-
-	return getsockopt(fd, SOL_SOCKET, option, &value, &len) < 0 ? -1 : value;
-}
-
-static bool is_connection(int fd)
-{
-	return get_option(fd, SO_DOMAIN) == AF_UNIX &&
-	       get_option(fd, SO_TYPE) == SOCK_STREAM && get_option(fd, SO_ACCEPTCONN) == 0;
-}
-
 /* One too many does not wait, as it would in a socket's backlog. */
-static void somebody_connects(const struct porter_socket *socket, int fd)
+static void somebody_came(const struct porter_socket *socket)
 {
+	const struct porter_order take = {.kind = PORTER_TAKE, .id = socket->order.id};
 	struct port *port = port_of(socket);
-	cleanup_close int client = fd;
+	cleanup_close int ours = -1, theirs = -1;
+	int pair[2];
 
-	if (port && port->ports->connection_count < CONNECTIONS_MAX && is_connection(fd))
-		connection_new(port, steal_fd(&client));
+	if (port && port->ports->connection_count < CONNECTIONS_MAX &&
+	    socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair) == 0) {
+		ours = pair[0];
+		theirs = pair[1];
+	}
+	if (say(socket->porter, &take, theirs) && ours >= 0)
+		connection_new(port, steal_fd(&ours));
+}
+
+static void take(struct porter_socket *socket, const struct porter_news *news)
+{
+	if (news->kind == PORTER_CAME)
+		somebody_came(socket);
+	else if (news->kind == PORTER_MADE && news->errnum)
+		lost(socket, news->errnum);
+	else if (news->kind == PORTER_MADE)
+		made(socket);
 }
 
 bool porter_hear(struct porter *porter)
 {
 	struct porter_news news;
 	struct porter_socket *socket;
-	int fd;
-	ssize_t n = io_receive_fd(porter->fd, &news, sizeof(news), &fd);
+	ssize_t n = recv(porter->fd, &news, sizeof(news), MSG_DONTWAIT);
 
-	if (n == -EAGAIN || n == -EINTR)
+	if (n < 0 && (errno == EAGAIN || errno == EINTR))
 		return true;
-	if (n != sizeof(news)) {
-		if (fd >= 0)
-			close(fd);
+	if (n != sizeof(news))
 		return false;
-	}
 	socket = find_id(porter, news.id);
-	if (fd < 0 && socket && news.errnum)
-		lost(socket, news.errnum);
-	else if (fd < 0 && socket)
-		made(socket);
-	else if (socket)
-		somebody_connects(socket, fd);
-	else if (fd >= 0)
-		close(fd);
+	if (socket)
+		take(socket, &news);
 	return true;
 }

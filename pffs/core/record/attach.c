@@ -358,7 +358,7 @@ void attach_lost(struct sandbox *sb, const char *reason)
 	loop_timer_cancel(&sb->limit);
 	sb->state = SANDBOX_STARTING;
 	sb->adrift = true;
-	net_lost(sb);
+	net_away(sb);
 	files_end(sb);
 }
 

@@ -150,7 +150,7 @@ static void put_away(struct sandbox *sb, json_int_t bytes)
 	vmm_detach(&sb->channel);
 	sb->vm = 0;
 	sb->pid = 0;
-	net_stored(sb);
+	net_away(sb);
 	caps_changed(sb->core);
 	ports_break(sb);
 	files_epoch_changed(sb);
@@ -327,6 +327,7 @@ static void stay(struct freeze *freeze, const struct error *err)
 	sandbox_fail(sb, err);
 	sandbox_event(sb, "resume_failed", json_pack("{s:s}", "error", err->text));
 	guest_give_up(sb);
+	net_away(sb);
 	files_end(sb);
 	fork_parent_ended(sb, err->text);
 	sandbox_unref(sb);
