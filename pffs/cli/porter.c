@@ -19,19 +19,14 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-/* A socket in the mount. */
+/* A socket in the mount. One who has connected is dealt with at a time: others wait in its
+ * backlog. */
 struct door {
 	struct link link;
 	struct porter_process *porter;
 	struct porter_order order;
 	struct loop_source source; /* fd -1: it is being made */
-	struct link waiting;	   /* struct client */
-};
-
-/* Who has connected to it, until pffs has answered. */
-struct client {
-	struct link link;
-	int fd;
+	int client;		   /* of whom pffs has been told; or -1 */
 };
 
 struct porter_process {
@@ -51,33 +46,12 @@ static void tell(const struct door *door, enum porter_news_kind kind, int errnum
 	send(door->porter->control.fd, &news, sizeof(news), MSG_NOSIGNAL);
 }
 
-static struct client *first_client(const struct door *door)
-{
-	return list_empty(&door->waiting)
-		   ? NULL
-		   : container_of(door->waiting.next, struct client, link);
-}
-
-/* Return: its descriptor, which is the caller's. */
-static int client_free(struct client *client)
-{
-	int fd = client->fd;
-
-	list_del(&client->link);
-	free(client);
-	return fd;
-}
-
 static void shut(struct door *door)
 {
-	struct client *client;
-	int fd = door->source.fd;
+	int fds[] = {door->source.fd, door->client};
 
 	loop_del(&door->porter->loop, &door->source);
-	if (fd >= 0)
-		close(fd);
-	while ((client = first_client(door)))
-		close(client_free(client));
+	io_close_all(fds, 2);
 	list_del(&door->link);
 	free(door);
 }
@@ -85,14 +59,12 @@ static void shut(struct door *door)
 static void somebody_connects(struct loop_source *source, uint32_t revents)
 {
 	struct door *door = container_of(source, struct door, source);
-	cleanup_close int fd = accept4(source->fd, NULL, NULL, SOCK_CLOEXEC);
-	struct client *client = fd < 0 ? NULL : calloc(1, sizeof(*client));
 
 	(void)revents;
-	if (!client)
+	door->client = accept4(source->fd, NULL, NULL, SOCK_CLOEXEC);
+	if (door->client < 0)
 		return;
-	client->fd = steal_fd(&fd);
-	list_add_before(&door->waiting, &client->link);
+	loop_mod(&door->porter->loop, source, 0);
 	tell(door, PORTER_CAME, 0);
 }
 
@@ -116,9 +88,10 @@ static struct door *door_of(const struct porter_process *porter, uint32_t id)
 static void take(struct porter_process *porter, uint32_t id, int fd)
 {
 	struct door *door = door_of(porter, id);
-	struct client *client = door ? first_client(door) : NULL;
-	cleanup_close int inner = fd, outer = client ? client_free(client) : -1;
+	cleanup_close int inner = fd, outer = door ? steal_fd(&door->client) : -1;
 
+	if (door)
+		loop_mod(&porter->loop, &door->source, EPOLLIN);
 	if (inner < 0 || outer < 0 || io_set_nonblock(inner, false) < 0 ||
 	    pump_begin(inner, outer) < 0)
 		return;
@@ -134,7 +107,7 @@ static void make(struct porter_process *porter, const struct porter_order *order
 	door->porter = porter;
 	door->order = *order;
 	door->source = LOOP_SOURCE_NONE;
-	list_init(&door->waiting);
+	door->client = -1;
 	list_add_before(&porter->doors, &door->link);
 	if (porter->binder[0] < 0 ||
 	    send(porter->binder[0], order->name, sizeof(order->name), MSG_NOSIGNAL) < 0)
@@ -197,7 +170,7 @@ static struct door *find_door(const struct porter_process *porter, const char *n
 	return NULL;
 }
 
-/* Nothing can be made any more, and what there is holds what is no mount any more. */
+/* Nothing can be made any more, or is to be. */
 static void leave_mount(struct porter_process *porter)
 {
 	struct door *door;
@@ -223,10 +196,13 @@ static void on_made(struct loop_source *source, uint32_t revents)
 	(void)revents;
 	if (n == -EINTR || n == -EAGAIN)
 		return;
-	if (n != sizeof(reply))
+	if (n != sizeof(reply)) {
 		end_binder(porter);
-	if (n != sizeof(reply) || !reply.name[0]) {
 		leave_mount(porter);
+		return;
+	}
+	if (!reply.name[0]) {
+		loop_stop(&porter->loop); /* what is open holds what is no mount any more */
 		return;
 	}
 	door = find_door(porter, reply.name);

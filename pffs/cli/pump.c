@@ -53,9 +53,9 @@ static bool copy(const struct way *way)
 	ssize_t n;
 
 	while ((n = recv(way->from, chunk, sizeof(chunk), 0)) != 0) {
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0 || !send_all(way->to, chunk, (size_t)n))
+		if (n < 0 && errno != EINTR)
+			break;
+		if (n > 0 && !send_all(way->to, chunk, (size_t)n))
 			return false;
 	}
 	return true;
@@ -77,9 +77,11 @@ static void *run(void *data)
 	if (copy(way)) {
 		shutdown(way->to, SHUT_WR);
 		wait_for_hangup(way->from);
+		shutdown(way->to, SHUT_RDWR);
+	} else {
+		shutdown(way->from,
+			 SHUT_RD); /* the other way may have something to bring */
 	}
-	shutdown(way->to, SHUT_RDWR);
-	shutdown(way->from, SHUT_RDWR);
 	let_go(way->pump);
 	return NULL;
 }

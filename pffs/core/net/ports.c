@@ -450,6 +450,7 @@ static void leave_mount(struct ports *ports)
 
 	list_for_each (port, &ports->list, struct port, link)
 		stop_listening(&port->local);
+	connections_abandon(ports, NULL); /* they hold it as well */
 }
 
 void ports_mount_gone(struct binder *binder)

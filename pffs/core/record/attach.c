@@ -158,6 +158,7 @@ static void lose(struct sandbox *sb)
 	if (sb->stored_bytes) {
 		sb->state = SANDBOX_STORED;
 		sb->vm = 0;
+		net_away(sb);
 		journal_begin(sb);
 	} else if (!sb->vm && !sb->epoch) {
 		make_again(sb);
