@@ -168,6 +168,7 @@ def test_restart(server):
 
 def test_succession(server):
     "who waits for a vmctl to end can freeze then, and keeps its socket"
+    server.client().request("list")  # it has begun
     for _ in range(5):
         former = server.process
         former.terminate()
