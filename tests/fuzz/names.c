@@ -11,6 +11,7 @@
 
 #include "vmctl/dns/dns.h"
 
+#include <signal.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -323,6 +324,7 @@ static void begin_dns(void)
 	struct error err;
 	int pair[2], datagrams[2];
 
+	signal(SIGPIPE, SIG_IGN); /* as the program does */
 	for (unsigned i = 0; i < RESOLVERS; i++)
 		resolvers[i].fd = -1;
 	tcp_theirs = __real_socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);

@@ -19,6 +19,7 @@
 #include <ctype.h>
 #include <fcntl.h>
 #include <nftables/libnftables.h>
+#include <signal.h>
 #include <stdalign.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -354,6 +355,7 @@ static void begin_net(void)
 	struct error err;
 	int pair[2];
 
+	signal(SIGPIPE, SIG_IGN); /* as the program does */
 	net_init(&net);
 	net.hub.dns_udp = nothing();
 	net.hub.dns_tcp = nothing();

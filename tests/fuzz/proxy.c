@@ -15,6 +15,7 @@
 #include "util/io.h"
 
 #include <netinet/in.h>
+#include <signal.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -440,6 +441,7 @@ static void begin_proxy(void)
 	struct ca ca;
 	int pair[2], fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 
+	signal(SIGPIPE, SIG_IGN); /* as the program does */
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, pair) <
 		0 ||
 	    bind(fd, &own, sizeof(own.sa_family)) < 0 || listen(fd, 1) < 0 ||
