@@ -7,6 +7,7 @@
 #include <poll.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/random.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -319,6 +320,17 @@ size_t io_take_fds(struct msghdr *msg, int *fds, size_t most)
 		memcpy(&fd, CMSG_DATA(cmsg) + i * sizeof(fd), sizeof(fd));
 		close(fd);
 	}
+	return 0;
+}
+
+int io_random_name(char *name, size_t room, const char *prefix)
+{
+	uint64_t number[2];
+
+	if (getrandom(number, sizeof(number), 0) != sizeof(number))
+		return -errno;
+	snprintf(name, room, "%s%016llx%016llx", prefix, (unsigned long long)number[0],
+		 (unsigned long long)number[1]);
 	return 0;
 }
 

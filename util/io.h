@@ -85,6 +85,10 @@ int io_send_fd(int socket, const void *data, size_t len, int fd, int flags);
  */
 ssize_t io_receive_fd(int socket, void *data, size_t room, int *fd);
 
+/** io_random_name() - @prefix and 32 hexadecimal digits that nobody guesses, as far as
+ * there is @room. Return: 0 or -errno. */
+int io_random_name(char *name, size_t room, const char *prefix);
+
 /** io_raise_descriptors() - have as many open as the hard limit allows, if it may be. */
 void io_raise_descriptors(void);
 

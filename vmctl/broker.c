@@ -66,10 +66,7 @@ static void raise_limit(void)
 	size_t len;
 	cleanup_free char *most = io_read_file("/proc/sys/fs/nr_open", 64, &len, NULL);
 
-	if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
-		return;
-	limit.rlim_cur = limit.rlim_max;
-	setrlimit(RLIMIT_NOFILE, &limit);
+	io_raise_descriptors();
 	limit.rlim_cur = limit.rlim_max = most ? strtoul(most, NULL, 10) : 0;
 	if (limit.rlim_max)
 		setrlimit(RLIMIT_NOFILE, &limit); /* for root alone */

@@ -9,7 +9,6 @@
 #include <errno.h>
 #include <stddef.h>
 #include <string.h>
-#include <sys/random.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
@@ -193,17 +192,6 @@ static void somebody_came(struct loop_source *source, uint32_t revents)
 	control->visit_count++;
 }
 
-static int make_name(char name[CONTROL_NAME_LEN + 1])
-{
-	uint64_t number[2];
-
-	if (getrandom(number, sizeof(number), 0) != sizeof(number))
-		return -errno;
-	snprintf(name, CONTROL_NAME_LEN + 1, "pffs-%016llx%016llx",
-		 (unsigned long long)number[0], (unsigned long long)number[1]);
-	return 0;
-}
-
 int control_init(struct control *control, struct core *core, bool shared, struct error *err)
 {
 	cleanup_close int fd =
@@ -214,7 +202,7 @@ int control_init(struct control *control, struct core *core, bool shared, struct
 	*control =
 	    (struct control){.core = core, .shared = shared, .listener = LOOP_SOURCE_NONE};
 	list_init(&control->visits);
-	if (fd < 0 || make_name(control->name) < 0)
+	if (fd < 0 || io_random_name(control->name, sizeof(control->name), "pffs-") < 0)
 		return error_set(err, errno, "cannot make the control socket");
 	len = make_address(&address, control->name);
 	if (bind(fd, (struct sockaddr *)&address, len) < 0 || listen(fd, SOMAXCONN) < 0 ||

@@ -451,8 +451,8 @@ int daemon_run(const struct daemon_options *options,
 	r = loop_init(&d->loop, err);
 	if (r < 0)
 		return r;
-	io_raise_descriptors(); /* each sandbox has a journal open, and may have spool files
-				 */
+	/* Each sandbox has a journal open, and may have spool files. */
+	io_raise_descriptors();
 	r = begin_and_serve(d);
 	loop_fini(&d->loop);
 	if (r < 0)

@@ -92,14 +92,22 @@ def porter_of(world, name="demo"):
 
 
 def begin(world):
-    """Make a sandbox with a port. Return: what was held before."""
-    world.make("first")
-    world.remove("first")
-    before = world.holds()
+    """Make a sandbox with a port."""
     world.make("demo")
     write(world.at("demo", "net", "ports"), f"{PORT}\n")
     wait(lambda: os.path.exists(world.at("demo", "net", str(PORT))))
-    return before
+
+
+@contextlib.contextmanager
+def nothing_left(world):
+    """A sandbox with a port; when that is removed, nothing is held that was not before."""
+    world.make("first")
+    world.remove("first")
+    before = world.holds()
+    begin(world)
+    yield
+    world.remove("demo")
+    wait(lambda: world.holds() == before)
 
 
 def write(path, text):
@@ -114,8 +122,7 @@ def answers(world):
 
 def test_descriptors(world):
     "what it sends along is let go of, and what it says of nothing is nothing"
-    before = begin(world)
-    with porter_of(world) as porter:
+    with nothing_left(world), porter_of(world) as porter:
         number = porter.make()
         sent = [os.pipe()[0], os.open("/", os.O_PATH), socket.socket().detach(), porter.control.fileno()]
         for fds in sent[:1], sent[1:2], sent[2:3], sent[3:], sent:
@@ -125,14 +132,11 @@ def test_descriptors(world):
             answers(world)
             porter.say(MADE, number, 1 << 30)
             number = porter.make()
-    world.remove("demo")
-    wait(lambda: world.holds() == before)
 
 
 def test_flood(world):
     "more connections than a sandbox has are refused, the others stay"
-    before = begin(world)
-    with porter_of(world) as porter:
+    with nothing_left(world), porter_of(world) as porter:
         number = porter.make()
         taken = []
         for _ in range(CONNECTIONS + 10):
@@ -150,14 +154,11 @@ def test_flood(world):
         answers(world)
         for fd in taken[1:CONNECTIONS]:
             os.close(fd)
-    world.remove("demo")
-    wait(lambda: world.holds() == before)
 
 
 def test_unread(world):
     "one that does not read what it is answered is hung up on"
-    before = begin(world)
-    with porter_of(world) as porter:
+    with nothing_left(world), porter_of(world) as porter:
         number = porter.make()
         try:
             for _ in range(100000):
@@ -166,8 +167,6 @@ def test_unread(world):
         except OSError as error:
             assert error.errno in (errno.EPIPE, errno.ECONNRESET), error
         answers(world)
-    world.remove("demo")
-    wait(lambda: world.holds() == before)
 
 
 def test_moved(world):
@@ -206,8 +205,7 @@ def test_silence(world):
         with open(world.at("demo", "error"), encoding="ascii") as file:
             assert "net/8000 in a mount of one sandbox" in file.read()
         number = porter.make()
-        with open(world.at("demo", "net", "ports"), "w", encoding="ascii"):
-            pass
+        write(world.at("demo", "net", "ports"), "")
         assert porter.hear()[:2] == (END, number), "it is not told that a port has gone"
         porter.control.send(b"short")
         answers(world)
@@ -215,7 +213,7 @@ def test_silence(world):
 
 def abort(path):
     """End a mount as the kernel would, while its requests are under way."""
-    number = os.stat(path).st_dev & 0xff | os.stat(path).st_dev >> 12 & ~0xff
+    number = os.minor(os.stat(path).st_dev)
     with tempfile.TemporaryDirectory() as connections:
         if libc.mount(b"fusectl", connections.encode(), b"fusectl", 0, None):
             raise OSError(ctypes.get_errno(), "cannot mount fusectl")
@@ -228,28 +226,26 @@ def abort(path):
 
 def test_abort(world):
     "a mount that ends while somebody looks for a socket leaves nothing behind"
-    before = begin(world)
-    ports = world.at("demo", "net", "ports")
-    for end in (lambda porter, number: porter.say(MADE, number),
-                lambda porter, number: porter.say(MADE, number, 1),
-                lambda porter, _: porter.control.close(),
-                lambda *_: write(ports, "8002\n")):
-        write(ports, f"{PORT}\n8001\n")
-        with porter_of(world) as porter:
-            emptied = open(os.path.join(porter.path, "net", "ports"), "w", encoding="ascii")
+    with nothing_left(world):
+        ports = world.at("demo", "net", "ports")
+        for end in (lambda porter, number: porter.say(MADE, number),
+                    lambda porter, number: porter.say(MADE, number, 1),
+                    lambda porter, _: porter.control.close(),
+                    lambda *_: write(ports, "8002\n")):
             write(ports, f"{PORT}\n8001\n")
-            thread, found = porter.look()
-            _, number, _, _ = porter.hear()
-            abort(porter.path)
-            join([thread])
-            assert isinstance(found[0], OSError), found
-            answers(world)
-            end(porter, number)
-            answers(world)
-            with contextlib.suppress(OSError):
-                emptied.close()
-    world.remove("demo")
-    wait(lambda: world.holds() == before)
+            with porter_of(world) as porter:
+                emptied = open(os.path.join(porter.path, "net", "ports"), "w", encoding="ascii")
+                write(ports, f"{PORT}\n8001\n")
+                thread, found = porter.look()
+                _, number, _, _ = porter.hear()
+                abort(porter.path)
+                join([thread])
+                assert isinstance(found[0], OSError), found
+                answers(world)
+                end(porter, number)
+                answers(world)
+                with contextlib.suppress(OSError):
+                    emptied.close()
 
 
 main(globals())

@@ -1,6 +1,7 @@
 /*
  * vmctl-names: see names.h. `vmctl net` starts it; nobody else has a use for it.
  */
+#include "util/io.h"
 #include "util/json_memory.h"
 #include "vmctl/names/names.h"
 
@@ -8,18 +9,6 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/resource.h>
-
-/* A question or a request has descriptors of its own. */
-static void allow_descriptors(void)
-{
-	struct rlimit limit;
-
-	if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
-		return;
-	limit.rlim_cur = limit.rlim_max;
-	setrlimit(RLIMIT_NOFILE, &limit);
-}
 
 int main(int argc, char **argv)
 {
@@ -28,7 +17,7 @@ int main(int argc, char **argv)
 	json_memory_init("vmctl-names");
 	json_object_seed(0); /* from a file, which there is none of later */
 	signal(SIGPIPE, SIG_IGN);
-	allow_descriptors();
+	io_raise_descriptors(); /* a question or a request has some of its own */
 	if (strcmp(command, "dns") == 0)
 		return dns_main(argc - 1, argv + 1);
 	if (strcmp(command, "proxy") == 0)

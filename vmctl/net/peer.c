@@ -129,28 +129,6 @@ void peer_send(struct peer *peer, json_t *message, const int *fds, unsigned coun
 		flush(peer);
 }
 
-/*
- * One message. The kernel gives as many descriptors as there is room for, so there is room
- * for one alone, without what CMSG_SPACE() would add.
- *
- * Return: as recv(2); @came is set to the descriptor that came along, or -1.
- */
-static ssize_t receive(int fd, char *text, size_t room, int *came)
-{
-	alignas(struct cmsghdr) char ancillary[CMSG_LEN(sizeof(int))];
-	struct iovec iov = {.iov_base = text, .iov_len = room};
-	struct msghdr msg = {.msg_iov = &iov,
-			     .msg_iovlen = 1,
-			     .msg_control = ancillary,
-			     .msg_controllen = sizeof(ancillary)};
-	ssize_t n = recvmsg(fd, &msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
-
-	*came = -1;
-	if (n >= 0)
-		io_take_fds(&msg, came, 1);
-	return n;
-}
-
 void peer_read(struct peer *peer, unsigned most)
 {
 	static char text[PEER_MESSAGE_MAX];
@@ -158,8 +136,8 @@ void peer_read(struct peer *peer, unsigned most)
 	ssize_t n;
 
 	for (unsigned i = 0; i < most && peer->fd >= 0; i++) {
-		n = receive(peer->fd, text, sizeof(text), &peer->came);
-		if (n < 0 && (errno == EAGAIN || errno == EINTR))
+		n = io_receive_fd(peer->fd, text, sizeof(text), &peer->came);
+		if (n == -EAGAIN || n == -EINTR)
 			return;
 		if (n <= 0) {
 			lose(peer);

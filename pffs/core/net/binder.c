@@ -8,7 +8,6 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/random.h>
 #include <sys/socket.h>
 #include <sys/time.h>
 #include <unistd.h>
@@ -174,22 +173,12 @@ static void order_event(struct loop_source *source, uint32_t revents)
 	}
 }
 
-int binder_name(char name[BINDER_NAME])
-{
-	uint64_t number[2];
-
-	if (getrandom(number, sizeof(number), 0) != sizeof(number))
-		return -errno;
-	snprintf(name, BINDER_NAME, ".port-%016llx%016llx", (unsigned long long)number[0],
-		 (unsigned long long)number[1]);
-	return 0;
-}
-
 void binder_order(struct binder *binder, struct binder_order *order)
 {
 	order->sent = false;
 	list_add_before(&binder->orders, &order->link);
-	if (binder->source.fd < 0 || binder_name(order->name) < 0)
+	if (binder->source.fd < 0 ||
+	    io_random_name(order->name, sizeof(order->name), BINDER_PREFIX) < 0)
 		finish(order, -1, ENOTSUP);
 	else
 		send_next(binder);

@@ -30,7 +30,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define BINDER_NAME 39 /* ".port-", 32 digits and NUL */
+#define BINDER_PREFIX ".port-"
+#define BINDER_NAME   39 /* that, 32 digits and NUL */
 
 struct sockaddr_storage;
 
@@ -52,9 +53,6 @@ struct binder_order {
 	/* Called once: @fd, a listening socket that is taken over, or -1 with @err. */
 	void (*done)(struct binder_order *order, int fd, const struct error *err);
 };
-
-/** binder_name() - make a name for a socket that nobody guesses. Return: 0 or -errno. */
-int binder_name(char name[BINDER_NAME]);
 
 /** binder_init() - there is none yet: nothing can be bound. */
 void binder_init(struct binder *binder, struct loop *loop,

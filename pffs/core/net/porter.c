@@ -91,7 +91,8 @@ struct porter_socket *porter_want(struct porter *porter, struct port *port)
 	socket->number = port->number;
 	socket->order.id = ++porter->last_id;
 	list_init(&socket->watchers);
-	if (binder_name(socket->order.name) < 0 || !say(porter, &socket->order, -1)) {
+	if (io_random_name(socket->order.name, BINDER_NAME, BINDER_PREFIX) < 0 ||
+	    !say(porter, &socket->order, -1)) {
 		free(socket);
 		return NULL;
 	}
