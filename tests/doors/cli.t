@@ -85,6 +85,7 @@ try: time.sleep(1000)
 except KeyboardInterrupt: print("interrupted")
 raise SystemExit(5)'
 is "$?:$(tail -n 1 told)" "5:interrupted" "^C is KeyboardInterrupt, and the code's own end is waited for"
+: > told
 pffs exec --json demo 'print("ready", flush=True); import time; time.sleep(1000)' > told 2> err &
 wait_for "$wait_limit" grep -q ready told
 kill -INT $!
@@ -276,6 +277,7 @@ is "$(status_of pffs run nothing.py)" 125 "run of no file is 125"
 is "$(status_of pffs run --json script.sh < /dev/null):$(tail -n 1 out | json '(d["type"], d["data"])')" "3:('exit', 3)" "run --json"
 printf '%s\n' 'print("on", flush=True)' 'while True: pass' > endless.py
 set -m
+: > told
 pffs run endless.py < /dev/null > told 2> err &
 wait_for "$wait_limit" grep -q on told
 kill -TERM $!

@@ -251,6 +251,8 @@ remove_all() {
 
 clean_up() {
 	local status=$? sandbox jobs # not a name that also_clean_up of a test uses
+	# A job that a signal meets before it is a program runs the shell's traps.
+	[ "$BASHPID" = $$ ] || exit "$status"
 	! declare -F also_clean_up > /dev/null || also_clean_up
 	jobs=$(jobs -p)
 	# shellcheck disable=SC2086 # a list of numbers
