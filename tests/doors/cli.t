@@ -80,8 +80,9 @@ press() {
 # A shell's background jobs ignore SIGINT, unless it has job control.
 set -m
 press 1 'import time
-print("ready 1", flush=True)
-try: time.sleep(1000)
+try:
+    print("ready 1", flush=True)
+    time.sleep(1000)
 except KeyboardInterrupt: print("interrupted")
 raise SystemExit(5)'
 is "$?:$(tail -n 1 told)" "5:interrupted" "^C is KeyboardInterrupt, and the code's own end is waited for"
@@ -92,10 +93,12 @@ kill -INT $!
 wait $!
 is "$?:$(tail -n 1 told | json 'd["data"]')" "130:130" "also with --json"
 press 2 'import time
-print("ready 1", flush=True)
+n = 1
 while True:
-    try: time.sleep(1000)
-    except KeyboardInterrupt: print("ready 2", flush=True)'
+    try:
+        print("ready", n, flush=True)
+        time.sleep(1000)
+    except KeyboardInterrupt: n += 1'
 is "$?" 137 "a second ^C kills"
 set +m
 
@@ -241,7 +244,7 @@ while seen.count(b"CPU%") < 2 and time.monotonic() < deadline:
 os.write(master, b"q")
 code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 assert code == 0 and termios.tcgetattr(slave) == before, (code, seen)
-assert seen.count(b"CPU%") == 2 and b"demo" in seen, seen
+assert seen.count(b"CPU%") >= 2 and b"demo" in seen, seen
 CODE
 within "$wait_limit" pffs exec demo 'x = "kept"'
 is "$(status_of pffs freeze demo):$(value "$PFFS_TEST_MOUNT/demo/status" state)" 0:frozen "freeze"

@@ -192,8 +192,10 @@ def test_cancelled(world):
     "a call that is cancelled has its run interrupted, and is not answered"
     async def session():
         async with client(api=world.api) as mcp:
-            with anyio.move_on_after(1):
-                await mcp.call_tool("run_python", {"code": "hang"})
+            async with anyio.create_task_group() as group:
+                group.start_soon(mcp.call_tool, "run_python", {"code": "hang"})
+                await anyio.to_thread.run_sync(world.wait_for, lambda: world.runs)
+                group.cancel_scope.cancel()
             await anyio.to_thread.run_sync(world.wait_for, lambda: world.runs[1]["stopped"])
             assert world.runs[1]["stopped"] == "interrupt"
             assert texts(await mcp.call_tool("run_python", {"code": "next"})).startswith("next")

@@ -2,6 +2,7 @@
 result is what the tool's schema says. PFFS_API is the pffs, mounted at PFFS_TEST_MOUNT."""
 import base64
 import contextlib
+import functools
 import os
 import sys
 import tempfile
@@ -265,12 +266,18 @@ def test_sandboxes(world):
 def test_cancel(world):
     "a call that is cancelled has its run interrupted; what Python had stays"
     async def session(tool):
-        await tool("run_python", code="a = 1")
-        with anyio.move_on_after(3):
-            await tool("run_python", code="a = 2\nwhile True: pass")
+        own = (await tool("run_python", code="a = 1"))["sandbox"]
+        begun = os.path.join(MOUNT, own, "fs/root/begun")
+
+        async def cancelled(name, code):
+            async with anyio.create_task_group() as group:
+                group.start_soon(functools.partial(tool.call, name, code=code))
+                await anyio.to_thread.run_sync(wait_until, lambda: os.path.exists(begun))
+                group.cancel_scope.cancel()
+            os.unlink(begun)
+        await cancelled("run_python", "a = 2\nopen('/root/begun', 'w').close()\nwhile True: pass")
         assert (await tool("run_python", code="print(a)"))["stdout"] == "2\n"
-        with anyio.move_on_after(3):
-            await tool("run_bash", code="trap '' INT; while :; do sleep 1; done")
+        await cancelled("run_bash", "trap '' INT; : > /root/begun; while :; do sleep 1; done")
         assert (await tool("run_bash", code="echo next"))["stdout"] == "next\n"
     world.session(session)
 
@@ -311,7 +318,7 @@ def test_progress(world):
         async def progress(done, _total, message):
             told.append((done, message or "", bool(running)))
         running.append(1)
-        code = "import time\nfor i in range(4): print('step', i, flush=True); time.sleep(1)"
+        code = "import time\nfor i in range(4): print('step', i, flush=True); time.sleep(1 if i < 3 else 4)"
         await tool.mcp.call_tool("run_python", {"code": code}, progress_callback=progress)
         running.clear()
         assert all(a[0] < b[0] for a, b in zip(told, told[1:])), told

@@ -28,7 +28,7 @@ def read(*path):
 
 def directory(sandbox):
     """Where in the mount it is."""
-    shown = httpx.get(f"{HOST}/v1/sandboxes/{sandbox.id}").json()
+    shown = httpx.get(f"{HOST}/v1/sandboxes/{sandbox.id}", timeout=LIMIT).json()
     return os.path.join(MOUNT, shown["path"])
 
 
@@ -187,9 +187,9 @@ def test_errors():
     with make() as sandbox:
         assert status_of(sandbox.run_code, "puts 1", language="ruby") == 400
         assert status_of(client.pty_input, sandbox.id, "t9", b"") == 404
-        answer = httpx.post(f"{HOST}/v1/sandboxes/{sandbox.id}/exec", content=b"{]")
+        answer = httpx.post(f"{HOST}/v1/sandboxes/{sandbox.id}/exec", content=b"{]", timeout=LIMIT)
         assert answer.status_code == 400 and "JSON" in answer.json()["error"]
-        answer = httpx.post(f"{HOST}/v1/sandboxes/{sandbox.id}/exec", json={"code": 5})
+        answer = httpx.post(f"{HOST}/v1/sandboxes/{sandbox.id}/exec", json={"code": 5}, timeout=LIMIT)
         assert answer.status_code == 400 and answer.json()["code"] == "EINVAL"
 
 
@@ -217,11 +217,11 @@ def test_options():
         assert config == {"idle_timeout": "900", "max_lifetime": "1800", "memory_mib": "256",
                           "disk_mib": "4096", "persistent": "on"}, config
         assert read(directory(sandbox), "net/egress") == "off\n"
-        assert httpx.get(f"{HOST}/v1/sandboxes/{sandbox.id}").json()["egress"] is False
+        assert httpx.get(f"{HOST}/v1/sandboxes/{sandbox.id}", timeout=LIMIT).json()["egress"] is False
     with make(egress=True, ram_mib=4096) as sandbox:
         assert read(directory(sandbox), "config/memory_mib") == "512\n"
         assert read(directory(sandbox), "net/egress") == "on\n"
-        assert httpx.get(f"{HOST}/v1/sandboxes/{sandbox.id}").json()["egress"] is True
+        assert httpx.get(f"{HOST}/v1/sandboxes/{sandbox.id}", timeout=LIMIT).json()["egress"] is True
 
 
 def test_limits():
@@ -229,7 +229,7 @@ def test_limits():
     idle = Sandbox(client=client, idle_timeout_seconds=1)
     old = Sandbox(client=client, timeout_seconds=1)
     for sandbox in (idle, old):
-        wait(lambda id=sandbox.id: httpx.get(f"{HOST}/v1/sandboxes/{id}").status_code == 404)
+        wait(lambda id=sandbox.id: httpx.get(f"{HOST}/v1/sandboxes/{id}", timeout=LIMIT).status_code == 404)
         sandbox.close()
 
 

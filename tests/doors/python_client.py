@@ -59,7 +59,7 @@ def running(sandbox):
     is_(sandbox.run_code("import sys; sys.stdout.buffer.write(b'\\xff.\\n')").stdout, "\ufffd.",
         f"{door}: bytes that are no text")
     seen = []
-    with sandbox.run_code_stream("import time\nprint(1, flush=True)\ntime.sleep(3)\nprint(2)") as events:
+    with sandbox.run_code_stream("import time\nprint(1, flush=True)\ntime.sleep(8)\nprint(2)") as events:
         for event in events:
             seen.append((event.type, event.data, time.monotonic()))
     is_([s[:2] for s in seen], [("stdout", "1"), ("stdout", "2"), ("exit", 0)], f"{door}: events")

@@ -85,7 +85,7 @@ def was_libfuse(world):
 def try_once(world, orders, kind, number):
     orders.fail(kind, number)
     try:
-        with within():
+        with within(20):
             use(world, f"box{number}")
     except OSError:
         pass  # it was refused

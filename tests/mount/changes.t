@@ -40,7 +40,7 @@ is "$(grep -c '^D usr/share/doc/bash/' <<< "$lines")" "$(grep -c '^D usr' <<< "$
 is "$(grep -v ' usr/' <<< "$lines")" $'D root/d\nD root/d/a\nA root/e\nA root/e/a\nM root/own' \
 	"a rename, and a mode"
 
-echo 'import time; open("/root/slow", "w"); print("x", flush=True); time.sleep(1)' > demo/exec
+echo 'import time; open("/root/slow", "w"); print("x", flush=True); time.sleep(10)' > demo/exec
 within "$wait_limit" head -c 1 demo/stdout > /dev/null
 n=$(readlink demo/last)
 is "$(dd if="demo/$n/changes" iflag=nonblock status=none 2>&1 | grep -c 'temporarily unavailable')" 1 \
@@ -50,7 +50,7 @@ is "$(within "$wait_limit" cat "demo/$n/changes")" "A root/slow" "a reader waits
 mkdir demo/forks/f
 bash_in demo/forks/f 'echo > /root/in-fork'
 is "$(cat demo/forks/f/last/changes)" "A root/in-fork" "in a fork"
-echo 'import time; open("/root/before", "w").close(); print("x", flush=True); time.sleep(2); open("/root/after", "w").close()' > demo/exec
+echo 'import time; open("/root/before", "w").close(); print("x", flush=True); time.sleep(15); open("/root/after", "w").close()' > demo/exec
 within "$wait_limit" head -c 1 demo/stdout > /dev/null
 mkdir demo/forks/g
 is "$(within "$wait_limit" cat "demo/forks/g/last/changes")" $'A root/after\nA root/before' \

@@ -124,8 +124,11 @@ ok "and all can be removed" rm -r "$tree/root/odd"
 echo before > "$tree/root/file"
 echo else > other/fs/root/file
 in_guest << 'CODE'
-nohup bash -c 'sleep 40; pkill -CONT pffs-files' > /dev/null 2>&1 &
-pkill -STOP pffs-files
+ice=/sys/fs/cgroup/ice # the agent lets a stopped one go on; this one stays
+mkdir -p $ice
+for pid in $(pgrep pffs-files); do echo "$pid" > $ice/cgroup.procs; done
+echo 1 > $ice/cgroup.freeze
+nohup bash -c "sleep 25; echo 0 > $ice/cgroup.freeze" > /dev/null 2>&1 &
 CODE
 within 3 cat "$tree/root/never-asked-before" > "$scratch/ignored" 2>&1
 is "$?" 124 "who asks a file server that does not answer waits, and can be ended"

@@ -80,16 +80,16 @@ own=
 cat > demo/bash <<'CODE'
 mkdir -p /sys/fs/cgroup/ice && cd /sys/fs/cgroup/ice || exit
 {
-	sleep 2
+	sleep 10
 	echo 1 > cgroup.procs
 	echo 1 > cgroup.freeze
-	sleep 30
+	sleep 45
 	echo 0 > cgroup.freeze
 } > /dev/null 2>&1 &
 CODE
 is "$(cat demo/exit)" 0 "a guest whose agent will stand still"
 is "$(ask demo <<< 'print(x)')" 41 "but does not yet"
-sleep 4
+sleep 12
 timeout 3 mkdir demo/forks/a
 is "$?" 124 "who waits for a fork that does not wake can be ended"
 is "$(forks)" "" "and there is no fork"

@@ -110,7 +110,7 @@ all_differ normal "numpy.random.normal(), which keeps one in reserve, too"
 echo reset > "$where/np/ctl"
 ok "one is forked while its REPL starts" within "$wait_limit" mkdir "$where/np/forks/c"
 machines=("$where/np" "$where/np/forks/c")
-wait_limit=300 # both import all that at once
+wait_limit=900 # both import all that at once
 in_all <<< 'import random; print("random", random.random()); print("numpy", np.random.random())'
 all_differ random "random differs there as well"
 all_differ numpy "and numpy.random"

@@ -56,7 +56,7 @@ is "$(echo "$look" > promoted/exec; cat promoted/stdout)" "child child" "which d
 # A run that goes on does so in both; output is neither lost nor told twice.
 cat > "$scratch/count" <<'CODE'
 import time
-for i in range(40):
+for i in range(200):
     print(i, flush=True)
     time.sleep(0.05)
 CODE
@@ -66,8 +66,8 @@ wait_for "$wait_limit" printed
 number=$(value promoted/status run)
 ok "a machine in the middle of a run can be forked" within "$wait_limit" mkdir promoted/forks/z
 sandboxes=(promoted/forks/z "${sandboxes[@]}")
-is "$(cat promoted/stdout)" "$(seq 0 39)" "the run goes on in the parent"
-is "$(cat "promoted/forks/z/runs/$number/stdout")" "$(seq 0 39)" \
+is "$(cat promoted/stdout)" "$(seq 0 199)" "the run goes on in the parent"
+is "$(cat "promoted/forks/z/runs/$number/stdout")" "$(seq 0 199)" \
 	"and in the fork, whose record has all of it, once"
 is "$(cat promoted/forks/z/exit)" 0 "and ends there too"
 

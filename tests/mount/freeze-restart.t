@@ -21,8 +21,14 @@ echo 3600 > mnt/demo/config/idle_timeout
 echo 86400 > mnt/demo/config/max_lifetime
 echo /root > mnt/demo/config/diff_paths
 chmod 750 mnt/demo
-echo 'import time; print("going", flush=True); time.sleep(15); print("on")' > mnt/demo/exec
-wait_for 30 grep -q going mnt/demo/last/stdout
+cat > mnt/demo/exec <<'CODE'
+import os, time
+print("going", flush=True)
+while not os.path.exists("/root/go"):
+    time.sleep(0.1)
+print("on")
+CODE
+wait_for 60 grep -q going mnt/demo/last/stdout
 id=$(value mnt/demo/status id) created=$(value mnt/demo/status created)
 ok "freeze it in the middle of a run" frozen mnt/demo
 ok "and its fork" frozen mnt/demo/forks/x
@@ -37,7 +43,7 @@ is "$(value mnt/demo/status id) $(value mnt/demo/status created) $(value mnt/dem
 is "$(stat -c %a mnt/demo) $(cat mnt/demo/config/exec_timeout) $(cat mnt/demo/config/diff_paths)" \
 	"750 60.5 /root" "with its mode and configuration"
 is "$(cat mnt/demo/config/idle_timeout mnt/demo/config/max_lifetime)" $'3600\n86400' "its limits"
-like "$(value mnt/demo/status life_left)" '^86[0-9]{3}\.[0-9]$' "and what is left of its life"
+like "$(value mnt/demo/status life_left)" '^8[56][0-9]{3}\.[0-9]$' "and what is left of its life"
 is "$(ls mnt/demo/runs | tr '\n' ' ')" "1 2 3 " "all its runs are there"
 is "$(cat mnt/demo/runs/1/stdout mnt/demo/runs/1/stderr mnt/demo/runs/2/exit)" $'kept\nerror\n3' \
 	"with what they put out"
@@ -45,6 +51,7 @@ is "$(cat mnt/demo/runs/2/code)" 'echo file > /root/file; exit 3' "and their cod
 is "$(value mnt/demo/runs/3/status state)" running "the run goes on"
 is "$(ls mnt/demo/forks)" x "its fork is there, too"
 echo resume > mnt/demo/ctl
+: > mnt/demo/fs/root/go
 is "$(cat mnt/demo/runs/3/stdout) $(cat mnt/demo/runs/3/exit)" $'going\non 0' "the run goes on to its end"
 echo 'print(x + 1)' > mnt/demo/exec
 is "$(cat mnt/demo/stdout)" 42 "the REPL is as it was"

@@ -14,8 +14,8 @@ fi
 
 top=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 build=${PFFS_BUILD:-$top}
-wait_limit=${PFFS_TEST_WAIT:-120} # seconds that one wait may take, a boot included
-file_limit=${PFFS_TEST_FILE_LIMIT:-600} # seconds that one test file may take
+wait_limit=${PFFS_TEST_WAIT:-300} # seconds that one wait may take, a boot included
+file_limit=${PFFS_TEST_FILE_LIMIT:-1300} # seconds that one test file may take
 tests=0
 failures=0
 sandboxes=()

@@ -12,10 +12,11 @@ echo 'sleep 1000' > busy/bash
 echo 2.5 > busy/config/idle_timeout
 is "$(cat busy/config/idle_timeout)" 2.5 "what is written can be read"
 sandbox short
-echo 5 > short/config/max_lifetime
-like "$(value short/status life_left)" '^[0-4]\.[0-9]$' "status tells what is left of a life"
+echo 12 > short/config/max_lifetime
+like "$(value short/status life_left)" '^1?[0-9]\.[0-9]$' "status tells what is left of a life"
+echo 600 > idle/config/idle_timeout
+like "$(value idle/status idle_left)" '^(600|5[0-9][0-9])\.[0-9]$' "and until the sandbox was idle for too long"
 echo 2 > idle/config/idle_timeout
-like "$(value idle/status idle_left)" '^[0-2]\.[0-9]$' "and until the sandbox was idle for too long"
 ended() { # ended NAME LIMIT
 	grep -q "\"sandbox\":\"$1\".*\"limit\":\"$2\"" "$scratch/events" &&
 		grep -q "\"event\":\"destroyed\",\"sandbox\":\"$1\"" "$scratch/events"

@@ -9,10 +9,12 @@ echo a b dead c > demo/forks/.n
 
 # Both are busy, runs wait in both, and there are readers.
 cat > "$scratch/count" <<'CODE'
-import time
+import os, time
 for i in range(60):
     print(i, flush=True)
     time.sleep(0.05)
+    while i == 20 and not os.path.exists("/root/go"):
+        time.sleep(0.05)
 CODE
 printed() { [ "$(stat -c %s "$1/stdout")" -gt 10 ]; }
 command cat "$scratch/count" > demo/exec
@@ -25,6 +27,7 @@ reader=$!
 echo 'print("waited in demo")' > demo/exec
 echo 'print("waited in a")' > demo/forks/a/exec
 ok "they can be merged" within "$wait_limit" bash -c 'echo a > demo/merge'
+: > demo/fs/root/go
 is "$(cat demo/runs/1/exit)" 137 "the run in the sandbox was killed"
 is "$(cat <&"$mine" | head -n 3)" "$(seq 0 2)" "its readers get what it had put out, and the end"
 ok "who reads the fork's output" wait "$reader"

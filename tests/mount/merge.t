@@ -35,7 +35,7 @@ is "$(ask demo/forks/deep <<< "$ask")" "['start', 'a'] ['start', 'a'] deep" "and
 is "$(ask demo/forks/b <<< "$ask")" "['start', 'b'] ['start', 'b'] b" "so does the sibling"
 is "$(value demo/merge merge) $(value demo/merge result)" "a merged" "merge tells of it"
 is "$(cat <&"$past")" begun "what was open is still open"
-tell() { within 2 cat <&"$story" | grep -q '"merged"'; }
+tell() { within "$wait_limit" grep -q '"merged"' <&"$story"; }
 ok "events tells of it" tell
 
 ok "the new machine can be forked" within "$wait_limit" mkdir demo/forks/again

@@ -148,12 +148,13 @@ not_ok "a port that is taken back is no more" test -e demo/net/8000
 not_ok "nor in a mount of its own" test -e "$only/net/8000"
 echo 8000 > demo/net/ports
 is "$(ask back --unix-socket "$only/net/8000")" "web back" "one that is there again can be used again"
-python3 - "$only/net/8000" <<'CODE' &
+python3 - "$only/net/8000" > "$scratch/asked" <<'CODE' &
 import socket, sys
 s = socket.socket(socket.AF_UNIX)
 s.settimeout(100)
 s.connect(sys.argv[1])
 s.sendall(b"GET /wait HTTP/1.0\r\n\r\n")
+print("asked", flush=True)
 try:
     while s.recv(65536):  # to its end
         pass
@@ -161,7 +162,7 @@ except ConnectionResetError:
     pass
 CODE
 client=$!
-sleep 1
+wait_for 60 grep -qs asked "$scratch/asked"
 ok "the mount ends, whatever is open in it" within 60 "$build/pffs/pffs" umount "$only"
 ok "who was connected by it is told" wait "$client"
 porter_gone() {

@@ -35,9 +35,9 @@ class Screen:
         self.seen += data
         return bool(data)
 
-    def wait(self, pattern):
+    def wait(self, pattern, patience=PATIENCE):
         """Until what came since the last wait matches. Return: the match."""
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + patience
         while True:
             match = re.compile(pattern, re.S).search(self.seen, self.at)
             if match:
@@ -112,6 +112,17 @@ class Shell(Screen):
     def run(self, line, pattern):
         self.type(line + "\r")
         return self.wait(pattern)
+
+    def insist(self, keys, pattern):
+        """Type until it is answered: who has just come back forgets what was typed too early."""
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            self.type(keys)
+            try:
+                return self.wait(pattern, 5)
+            except TimeoutError:
+                if time.monotonic() > deadline:
+                    raise
 
     def is_raw(self):
         return not termios.tcgetattr(self.slave)[3] & termios.ICANON

@@ -3,6 +3,7 @@
 # of the mount tests, and leaks nothing. It is a second pffs at the same vmctl.
 #
 #   PFFS_SANITIZED  the tree that was built with --enable-sanitizers
+PFFS_TEST_FILE_LIMIT=${PFFS_TEST_FILE_LIMIT:-1400} # for all of them; each has a limit of its own
 . "$(dirname "$0")/lib.sh"
 core=(session one-run streaming binary transaction stdin tail-poll interrupt bad-input
 	fork fork-load fork-depth files files-cached)

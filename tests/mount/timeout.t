@@ -5,15 +5,15 @@ sandbox demo
 is "$(cat demo/config/exec_timeout)" 0 "at first there is no limit"
 python demo <<< 'import time'
 
-echo 1.5 > demo/config/exec_timeout
-is "$(cat demo/config/exec_timeout)" 1.5 "what is written can be read"
+echo 6.5 > demo/config/exec_timeout
+is "$(cat demo/config/exec_timeout)" 6.5 "what is written can be read"
 echo 'print("begun", flush=True); time.sleep(1000)' > demo/exec
 is "$(cat demo/exit)" 124 "a run that takes longer ends with 124"
 is "$(cat demo/stdout)" begun "what it wrote is there"
-is "$(cat demo/stderr)" "pffs: killed after 1.5 s: its time limit; Python begins anew, without its variables" "stderr says what happened"
+is "$(cat demo/stderr)" "pffs: killed after 6.5 s: its time limit; Python begins anew, without its variables" "stderr says what happened"
 echo 'sleep 1000' > demo/bash
 is "$(cat demo/exit)" 124 "bash too"
-is "$(cat demo/stderr)" "pffs: killed after 1.5 s: its time limit" "which had no variables"
+is "$(cat demo/stderr)" "pffs: killed after 6.5 s: its time limit" "which had no variables"
 echo 60 > demo/config/exec_timeout
 echo 'echo quick' > demo/bash
 is "$(cat demo/exit)" 0 "a quick one is not touched"

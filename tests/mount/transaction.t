@@ -43,7 +43,7 @@ CODE
 ok "a transaction through bash, with stderr in its place" python3 - <<'CODE'
 import os
 fd = os.open("demo/bash", os.O_RDWR)
-os.write(fd, b"echo out; echo err >&2; echo out")
+os.write(fd, b"echo out; sleep 0.3; echo err >&2; sleep 0.3; echo out")
 got = b""
 while piece := os.read(fd, 4096):
     got += piece

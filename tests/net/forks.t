@@ -64,7 +64,7 @@ remove() {
 }
 
 come_and_go() {
-	make "$each" && wait_for 120 connected && [ "$(fetch "${forks[@]:0:2}")" = "2 11.0.0.1" ] && remove
+	make "$each" && wait_for "$wait_limit" connected && [ "$(fetch "${forks[@]:0:2}")" = "2 11.0.0.1" ] && remove
 }
 
 sandbox demo
@@ -74,21 +74,21 @@ sandbox demo
 } > demo/exec
 is "$(cat demo/output)" "" "a sandbox"
 is "$(fetch demo)" "1 11.0.0.1" "with the network"
-ok "has a slot" wait_for 20 slots_are 1
-wait_for 20 settled
+ok "has a slot" wait_for "$wait_limit" slots_are 1
+wait_for "$wait_limit" settled
 before=$(in_use)
 
 ok "$many forks at once" make "$many" || diag "$(cat demo/error demo/status)"
-ok "each says that it is connected" wait_for 300 connected
-ok "by a slot of its own" wait_for 20 slots_are $((many + 1))
+ok "each says that it is connected" wait_for "$wait_limit" connected
+ok "by a slot of its own" wait_for "$wait_limit" slots_are $((many + 1))
 is "$(fetch "${forks[@]}")" "$many 11.0.0.1" "all have the internet at once"
 ok "they are removed" remove
-ok "with their slots" wait_for 60 in_use_are "$before" || diag "$(in_use), and before $before"
+ok "with their slots" wait_for "$wait_limit" in_use_are "$before" || diag "$(in_use), and before $before"
 
 for ((round = 0; round < rounds; round++)); do
 	come_and_go || break
 done
 is "$round" "$rounds" "$((rounds * each)) more are connected, at $each a time, and removed" || diag "$(in_use; cat demo/error)"
-ok "no slot, link or descriptor is left of them" wait_for 60 in_use_are "$before" || diag "$(in_use), and before $before"
+ok "no slot, link or descriptor is left of them" wait_for "$wait_limit" in_use_are "$before" || diag "$(in_use), and before $before"
 is "$(fetch demo)" "1 11.0.0.1" "their parent has the network yet"
 done_testing

@@ -55,8 +55,13 @@ def udp(host, port=7, data=b"anybody"):
         s.settimeout(PATIENCE / 4)
         try:
             s.connect((host, port))
-            s.send(data)
-            return "answered" if s.recv(2000) else "nothing"
+            for _ in range(3):  # nobody else sends again what is lost
+                s.send(data)
+                try:
+                    return "answered" if s.recv(2000) else "nothing"
+                except TimeoutError:
+                    pass
+            return "TimeoutError"
         except OSError as error:
             return type(error).__name__
 
@@ -187,9 +192,22 @@ class Wire:
         return count
 
     def replies(self, kind):
-        """How many frames of this kind come, within a while."""
+        """How many frames of this kind come, in a while after the first."""
+        def count():
+            return sum(frame[12:14] == struct.pack(">H", kind) for frame in list(self.seen))
+        deadline = time.monotonic() + 3 * PATIENCE
+        while not count() and time.monotonic() < deadline:
+            time.sleep(0.05)
         time.sleep(2)
-        return sum(frame[12:14] == struct.pack(">H", kind) for frame in self.seen)
+        return count()
+
+
+def heard(tcp, datagrams, wanted):
+    """How many of each there are, when it is as many or a good while is over."""
+    deadline = time.monotonic() + 3 * PATIENCE
+    while min(len(tcp), len(datagrams)) < wanted and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return f"{len(tcp)} {len(datagrams)}"
 
 
 def open_to_all(port):

@@ -189,28 +189,41 @@ static void waiting(void)
 }
 
 /* Someone who waits in a process of its own, and is told to stop. */
-static int wait_for_flock(void)
+static int wait_for_flock(int file)
 {
-	return errno_of(flock(open_it(), LOCK_EX));
+	return errno_of(flock(file, LOCK_EX));
 }
 
-static int wait_for_posix(void)
+static int wait_for_posix(int file)
 {
-	return errno_of(lock(open_it(), F_SETLKW, F_WRLCK, 0, 0));
+	return errno_of(lock(file, F_SETLKW, F_WRLCK, 0, 0));
 }
 
-static void interrupted(const char *what, int (*wait_for)(void), int signo)
+static int open_and_wait(int ready, int (*wait_for)(int file))
 {
-	int status = 0;
+	int file = open_it();
+
+	return write(ready, "x", 1) == 1 ? wait_for(file) : errno;
+}
+
+static void interrupted(const char *what, int (*wait_for)(int file), int signo)
+{
+	int ready[2], status = 0;
+	char byte;
 	pid_t pid;
 
+	must(pipe(ready));
 	fflush(stdout);
 	pid = fork();
 	if (pid == 0)
-		_exit(wait_for());
-	usleep(300000);
-	kill(pid, signo);
-	waitpid(pid, &status, 0);
+		_exit(open_and_wait(ready[1], wait_for));
+	close(ready[1]);
+	is_int(read(ready[0], &byte, 1), 1, "%s: another is about to wait", what);
+	close(ready[0]);
+	do { /* it may not wait yet */
+		usleep(300000);
+		kill(pid, signo);
+	} while (waitpid(pid, &status, WNOHANG) == 0);
 	if (signo == SIGKILL)
 		ok(WIFSIGNALED(status), "%s: who waits can be killed", what);
 	else

@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+import time
 
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
@@ -84,8 +85,9 @@ def test_depth(server):
         guest.run("depth.append(%d); n = len(hits)" % depth)
         assert guest.run("print(depth)") == str(list(range(depth + 1))) + "\n"
         assert guest.run("time.sleep(0.3); print(len(hits) > n)") == "True\n"
+        begun = time.monotonic()
         out = guest.run("a = time.monotonic(); time.sleep(0.1); print(time.monotonic() - a)")
-        assert 0.09 < float(out) < 5, out  # a clock that jumps is seen, a slow host is none
+        assert 0.09 < float(out) < time.monotonic() - begun + 1, out  # a clock that jumps is seen, a slow host is none
     assert all(g.run("print(6 * 7)") == "42\n" for g in server.client.guests)
 
 
