@@ -100,7 +100,10 @@ int kvm_open(struct kvm_vm *kvm, struct error *err)
 
 int kvm_vm_make(struct kvm_vm *kvm, const struct gmem *mem, struct error *err)
 {
-	kvm->vm_fd = ioctl(kvm->dev_fd, KVM_CREATE_VM, 0);
+	/* It makes a thread of the kernel, and gives up when a freezer or a signal comes. */
+	do
+		kvm->vm_fd = ioctl(kvm->dev_fd, KVM_CREATE_VM, 0);
+	while (kvm->vm_fd < 0 && errno == EINTR);
 	if (kvm->vm_fd < 0)
 		return error_set(err, errno, "KVM does not make a VM");
 	return furnish(kvm, mem, err);

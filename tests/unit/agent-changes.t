@@ -54,7 +54,7 @@ def what_changes_between_runs_is_no_run_s(agent):
 def the_exit_does_not_wait(agent):
     pid = server_pid(agent)
     run = agent.begin(BASH, "echo begun; read; echo x > %s/slow" % root.name, b"").wait_out(b"begun")
-    os.kill(pid, signal.SIGSTOP)
+    stop(pid)
     run.send(b"\n").wait()
     same(run.changes, [])
     later = agent.begin(BASH, "echo y > %s/slow" % root.name)
@@ -67,7 +67,7 @@ def the_exit_does_not_wait(agent):
 @test
 def one_that_never_starts_has_changed_nothing(agent):
     pid = server_pid(agent)
-    os.kill(pid, signal.SIGSTOP)
+    stop(pid)
     run = agent.begin(BASH, "echo x > %s/never" % root.name)
     run.signal(KILL).wait()
     os.kill(pid, signal.SIGCONT)
@@ -87,9 +87,9 @@ def a_server_that_dies_leaves_it_unknown_and_runs_go_on(agent):
 @test
 def one_that_dies_while_a_run_waits_for_it_does_not_hold_it_up(agent):
     pid = server_pid(agent)
-    os.kill(pid, signal.SIGSTOP)
+    stop(pid)
     run = agent.begin(BASH, "exit 7")
-    agent.pump(lambda: run.started, 0.2)
+    agent.wait_read()  # or the next server is asked
     os.kill(pid, signal.SIGKILL)
     same(run.wait().code, 7)
     same(run.changed(), [("U",)])

@@ -12,22 +12,6 @@ from agent_kit import *  # noqa: E402,F403
 from agent_files_kit import *  # noqa: E402,F403
 
 
-def state(path):
-    with open(path) as file:
-        return file.read().rpartition(")")[2].split()[0]
-
-
-def stop(pid):
-    """Stop the server, and wait until all its threads have stopped."""
-    os.kill(pid, signal.SIGSTOP)
-    tasks = "/proc/%d/task/" % pid
-    for _ in range(2000):
-        if all(state(tasks + task + "/stat") == "T" for task in os.listdir(tasks)):
-            return
-        time.sleep(0.005)
-    raise TimeoutError("the server does not stop")
-
-
 @test
 def a_file_is_written_and_read(agent):
     data = os.urandom(IO_MAX)

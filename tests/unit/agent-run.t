@@ -115,12 +115,15 @@ def stdin_ends_after_the_bytes_that_were_fed(agent):
 
 @test
 def a_program_that_closed_its_stdin_takes_bytes_all_the_same(agent):
-    run = agent.begin(BASH, "exec <&-; echo closed; sleep 0.3; echo end", b"")
+    mark = os.path.join(agent.dir.name, "mark")
+    run = agent.begin(BASH, "exec <&-; echo closed; until [ -e %s ]; do sleep 0.05; done; echo end" % mark, b"")
     run.wait_out(b"closed")
     for _ in range(3):
         run.send(b"z" * 40000)
         run.wait(lambda r, n=run.taken + 40000: r.taken >= n)
+    open(mark, "w").close()
     same_run(run.wait(), b"closed\nend\n")
+    os.unlink(mark)
 
 
 @test
@@ -273,8 +276,8 @@ def the_repl_may_die(agent):
 
 @test
 def a_repl_that_dies_between_runs_costs_no_run(agent):
-    agent.python("import os, threading\nthreading.Timer(0.3, os._exit, (1,)).start()")
-    time.sleep(0.6)
+    code = "import os, threading\nprint(os.getpid())\nthreading.Timer(0.3, os._exit, (1,)).start()"
+    assert gone(int(agent.python(code).out)), "it lives on"
     for _ in range(3):
         same_run(agent.python("print('here')"), b"here\n")
 
@@ -295,14 +298,12 @@ def a_reset_forgets_everything(agent):
 
 @test
 def a_background_process_does_not_hold_the_end(agent):
-    begin = time.monotonic()
-    mark = os.path.join(agent.dir.name, "mark")
-    run = agent.bash("echo front; (sleep 1; echo late && touch %s) &" % mark)
-    assert time.monotonic() - begin < 0.9, "the run waited for its background process"
+    go, mark = (os.path.join(agent.dir.name, name) for name in ("go", "mark"))
+    run = agent.bash("echo front; (until [ -e %s ]; do sleep 0.05; done; echo late && touch %s) &" % (go, mark))
     same_run(run, b"front\n")
-    while not os.path.exists(mark):
-        assert time.monotonic() - begin < PATIENCE, "the background process did not go on"
-        time.sleep(0.02)
+    open(go, "w").close()
+    until(lambda: os.path.exists(mark), "the background process did not go on")
+    os.unlink(go)
     os.unlink(mark)
     same(agent.late, [])
 
@@ -454,36 +455,39 @@ def frames_carry_the_epoch_of_the_wake(agent):
 SEED = "import random; random.seed(1); state = random.getstate()"
 WATCH = """
 import threading, time
-seen = []
 def watch():
     while random.getstate() == state:
         time.sleep(0.01)
-    seen.append(time.monotonic())
+    open(%r, 'w').close()
 watcher = threading.Thread(target=watch)
 """
 
 
 @test
 def a_wake_does_not_wait_for_a_run_when_a_thread_is_there(agent):
-    agent.python(SEED + WATCH + "watcher.start()")
+    mark = os.path.join(agent.dir.name, "mark")
+    agent.python(SEED + WATCH % mark + "watcher.start()")
     agent.wake(9)
-    time.sleep(0.5)
-    same_run(agent.python("watcher.join(); print(time.monotonic() - seen[0] > 0.3)"), b"True\n")
+    until(lambda: os.path.exists(mark), "it waits for a run")
+    os.unlink(mark)
+    same(agent.python("watcher.join()").code, 0)
 
 
 @test
 def a_wake_does_not_wait_for_a_run_when_a_handler_is_there(agent):
-    agent.python(SEED + """
-import signal, time
+    mark = os.path.join(agent.dir.name, "mark")
+    pid = int(agent.python(SEED + """
+import os, signal
 def look(*_):
-    global differs
-    differs = random.getstate() != state
+    if random.getstate() != state:
+        open(%r, 'w').close()
 signal.signal(signal.SIGALRM, look)
-signal.setitimer(signal.ITIMER_REAL, 0.5)
-""")
+print(os.getpid())
+""" % mark).out)
     agent.wake(9)
-    time.sleep(0.7)
-    same_run(agent.python("print(differs)"), b"True\n")
+    until(lambda: os.kill(pid, signal.SIGALRM) or os.path.exists(mark), "it waits for a run")
+    agent.python("signal.signal(signal.SIGALRM, signal.SIG_IGN)")
+    os.unlink(mark)
     agent.python("signal.signal(signal.SIGALRM, signal.SIG_DFL)")
 
 
@@ -577,9 +581,9 @@ def ended_runs_leave_nothing(agent):
     agent.python("import gc; gc.collect()")
     for _ in range(3):
         agent.bash("true")
-    time.sleep(0.2)
-    same(os.listdir(agent.dir.name), [])
-    same(len(os.listdir("/proc/%d/fd" % agent.process.pid)), 3 + 6)  # stdio; epoll, signals, port and its pipe, REPL
+    until(lambda: not os.listdir(agent.dir.name), "files are left")
+    # stdio; epoll, signals, port and its pipe, REPL
+    until(lambda: open_files(agent) == 3 + 6, "descriptors are left")
 
 
 @test

@@ -3,6 +3,7 @@
 import fcntl
 import os
 import select
+import signal
 import socket
 import struct
 import subprocess
@@ -331,6 +332,32 @@ def gone(pid):
             return True
         time.sleep(0.02)
     return False
+
+
+def until(true, what):
+    deadline = time.monotonic() + PATIENCE
+    while not true():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.02)
+
+
+def is_stopped(thread):
+    try:
+        with open(thread + "/stat") as file:
+            return file.read().rpartition(")")[2].split()[0] == "T"
+    except OSError:  # it has ended
+        return True
+
+
+def stop(pid):
+    """Stop the server, and wait until all its threads have stopped."""
+    os.kill(pid, signal.SIGSTOP)
+    tasks = "/proc/%d/task/" % pid
+    until(lambda: all(is_stopped(tasks + task) for task in os.listdir(tasks)), "the server does not stop")
+
+
+def open_files(agent):
+    return len(os.listdir("/proc/%d/fd" % agent.process.pid))
 
 
 def main(root=None, upper=None, lower=None):

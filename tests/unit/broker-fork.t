@@ -10,7 +10,7 @@ import time
 
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from broker_kit import CONTROL, CREDIT, DATA, WINDOW, gone, main  # noqa: E402
+from broker_kit import CONTROL, CREDIT, DATA, PATIENCE, WINDOW, gone, main  # noqa: E402
 
 
 def fork(client, vm, name="child"):
@@ -30,7 +30,7 @@ def echo(client, vm, data):
 
 def settle(server, fds, children):
     """Wait until what failed has left nothing."""
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + PATIENCE
     while (server.fds(), len(server.children())) != (fds, len(children)):
         assert time.monotonic() < deadline, (fds, server.fds(), children, server.children())
         time.sleep(0.02)

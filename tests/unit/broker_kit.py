@@ -195,7 +195,7 @@ class RelayServer(Server):
         with open(qemu, "w") as f:
             f.write("#!/bin/sh\n"
                     'echo "$@" > "$0.args"\n'
-                    'echo $$ > "${0%/*}/qemu.pid"\n'
+                    'echo $$ > "$0.pid"; mv "$0.pid" "${0%/*}/qemu.pid"\n'
                     f"exec '{FAKE_QEMU}' '{self.bin}' '{VMCTL}' serve --engine kvm --ports 4 --images '{images}' "
                     f"--socket '{directory}/inner' --vm-program '{FAKE_VM}'\n")
         os.chmod(qemu, 0o755)

@@ -6,6 +6,8 @@ import http.server
 import json
 import os
 import pty
+import re
+import select
 import signal
 import socketserver
 import subprocess
@@ -143,14 +145,26 @@ def what_takes_long_is_told_at_a_terminal(world):
         time.sleep(2.3)
         r.say(200, {"sandboxes": []})
 
-    world.serve({("GET", "/v1/sandboxes"): late})
+    def when_told(r):
+        told.wait(LIMIT)
+        r.say(200, {"sandboxes": []})
+
+    def read_until(pattern, shown=""):
+        while not re.search(pattern, shown):
+            assert select.select([ours], [], [], LIMIT)[0], repr(shown)
+            shown += os.read(ours, 4096).decode()
+        return shown
+
+    server = world.serve({("GET", "/v1/sandboxes"): late})
     same(world.run("ls", "-q"), (0, "", ""))
+    told = threading.Event()
+    server.answers[("GET", "/v1/sandboxes")] = when_told
     ours, its = pty.openpty()
     process = world.start("ls", "-q", stderr=its)
+    shown = read_until(r"waiting, \d+ s")
+    told.set()
     same(process.wait(LIMIT), 0)
-    os.set_blocking(ours, False)
-    shown = os.read(ours, 4096).decode()
-    assert "waiting, 1 s" in shown and shown.endswith("\r\033[K"), repr(shown)
+    read_until("\r\033\\[K$", shown)
     os.close(ours)
     os.close(its)
 

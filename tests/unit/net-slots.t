@@ -188,6 +188,9 @@ links, ruled, chains, _, _ = count()
 tap.ok(links >= MANY and ruled >= MANY, "each by a link and rules of its own")
 tap.is_(chains, 1, "which are one chain")
 open_yet = some[0].tcp("1.2.3.4", 80)
+until = time.monotonic() + 20
+while len(flows()) != 1 and time.monotonic() < until:
+    time.sleep(0.1)
 tap.is_(len(flows()), 1, "a connection is open")
 for vm in range(1, MANY + 1):
     net.send(op="gone", vm=vm + 1000)

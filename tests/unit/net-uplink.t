@@ -12,7 +12,7 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import net_kit  # noqa: E402
 from net_kit import Host, Net, Tap, begin, sh  # noqa: E402
 
-PATIENCE = 10
+PATIENCE = 30
 begin()
 tap = Tap()
 work = tempfile.mkdtemp()

@@ -27,11 +27,11 @@ def let_all_make_taps():
 
 
 def greeting(address):
-    with socket.create_connection((address, 8080), 5) as sock:
+    with socket.create_connection((address, 8080), 20) as sock:
         return sock.recv(100).decode()
 
 
-def cut(sock, patience=5):
+def cut(sock, patience=20):
     """Is the connection over? What is sent may be lost before."""
     until = time.monotonic() + patience
     sock.settimeout(0.2)
@@ -85,8 +85,7 @@ sh("ip", "-6", "route", "del", "default")
 net = Net("--uplink", "user", **NOBODY)
 guest = net.guest(1)
 tap.is_(guest.get("1.2.3.4", 80), "web", "on a machine that has IPv4 alone there is that")
-begun = time.monotonic()
-tap.ok(guest.get("2606:4700::4", 80, 10) != "web" and time.monotonic() - begun < 5,
+tap.ok(guest.get("2606:4700::4", 80) not in ("web", "TimeoutError"),
        "and who tries IPv6 hears at once that it cannot be")
 net.close()
 tap.done()

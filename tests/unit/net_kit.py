@@ -22,6 +22,7 @@ from frames_kit import GUEST_MAC
 BUILD = os.environ.get("PFFS_BUILD", os.getcwd())
 PROGRAM = os.path.join(BUILD, "vmctl", "vmctl-net")
 HEADER = 12
+PATIENCE = 20
 CLONE_NEWNET = 0x40000000
 TUNSETIFF, TUNSETVNETHDRSZ = 0x400454CA, 0x400454D8
 IFF_TAP, IFF_NO_PI, IFF_VNET_HDR = 2, 0x1000, 0x4000
@@ -86,7 +87,7 @@ class Namespace:
 
         thread = threading.Thread(target=main)
         thread.start()
-        thread.join(30)
+        thread.join(3 * PATIENCE)
         if not result:
             raise TimeoutError(function)
         if isinstance(result[0], Exception):
@@ -145,7 +146,7 @@ class Guest(Namespace):
         for fd in (self.tap, self.nic, self.fd):
             os.close(fd)
 
-    def tcp(self, address, port, timeout=5):
+    def tcp(self, address, port, timeout=PATIENCE):
         """Connect. Returns the socket, or the name of the error."""
         family = socket.AF_INET6 if ":" in address else socket.AF_INET
 
@@ -161,7 +162,7 @@ class Guest(Namespace):
 
         return self.inside(connect)
 
-    def ping(self, address, timeout=5):
+    def ping(self, address, timeout=PATIENCE):
         """Does an echo come back?"""
         six = ":" in address
 
@@ -180,7 +181,7 @@ class Guest(Namespace):
 
         return self.inside(echo)
 
-    def get(self, address, port, timeout=5):
+    def get(self, address, port, timeout=PATIENCE):
         """What a host says to who connects, or the name of the error."""
         sock = self.tcp(address, port, timeout)
         if isinstance(sock, str):
@@ -251,7 +252,7 @@ class Net:
         guest.vm = vm
         return guest
 
-    def log(self, vm, want, timeout=5):
+    def log(self, vm, want, timeout=PATIENCE):
         """Wait for a record with these values. Returns it, or None."""
         until = time.monotonic() + timeout
         while time.monotonic() < until:
@@ -264,7 +265,7 @@ class Net:
                 pass
         return None
 
-    def log_of_connect(self, guest, address, want, timeout=10):
+    def log_of_connect(self, guest, address, want, timeout=PATIENCE):
         """Connect again and again, until a record of that has these values, too."""
         until = time.monotonic() + timeout
         while time.monotonic() < until:
@@ -288,7 +289,7 @@ class Net:
     def close(self):
         self.sock.close()
         try:
-            self.process.wait(10)
+            self.process.wait(60)
         except subprocess.TimeoutExpired:
             self.process.send_signal(signal.SIGKILL)
             self.process.wait()

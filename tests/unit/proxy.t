@@ -420,7 +420,7 @@ def test_malformed(proxy):
                          (b"POST / " + head + b"Transfer-Encoding\t: chunked\r\n"
                           b"Content-Length: 5\r\n\r\n0\r\n\r\n", b"400"),
                          (b"GET / " + head + b"X-A: a\x01b\r\n\r\n", b"400")):
-        got = Guest(timeout=5).raw(text)
+        got = Guest().raw(text)
         assert not got or got.split()[1] == status, (text, got)
     for text in (b"\x00" * 300, b"GET / HTTP/1.1\r\n" + b"A: b\r\n" * 60000 + b"\r\n",
                  b"GET /" + b"a" * 400000, b"\r\n" * 100):
@@ -558,13 +558,11 @@ def test_change(proxy):
     response.read1(100)
     idle.ask()
     proxy.allow(secrets=SECRETS[1:])
-    began = time.monotonic()
     try:
         response.read()
         raise AssertionError("it goes on")
     except (http.client.IncompleteRead, ConnectionError, ssl.SSLError):
         pass
-    assert time.monotonic() - began < 5
     try:
         idle.ask()
         raise AssertionError("it goes on")

@@ -234,6 +234,8 @@ def test_slow_client(server):
     sent = os.urandom(100000)
     good.send(DATA, sent, vm)
     assert good.wait_data(vm, len(sent)) == sent
+    while len(slow.data) < 8 or any(len(data) < WINDOW for data in slow.data.values()):
+        slow.take()
     slow.quiet(0.5)
     assert all(len(data) == WINDOW for data in slow.data.values()) and len(slow.data) == 8
 

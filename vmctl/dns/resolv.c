@@ -14,7 +14,7 @@
 #include <unistd.h>
 
 #define RESOLV_CONF "/etc/resolv.conf"
-#define LOOK_MS	    1000
+#define LOOK_S	    1
 
 /*
  * An address, of IPv6 with a zone where it needs one.
@@ -72,9 +72,14 @@ static bool look(struct stat *seen, struct upstream_list *list)
 	return true;
 }
 
-/* #syscalls:resolv poll */
+/*
+ * ppoll(2), since poll(2) would go on as another call after the process was stopped.
+ *
+ * #syscalls:resolv ppoll
+ */
 __attribute__((noreturn)) static void run(int out)
 {
+	const struct timespec pause = {.tv_sec = LOOK_S};
 	struct pollfd reader = {.fd = out}; /* POLLERR: it is gone */
 	struct upstream_list list;
 	struct stat seen = {0};
@@ -82,7 +87,7 @@ __attribute__((noreturn)) static void run(int out)
 	do {
 		if (look(&seen, &list) && write(out, &list, sizeof(list)) < 0)
 			break;
-	} while (poll(&reader, 1, LOOK_MS) == 0);
+	} while (ppoll(&reader, 1, &pause, NULL) == 0);
 	_exit(0);
 }
 
