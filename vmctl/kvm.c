@@ -100,7 +100,7 @@ int kvm_open(struct kvm_vm *kvm, struct error *err)
 
 int kvm_vm_make(struct kvm_vm *kvm, const struct gmem *mem, struct error *err)
 {
-	/* It makes a thread of the kernel, and gives up when a freezer or a signal comes. */
+	/* It makes a kernel thread, and gives up when a freezer or a signal comes. */
 	do
 		kvm->vm_fd = ioctl(kvm->dev_fd, KVM_CREATE_VM, 0);
 	while (kvm->vm_fd < 0 && errno == EINTR);
