@@ -135,7 +135,7 @@ static bool is_good(const struct ca *ca)
 	       gnutls_x509_crt_get_expiration_time(certificate) > time(NULL) + 30 * DAY;
 }
 
-/* Return: 0, or -ENOENT: there is none that can be used; or another -errno. */
+/* Return: 0, or -ENOENT: there is none, or -EBADMSG: none that can be used; or another -errno. */
 static int load(struct ca *ca, const char *path, struct error *err)
 {
 	static const char mark[] = "-----BEGIN CERTIFICATE-----";
@@ -153,7 +153,7 @@ static int load(struct ca *ca, const char *path, struct error *err)
 	if (ca->key && ca->certificate && is_good(ca))
 		return 0;
 	ca_fini(ca);
-	return error_say(err, ENOENT, "%s is no CA that can be used", path);
+	return error_say(err, EBADMSG, "%s is no CA that can be used", path);
 }
 
 static int write_pem(int fd, const struct ca *ca)
@@ -199,10 +199,10 @@ int ca_open(struct ca *ca, const char *dir, bool only, struct error *err)
 	if (asprintf(&path, "%s/" CA_FILE, dir) < 0)
 		return error_set(err, ENOMEM, "cannot find the CA");
 	r = load(ca, path, err);
+	if (r == -EBADMSG && only)
+		r = unlink(path) < 0 ? -errno : -ENOENT;
 	if (r != -ENOENT)
 		return r;
-	if (only)
-		unlink(path); /* one that cannot be used */
 	r = make(ca, err);
 	if (r == 0)
 		r = keep(ca, path, err);
