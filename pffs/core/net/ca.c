@@ -135,7 +135,7 @@ static bool is_good(const struct ca *ca)
 	       gnutls_x509_crt_get_expiration_time(certificate) > time(NULL) + 30 * DAY;
 }
 
-/* Return: 0, or -ENOENT: there is none, or -EBADMSG: none that can be used; or another -errno. */
+/* Return: 0, or -ENOENT: there is none; -EBADMSG: none that can be used; or -errno. */
 static int load(struct ca *ca, const char *path, struct error *err)
 {
 	static const char mark[] = "-----BEGIN CERTIFICATE-----";
