@@ -8,10 +8,14 @@
 #include "tests/fuzz/world.h"
 
 #include "pffs/api/server.h"
+#include "util/work.h"
 
+#include <signal.h>
 #include <sys/un.h>
+#include <time.h>
 
 #define CLIENTS 4u
+#define WORKS	64u /* at a time, more than there are */
 
 static const char *const methods[] = {"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD"};
 
@@ -97,6 +101,54 @@ struct script {
 	struct sockaddr_un address;
 	int clients[CLIENTS];
 };
+
+/* What threads do: an input ends when they have done it. */
+static struct {
+	struct work *work; /* NULL: nothing */
+	void (*done)(struct work *work);
+} works[WORKS];
+static unsigned working;
+
+void __real_work_begin(struct loop *loop, struct work *work, void (*run)(struct work *work),
+		       void (*done)(struct work *work));
+void __wrap_work_begin(struct loop *loop, struct work *work, void (*run)(struct work *work),
+		       void (*done)(struct work *work));
+
+static void has_worked(struct work *work)
+{
+	unsigned i = 0;
+
+	while (works[i].work != work)
+		i++;
+	works[i].work = NULL;
+	working--;
+	works[i].done(work);
+}
+
+void __wrap_work_begin(struct loop *loop, struct work *work, void (*run)(struct work *work),
+		       void (*done)(struct work *work))
+{
+	unsigned i = 0;
+
+	while (i < WORKS && works[i].work)
+		i++;
+	must(i < WORKS);
+	works[i].work = work;
+	works[i].done = done;
+	working++;
+	__real_work_begin(loop, work, run, has_worked);
+}
+
+/* Without a limit of its own: libFuzzer has one. */
+static void await_threads(struct script *s)
+{
+	const struct timespec little = {.tv_nsec = 20000};
+
+	while (working) {
+		world_step(&s->w);
+		nanosleep(&little, NULL);
+	}
+}
 
 static int connect_to(const struct sockaddr_un *address)
 {
@@ -237,6 +289,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct script s = {.in = cursor_over(data, size)};
 
+	signal(SIGPIPE, SIG_IGN); /* as pffs does */
 	begin(&s);
 	script_run(&s.in, steps, COUNT(steps), &s);
 	check_server(&s);
@@ -244,6 +297,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		if (s.clients[i] >= 0)
 			close(s.clients[i]);
 	server_fini(&s.server);
+	await_threads(&s);
 	world_end(&s.w);
 	return 0;
 }

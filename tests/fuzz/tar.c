@@ -15,10 +15,9 @@
 #include <signal.h>
 #include <time.h>
 
-#define DIRECTORY  "d"
-#define BLOCK	   512u
-#define PATIENCE_S 15
-#define COUNT(of)  (sizeof(of) / sizeof((of)[0]))
+#define DIRECTORY "d"
+#define BLOCK	  512u
+#define COUNT(of) (sizeof(of) / sizeof((of)[0]))
 
 static const char *const words[] = {
     "a",
@@ -220,12 +219,11 @@ static void taken(void *ctx, const struct error *err)
 	s->taking = NULL;
 }
 
-/* The thread has its time, which is short. */
-static void wait_a_little(struct script *s, time_t until)
+/* The thread has its time, which libFuzzer limits. */
+static void wait_a_little(struct script *s)
 {
 	const struct timespec little = {.tv_nsec = 20000};
 
-	must(time(NULL) < until);
 	world_turn(&s->w);
 	nanosleep(&little, NULL);
 }
@@ -233,7 +231,6 @@ static void wait_a_little(struct script *s, time_t until)
 /* In pieces of @piece bytes; an input may break off, or go away. */
 static void take_out(struct script *s, size_t piece, bool leaves)
 {
-	const time_t until = time(NULL) + PATIENCE_S;
 	struct error err;
 
 	s->taking = tar_in_begin(s->w.box, DIRECTORY, have_room, taken, s, &err);
@@ -243,7 +240,7 @@ static void take_out(struct script *s, size_t piece, bool leaves)
 
 		tar_in_put(s->taking, buf_peek(&s->tar) + at, left < piece ? left : piece);
 		while (s->taking && tar_in_is_full(s->taking))
-			wait_a_little(s, until);
+			wait_a_little(s);
 		world_turn(&s->w);
 	}
 	if (s->taking && leaves) {
@@ -253,7 +250,7 @@ static void take_out(struct script *s, size_t piece, bool leaves)
 	if (s->taking)
 		tar_in_eof(s->taking);
 	while (s->taking || works)
-		wait_a_little(s, until);
+		wait_a_little(s);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

@@ -9,8 +9,8 @@
 #define ROUNDS 200
 
 static char data[] = "/tmp/pffs-record-data-XXXXXX",
-	    json[] = "/tmp/pffs-record-json-XXXXXX";
-static const char spoilt[] = "/tmp/pffs-record-spoilt";
+	    json[] = "/tmp/pffs-record-json-XXXXXX",
+	    spoilt[] = "/tmp/pffs-record-spoilt-XXXXXX";
 
 static char *text_of(const struct stream *s)
 {
@@ -182,6 +182,7 @@ int main(void)
 	begin_world();
 	close(mkstemp(data));
 	close(mkstemp(json));
+	close(mkstemp(spoilt));
 	sb = make();
 	is_int(record_save(sb, data, json, &err), 0, "a sandbox is written");
 	sandbox_let_go(sb);

@@ -12,7 +12,7 @@
 #include <sys/time.h>
 #include <unistd.h>
 
-#define CALL_SECONDS 2 /* it does nothing that takes time */
+#define CALL_SECONDS 10 /* it does nothing that takes time, but machines stand still */
 
 void binder_init(struct binder *binder, struct loop *loop,
 		 void (*mount_gone)(struct binder *binder))
