@@ -103,11 +103,19 @@ struct script {
 };
 
 /* What threads do: an input ends when they have done it. */
-static struct {
+static struct order {
 	struct work *work; /* NULL: nothing */
 	void (*done)(struct work *work);
-} works[WORKS];
+} orders[WORKS];
 static unsigned working;
+
+static struct order *order_of(const struct work *work)
+{
+	for (unsigned i = 0; i < WORKS; i++)
+		if (orders[i].work == work)
+			return &orders[i];
+	abort();
+}
 
 void __real_work_begin(struct loop *loop, struct work *work, void (*run)(struct work *work),
 		       void (*done)(struct work *work));
@@ -116,25 +124,17 @@ void __wrap_work_begin(struct loop *loop, struct work *work, void (*run)(struct 
 
 static void has_worked(struct work *work)
 {
-	unsigned i = 0;
+	struct order *order = order_of(work);
 
-	while (works[i].work != work)
-		i++;
-	works[i].work = NULL;
+	order->work = NULL;
 	working--;
-	works[i].done(work);
+	order->done(work);
 }
 
 void __wrap_work_begin(struct loop *loop, struct work *work, void (*run)(struct work *work),
 		       void (*done)(struct work *work))
 {
-	unsigned i = 0;
-
-	while (i < WORKS && works[i].work)
-		i++;
-	must(i < WORKS);
-	works[i].work = work;
-	works[i].done = done;
+	*order_of(NULL) = (struct order){.work = work, .done = done};
 	working++;
 	__real_work_begin(loop, work, run, has_worked);
 }
