@@ -4,18 +4,16 @@
  * of requests: a method, a path, headers and a body, spelt in the words of the API, or
  * plain bytes. Whatever comes, the server has to answer who asks properly behind that.
  */
+#include "tests/fuzz/threads.h"
 #include "tests/fuzz/tokens.h"
 #include "tests/fuzz/world.h"
 
 #include "pffs/api/server.h"
-#include "util/work.h"
 
 #include <signal.h>
 #include <sys/un.h>
-#include <time.h>
 
 #define CLIENTS 4u
-#define WORKS	64u /* at a time, more than there are */
 
 static const char *const methods[] = {"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD"};
 
@@ -101,54 +99,6 @@ struct script {
 	struct sockaddr_un address;
 	int clients[CLIENTS];
 };
-
-/* What threads do: an input ends when they have done it. */
-static struct order {
-	struct work *work; /* NULL: nothing */
-	void (*done)(struct work *work);
-} orders[WORKS];
-static unsigned working;
-
-static struct order *order_of(const struct work *work)
-{
-	for (unsigned i = 0; i < WORKS; i++)
-		if (orders[i].work == work)
-			return &orders[i];
-	abort();
-}
-
-void __real_work_begin(struct loop *loop, struct work *work, void (*run)(struct work *work),
-		       void (*done)(struct work *work));
-void __wrap_work_begin(struct loop *loop, struct work *work, void (*run)(struct work *work),
-		       void (*done)(struct work *work));
-
-static void has_worked(struct work *work)
-{
-	struct order *order = order_of(work);
-
-	order->work = NULL;
-	working--;
-	order->done(work);
-}
-
-void __wrap_work_begin(struct loop *loop, struct work *work, void (*run)(struct work *work),
-		       void (*done)(struct work *work))
-{
-	*order_of(NULL) = (struct order){.work = work, .done = done};
-	working++;
-	__real_work_begin(loop, work, run, has_worked);
-}
-
-/* Without a limit of its own: libFuzzer has one. */
-static void await_threads(struct script *s)
-{
-	const struct timespec little = {.tv_nsec = 20000};
-
-	while (working) {
-		world_step(&s->w);
-		nanosleep(&little, NULL);
-	}
-}
 
 static int connect_to(const struct sockaddr_un *address)
 {
@@ -297,7 +247,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		if (s.clients[i] >= 0)
 			close(s.clients[i]);
 	server_fini(&s.server);
-	await_threads(&s);
+	while (threads_working)
+		threads_turn(&s.w);
 	world_end(&s.w);
 	return 0;
 }

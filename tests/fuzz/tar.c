@@ -5,15 +5,14 @@
  * of its choice, and of bytes that are none. Whatever is in it, nothing is asked of the
  * guest that is not in that directory, and there is an end.
  */
+#include "tests/fuzz/threads.h"
 #include "tests/fuzz/tokens.h"
 #include "tests/fuzz/world.h"
 
 #include "pffs/core/files/files.h"
 #include "pffs/core/files/tar_in.h"
-#include "util/work.h"
 
 #include <signal.h>
-#include <time.h>
 
 #define DIRECTORY "d"
 #define BLOCK	  512u
@@ -62,17 +61,11 @@ struct script {
 };
 
 static bool takes; /* what is asked of the guest now is asked for the tar */
-static void (*work_done)(struct work *work);
-static bool works;
 
 int __real_files_request(struct sandbox *sb, const struct files_request *request,
 			 files_done_fn *done, void *ctx, struct files_call **call);
 int __wrap_files_request(struct sandbox *sb, const struct files_request *request,
 			 files_done_fn *done, void *ctx, struct files_call **call);
-void __real_work_begin(struct loop *loop, struct work *work, void (*run)(struct work *work),
-		       void (*done)(struct work *work));
-void __wrap_work_begin(struct loop *loop, struct work *work, void (*run)(struct work *work),
-		       void (*done)(struct work *work));
 
 /* Is @path the directory, or within, whoever reads it? */
 static bool is_inside(const char *path)
@@ -99,21 +92,6 @@ int __wrap_files_request(struct sandbox *sb, const struct files_request *request
 	if (takes && request->path2 && request->op != FILES_SYMLINK)
 		must(is_inside(request->path2));
 	return __real_files_request(sb, request, done, ctx, call);
-}
-
-static void has_worked(struct work *work)
-{
-	works = false;
-	work_done(work);
-}
-
-void __wrap_work_begin(struct loop *loop, struct work *work, void (*run)(struct work *work),
-		       void (*done)(struct work *work))
-{
-	must(!works);
-	works = true;
-	work_done = done;
-	__real_work_begin(loop, work, run, has_worked);
 }
 
 static void put_text(struct script *s, char *to, size_t room)
@@ -219,13 +197,11 @@ static void taken(void *ctx, const struct error *err)
 	s->taking = NULL;
 }
 
-/* The thread has its time, which libFuzzer limits. */
+/* The thread, of which there is one, has its time. */
 static void wait_a_little(struct script *s)
 {
-	const struct timespec little = {.tv_nsec = 20000};
-
-	world_turn(&s->w);
-	nanosleep(&little, NULL);
+	must(threads_working <= 1);
+	threads_turn(&s->w);
 }
 
 /* In pieces of @piece bytes; an input may break off, or go away. */
@@ -249,7 +225,7 @@ static void take_out(struct script *s, size_t piece, bool leaves)
 	}
 	if (s->taking)
 		tar_in_eof(s->taking);
-	while (s->taking || works)
+	while (s->taking || threads_working)
 		wait_a_little(s);
 }
 

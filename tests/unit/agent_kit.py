@@ -1,6 +1,7 @@
 """The guest's agent as an ordinary process, and the host's side of its port."""
 
 import fcntl
+import functools
 import os
 import select
 import signal
@@ -11,6 +12,8 @@ import sys
 import tempfile
 import termios
 import time
+
+import wait_kit
 
 TOP = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..")
 AGENT = os.environ.get("PFFS_AGENT", os.path.join(os.getcwd(), "guest/agent/agent"))
@@ -30,6 +33,7 @@ PYTHON, BASH, SCRIPT = 1, 2, 3
 INTERRUPT, KILL = 1, 2
 HEADER = struct.Struct("<IIBBH")
 PATIENCE = 30
+until = functools.partial(wait_kit.until, seconds=PATIENCE)
 
 
 class Run:
@@ -332,13 +336,6 @@ def gone(pid):
             return True
         time.sleep(0.02)
     return False
-
-
-def until(true, what):
-    deadline = time.monotonic() + PATIENCE
-    while not true():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.02)
 
 
 def is_stopped(thread):

@@ -488,9 +488,12 @@ def test_next_resolver(dns):
     for first in ("127.0.5.7", "127.0.5.8", "127.0.5.9"):
         dns.upstream(first, "127.0.5.1")
         for tcp in (False, True):
-            deadline = time.monotonic() + PATIENCE  # after a standstill of the machine it is asked again
-            while Guest(tcp=tcp).addresses("api.example.com") != ["203.0.113.10"]:
-                assert time.monotonic() < deadline, first
+            for _ in range(5):
+                began = time.monotonic()
+                found = Guest(tcp=tcp).addresses("api.example.com")
+                if time.monotonic() - began < GIVES_UP:  # or the machine stood still
+                    break
+            assert found == ["203.0.113.10"], first
     dns.upstream("127.0.5.9", "127.0.5.9", "127.0.5.1")
     dns.resolvers[-1].asked.clear()
     assert Guest().rcode("api.example.com") == SERVFAIL

@@ -1,18 +1,20 @@
 """A guest with files that keeps what it is asked, and answers when the test wants it to."""
 import errno
+import functools
 import os
 import struct
 import subprocess
 import sys
 import threading
-import time
 
+import wait_kit
 from liar_kit import (CHANGED, CLOSE, FLOCK, FSYNC, GETATTR, LIMIT, LIST, LOOKUP, OPEN, READ, REPLY,
                       SETATTR, SETLK, TEXT, WRITE, attr, directory, entry, reply)
 
 O_READ, O_WRITE, O_CREAT, O_EXCL, O_TRUNC, O_APPEND = (1 << bit for bit in range(5, 11))
 DROP_SUID, SET_SIZE = 1 << 13, 1 << 19
 UNLOCK = 2  # F_UNLCK
+until = functools.partial(wait_kit.until, seconds=LIMIT)
 
 
 class File:
@@ -177,13 +179,6 @@ class Later(threading.Thread):
         self.join(LIMIT)
         assert not self.is_alive(), "it does not return"
         return self.error or self.result
-
-
-def until(true, what):
-    end = time.monotonic() + LIMIT
-    while not true():
-        assert time.monotonic() < end, what
-        time.sleep(0.01)
 
 
 def program(text, *arguments, **options):

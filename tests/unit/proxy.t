@@ -3,6 +3,7 @@
 a bad server can do.
 """
 import atexit
+import functools
 import http.client
 import http.server
 import json
@@ -20,6 +21,7 @@ import time
 
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import wait_kit  # noqa: E402
 from names_kit import (PATIENCE, PROGRAM, Program, enter_namespaces, main, skip,  # noqa: E402
                        slot_address)
 
@@ -30,6 +32,7 @@ if problem:
     sys.exit(skip(problem))
 
 SLOT, DOMAIN = 16, "api.example.com"
+until = functools.partial(wait_kit.until, seconds=PATIENCE)
 INTERNET, PRIVATE = "93.184.216.34", "10.9.8.7"
 VALUE = "Bearer s3cr3t-7c1f"
 SECRETS = [{"domain": DOMAIN, "header": "Authorization", "value": VALUE},
@@ -289,13 +292,6 @@ def fields_of(request):
     return {name.lower(): value for name, value in request[2]}
 
 
-def wait(condition, what):
-    deadline = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.02)
-
-
 def test_secret(proxy):
     "the domain gets the secret in place of what the guest sent, and the rest as it was"
     proxy.allow()
@@ -311,7 +307,7 @@ def test_secret(proxy):
     assert guest.ask("GET", "/again")[0] == 200, "the connection does not go on"
     names = sorted(name.lower() for name, _ in proxy.asked[1][2])
     assert names == ["accept-encoding", "authorization", "host"], names
-    wait(lambda: len(proxy.told) == 2, "nothing is told")
+    until(lambda: len(proxy.told) == 2, "nothing is told")
     assert proxy.told[0] == {"op": "log", "slot": SLOT, "name": DOMAIN, "address": INTERNET}
 
 
@@ -524,7 +520,7 @@ def test_closed(proxy):
     proxy.hosts[DOMAIN] = [PRIVATE, "169.254.169.254", "::ffff:10.9.8.7", "fe80::1"]
     status, body = Guest().ask()
     assert status == 502 and b"closed" in body, body
-    wait(lambda: len(proxy.told) == 4, proxy.told)
+    until(lambda: len(proxy.told) == 4, proxy.told)
     assert {m["reason"] for m in proxy.told} == {"closed range"}
     proxy.allow(allow=["10.9.8.0/24:80"])
     assert Guest().ask()[0] == 502
@@ -533,7 +529,7 @@ def test_closed(proxy):
     proxy.told.clear()
     proxy.hosts[DOMAIN] = ["127.0.0.1", "198.19.0.20", "::1", "0.0.0.0", "no address"]
     assert Guest().ask()[0] == 502
-    wait(lambda: len(proxy.told) == 4, proxy.told)
+    until(lambda: len(proxy.told) == 4, proxy.told)
     assert {m["reason"] for m in proxy.told} == {"closed for good"}
 
 
@@ -578,7 +574,7 @@ def test_drop(proxy):
     flowing.request("GET", "/stream")
     flowing.getresponse().read1(100)
     waiting.request("GET", "/")
-    wait(lambda: proxy.held, "it is not asked for")
+    until(lambda: proxy.held, "it is not asked for")
     proxy.drop(SLOT)
     assert flowing.raw(b"") == b"" and waiting.raw(b"") == b""
     proxy.tell({"seq": proxy.held[0]["seq"], "addresses": [INTERNET]})
@@ -614,7 +610,7 @@ def test_no_ca(proxy):
     with open(at("next.pem"), encoding="ascii") as cert, \
             open(at("next.key"), encoding="ascii") as key:
         proxy.tell({"op": "ca", "cert": cert.read(), "key": key.read()})
-    wait(lambda: is_refused(ca="host"), "the former CA still signs")
+    until(lambda: is_refused(ca="host"), "the former CA still signs")
     assert Guest(ca="next").ask()[0] == 200
 
 
