@@ -213,7 +213,7 @@ static int host_init(bool has_state, struct error *err)
 	if (r == 0)
 		r = modules_load(MODULES, err);
 	if (r == 0)
-		r = links_init(&links, IMAGES, "/sys", err);
+		r = links_init(&links, IMAGES, "", err);
 	if (r == 0)
 		r = access("/dev/kvm", R_OK | W_OK) < 0
 			? error_set(err, errno, "cannot use /dev/kvm")

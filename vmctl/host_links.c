@@ -15,42 +15,54 @@
 #define DISK_WAIT_MS  10000
 #define DISK_PAUSE_NS 1000000
 
-/* The block device that a SCSI device, HOST:CHANNEL:TARGET:UNIT, became; to free(). */
+/* The name of the block device that a SCSI device, HOST:CHANNEL:TARGET:UNIT, became; to
+ * free(). */
 static char *block_of(const struct links *links, const char *device)
 {
 	cleanup_free char *path = NULL;
 	cleanup_closedir DIR *blocks = NULL;
 	const struct dirent *entry;
-	char *disk = NULL;
 
-	if (asprintf(&path, "%s/bus/scsi/devices/%s/block", links->sysfs, device) < 0) {
+	if (asprintf(&path, "%s/sys/bus/scsi/devices/%s/block", links->root, device) < 0) {
 		path = NULL;
 		return NULL;
 	}
 	blocks = opendir(path);
-	while (blocks && !disk && (entry = readdir(blocks)))
-		if (entry->d_name[0] != '.' &&
-		    asprintf(&disk, "/dev/%s", entry->d_name) < 0)
-			return NULL;
-	return disk;
+	while (blocks && (entry = readdir(blocks)))
+		if (entry->d_name[0] != '.')
+			return strdup(entry->d_name);
+	return NULL;
+}
+
+/*
+ * What sysfs shows has neither to have its file in /dev yet, nor to be one that can be
+ * opened.
+ */
+static char *open_block(const struct links *links, const char *block)
+{
+	cleanup_free char *path = block ? images_path(links->root, "dev/", block) : NULL;
+	cleanup_close int fd = path ? open(path, O_RDONLY | O_CLOEXEC) : -1;
+
+	return fd < 0 ? NULL : steal_pointer(&path);
 }
 
 /* The path of the block device of a unit, to free(), or NULL while there is none. */
 static char *find_at(const struct links *links, int target, json_int_t unit)
 {
-	cleanup_free char *path = images_path(links->sysfs, "bus/scsi/devices", NULL);
+	cleanup_free char *path = images_path(links->root, "sys/bus/scsi/devices", NULL);
 	cleanup_closedir DIR *devices = path ? opendir(path) : NULL;
+	cleanup_free char *block = NULL;
 	const struct dirent *entry;
 	char wanted[48];
 
 	snprintf(wanted, sizeof(wanted), ":0:%d:%lld", target, (long long)unit);
-	while (devices && (entry = readdir(devices))) {
+	while (devices && !block && (entry = readdir(devices))) {
 		const char *address = strchr(entry->d_name, ':');
 
 		if (address && strcmp(address, wanted) == 0)
-			return block_of(links, entry->d_name);
+			block = block_of(links, entry->d_name);
 	}
-	return NULL;
+	return open_block(links, block);
 }
 
 static char *find_disk(const struct links *links, json_int_t unit)
@@ -62,7 +74,7 @@ static char *find_disk(const struct links *links, json_int_t unit)
 static void scan_for(const struct links *links, json_int_t unit)
 {
 	cleanup_free char *path =
-	    images_path(links->sysfs, "class/scsi_host/host0/scan", NULL);
+	    images_path(links->root, "sys/class/scsi_host/host0/scan", NULL);
 	cleanup_close int fd = path ? open(path, O_WRONLY | O_CLOEXEC) : -1;
 	char text[32];
 	int len = snprintf(text, sizeof(text), "0 0 %lld\n", (long long)unit);
@@ -117,15 +129,14 @@ static int link_upper(struct links *links, const char *path, struct error *err)
 	return link_disk(disk, path, err);
 }
 
-int links_init(struct links *links, const char *images, const char *sysfs,
-	       struct error *err)
+int links_init(struct links *links, const char *images, const char *root, struct error *err)
 {
 	cleanup_free char *upper = images_path(images, "upper.ext4", NULL);
 	cleanup_free char *folder = images_path(images, "templates", NULL);
 
 	*links = (struct links){
 	    .images = images,
-	    .sysfs = sysfs,
+	    .root = root,
 	    .linked = json_object(),
 	    .given_up = json_object(),
 	    .wait_ms = DISK_WAIT_MS,

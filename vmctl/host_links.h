@@ -5,7 +5,8 @@
  *
  * A disk is known by its unit on the SCSI bus (host_disks.h). QEMU has it before the
  * outer vmctl tells of it, but the kernel may not have looked yet: it is asked to, and
- * waited for until its driver has made a block device. A link is replaced by rename(2),
+ * waited for until its driver has made a block device that can be opened, which is later
+ * than sysfs shows it: a machine begins with that at once. A link is replaced by rename(2),
  * so that a template that is there stays there.
  *
  * The broker stands still during the wait. So a wait is for all new disks together, and
@@ -20,7 +21,7 @@
 #include <jansson.h>
 
 struct links {
-	const char *images, *sysfs;
+	const char *images, *root;
 	json_int_t generation; /* of what was taken last */
 	json_t *linked;	       /* names and units */
 	json_t *given_up;      /* likewise: waited for in vain */
@@ -29,10 +30,11 @@ struct links {
 
 /**
  * links_init() - link the upper disk; there are no templates yet.
- * @images: an empty directory; not copied, as @sysfs, which is "/sys" but in tests.
+ * @images: an empty directory; not copied, as @root, where `sys` and `dev` are: "" but in
+ *	    tests.
  * Return: 0 or -errno with @err filled; links_fini() is due either way.
  */
-int links_init(struct links *links, const char *images, const char *sysfs,
+int links_init(struct links *links, const char *images, const char *root,
 	       struct error *err);
 void links_fini(struct links *links);
 

@@ -33,10 +33,14 @@ void fs_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 void fs_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset,
 	     struct fuse_file_info *fi)
 {
+	struct handle *h = fs_handle(fi);
+
 	if (ino_is_guest(ino))
 		guest_read(req, size, offset, fi);
+	else if ((h->flags & O_ACCMODE) == O_WRONLY)
+		fuse_reply_err(req, EBADF);
 	else
-		handle_read(fs_handle(fi), req, size, (uint64_t)offset, fi->flags);
+		handle_read(h, req, size, (uint64_t)offset, fi->flags);
 }
 
 void fs_write(fuse_req_t req, fuse_ino_t ino, const char *data, size_t size, off_t offset,

@@ -1,4 +1,4 @@
-/* The links to the disks of the emulated host, over a folder in sysfs's place. */
+/* The links to the disks of the emulated host, over a folder in the place of `/`. */
 #include "vmctl/host_links.h"
 
 #include "tests/unit/tap.h"
@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <ftw.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #define WAIT_MS 300
@@ -30,14 +31,29 @@ static bool make_folder(const char *name)
 	return mkdir(path, 0755) == 0;
 }
 
+static bool make_file(const char *folder, const char *name)
+{
+	char path[256];
+	int fd;
+
+	snprintf(path, sizeof(path), "%s/%s/%s", root, folder, name);
+	fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
+	return fd >= 0 && close(fd) == 0;
+}
+
 /* What sysfs shows of a disk: its unit and its block device. */
-static void add_unit(int unit, const char *device)
+static bool show_unit(int unit, const char *device)
 {
 	char name[128];
 
 	snprintf(name, sizeof(name), "sys/bus/scsi/devices/0:0:0:%d/block/%s", unit,
 		 device);
-	ok(make_folder(name), "disk %d is there", unit);
+	return make_folder(name);
+}
+
+static void add_unit(int unit, const char *device)
+{
+	ok(show_unit(unit, device) && make_file("dev", device), "disk %d is there", unit);
 }
 
 /* Take @units, which is JSON. Return: how many milliseconds that took. */
@@ -69,33 +85,30 @@ static const char *disk_of(const char *template)
 	if (n < 0)
 		return "none";
 	disk[n] = '\0';
-	return disk;
+	return strncmp(disk, root, strlen(root)) == 0 ? disk + strlen(root) : disk;
 }
 
-/* The file that tells the kernel to look for a disk. */
-static bool make_scan(void)
+static bool is_open(const char *template)
 {
 	char path[128];
-	int fd;
 
-	snprintf(path, sizeof(path), "%s/sys/class/scsi_host/host0/scan", root);
-	fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
-	return fd >= 0 && close(fd) == 0;
+	snprintf(path, sizeof(path), "%s/images/templates/%s.erofs", root, template);
+	return access(path, R_OK) == 0;
 }
 
 static void set_up(void)
 {
-	char *images, *sysfs;
 	struct error err;
+	char *images;
 
-	ok(mkdtemp(root) && make_folder("images") &&
-	       make_folder("sys/class/scsi_host/host0") && make_scan(),
+	ok(mkdtemp(root) && make_folder("images") && make_folder("dev") &&
+	       make_folder("sys/class/scsi_host/host0") &&
+	       make_file("sys/class/scsi_host/host0", "scan"),
 	   "folders");
 	add_unit(0, "sda");
-	if (asprintf(&images, "%s/images", root) < 0 ||
-	    asprintf(&sysfs, "%s/sys", root) < 0)
+	if (asprintf(&images, "%s/images", root) < 0)
 		exit(1);
-	is_int(links_init(&links, images, sysfs, &err), 0, "the upper disk is linked");
+	is_int(links_init(&links, images, root, &err), 0, "the upper disk is linked");
 	links.wait_ms = WAIT_MS;
 }
 
@@ -111,7 +124,6 @@ static void tear_down(void)
 {
 	links_fini(&links);
 	free((char *)links.images);
-	free((char *)links.sysfs);
 	is_int(nftw(root, remove_one, 16, FTW_DEPTH | FTW_PHYS), 0, "the folders go");
 }
 
@@ -156,6 +168,29 @@ static void missing_disks_are_waited_for_once(void)
 	is_str(disk_of("no"), "/dev/sdf", "until it is found to be there");
 }
 
+/* As between the kernel's device_add() and devtmpfs. */
+static void a_disk_is_there_when_it_can_be_opened(void)
+{
+	pid_t later;
+	int status;
+
+	ok(show_unit(60, "sdg"), "sysfs shows a disk");
+	links.wait_ms = MANY * WAIT_MS;
+	later = fork();
+	if (later == 0) {
+		usleep(WAIT_MS / 3 * 1000);
+		_exit(make_file("dev", "sdg") ? 0 : 1);
+	}
+	take("{\"late\": 60}");
+	links.wait_ms = WAIT_MS;
+	is_str(disk_of("late"), "/dev/sdg", "it is linked");
+	ok(is_open("late"), "when it can be opened");
+	ok(waitpid(later, &status, 0) == later && status == 0, "which is later");
+	ok(show_unit(61, "sdh"), "sysfs shows another one");
+	take("{\"late\": 61}");
+	is_str(disk_of("late"), "none", "that never can be: it is no template");
+}
+
 static void a_replacement_that_is_missing_replaces(void)
 {
 	take("{\"no\": 50}");
@@ -197,6 +232,7 @@ int main(void)
 	templates_come_and_go();
 	what_is_old_is_ignored();
 	missing_disks_are_waited_for_once();
+	a_disk_is_there_when_it_can_be_opened();
 	a_replacement_that_is_missing_replaces();
 	all_disks_share_a_deadline();
 	nonsense_is_left_out();
