@@ -26,7 +26,7 @@ ended() { # ended PID
 
 also_clean_up() {
 	left | xargs -r kill -KILL
-	umount -l "$scratch/mnt" "$scratch/theirs/mnt" 2> "$scratch/ignored"
+	umount -l "$scratch/mnt" 2> "$scratch/ignored"
 }
 
 [ "$(id -u)" = 0 ] || skip_all "only root has rights to give up"
@@ -106,29 +106,4 @@ not_ok "nor a mount" grep -q " $scratch/mnt " /proc/mounts
 
 like "$("$pffs" mount --user no-such-user mnt 2>&1)" 'there is no user no-such-user' "a user that is not there is refused"
 not_ok "and nothing mounted" grep -q " $scratch/mnt " /proc/mounts
-
-# Another user's pffs.
-mkdir -m 755 theirs
-chmod 755 "$scratch"
-mkdir theirs/mnt theirs/run
-chown -R 65534:65534 theirs
-as_nobody() {
-	setpriv --reuid 65534 --regid 65534 --clear-groups env HOME="$scratch/theirs" TMPDIR="$scratch/theirs" \
-		PFFS_RUNTIME_DIR="$scratch/theirs/run" "$@"
-}
-if ! as_nobody test -w /dev/fuse || ! as_nobody test -x "$pffs"; then
-	diag "no mount of another user: /dev/fuse or pffs is not for him"
-	done_testing
-fi
-as_nobody "$pffs" mount --foreground --images "$images" --engine "${PFFS_ENGINE:-auto}" theirs/mnt 2>> log &
-job=$!
-ok "another user mounts" wait_for 180 as_nobody test -e theirs/mnt/host || done_testing
-pid=$(as_nobody sed -n 's/^pid //p' theirs/mnt/host)
-is "$(figure "$pid" Uid | cut -f 1) $(figure "$pid" NoNewPrivs)" "65534 1" "whose pffs can gain no rights"
-is "$(as_nobody sed -n 's/^user //p' theirs/mnt/host)" "$(id -nu 65534)" "and is his"
-is "$(as_nobody bash -c 'mkdir theirs/mnt/demo; echo "print(6 * 7)" > theirs/mnt/demo/exec; cat theirs/mnt/demo/stdout')" 42 "a run"
-not_ok "he cannot have it run as another" as_nobody "$pffs" mount --user root theirs/run 2> "$scratch/ignored"
-ok "umount" as_nobody timeout 60 "$pffs" umount theirs/mnt
-wait "$job"
-ok "leaves no process" wait_for 30 nothing_left
 done_testing
