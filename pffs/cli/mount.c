@@ -77,7 +77,7 @@ static int prepare_directory(const char *dir, struct error *err)
 {
 	struct stat st;
 
-	if (stat(dir, &st) < 0 && errno == ENOTCONN)
+	if (stat(dir, &st) < 0 && mounts_dead(errno))
 		mounts_unmount(dir, MNT_DETACH);
 	if (stat(dir, &st) < 0 && (errno != ENOENT || mkdir(dir, 0755) < 0))
 		return error_set(err, errno, "cannot mount at %s", dir);

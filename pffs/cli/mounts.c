@@ -148,6 +148,11 @@ bool mounts_at(const char *dir)
 	return found;
 }
 
+bool mounts_dead(int errnum)
+{
+	return errnum == ENOTCONN || errnum == ECONNABORTED;
+}
+
 /* The session is kept, since libfuse frees all of it only when it unmounts; its own
  * descriptor is not, or the mount would outlive who serves it. */
 int mounts_make(const char *dir, const char *name, bool allow_other, struct error *err)

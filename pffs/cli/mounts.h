@@ -37,6 +37,14 @@ char *mounts_holding(const char *path);
 /** mounts_at() - is a pffs, or a sandbox of one, mounted at @dir, a resolved path? */
 bool mounts_at(const char *dir);
 
+/**
+ * mounts_dead() - does @errnum, of a look at a mount, say that nobody serves it any more?
+ *
+ * Who looks while the last process that held its descriptor is ending gets ECONNABORTED: a
+ * pffs that was killed leaves one behind that writes to the disk. Later it is ENOTCONN.
+ */
+bool mounts_dead(int errnum);
+
 /* What is mounted, but for a mount of a single sandbox. */
 #define MOUNTS_WHOLE "pffs"
 

@@ -82,7 +82,7 @@ static void wait_for_end(int control, const char *dir)
 	struct stat st;
 
 	/* Somebody else's mount may be there by now. */
-	if (told || (stat(dir, &st) < 0 && errno == ENOTCONN))
+	if (told || (stat(dir, &st) < 0 && mounts_dead(errno)))
 		mounts_unmount(dir, MNT_DETACH);
 }
 

@@ -4,6 +4,7 @@
 #include "pffs/core/record/record_format.h"
 #include "pffs/core/twin.h"
 #include "util/cleanup.h"
+#include "util/io.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -11,7 +12,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
-#include <sys/file.h>
 #include <sys/prctl.h>
 #include <sys/random.h>
 #include <sys/stat.h>
@@ -64,7 +64,8 @@ static int lock(struct core *core, struct error *err)
 	core->state_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
 	if (core->state_fd < 0)
 		return error_set(err, errno, "cannot use %s", dir);
-	if (flock(core->state_fd, LOCK_EX | LOCK_NB) == 0)
+	/* A pffs that was killed leaves a process that has it, as long as that writes. */
+	if (io_lock(core->state_fd) == 0)
 		return name_group(core, err);
 	return error_say(err, EBUSY,
 			 "sandboxes cannot be frozen: another pffs uses %s (see --state)",
