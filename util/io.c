@@ -363,8 +363,12 @@ ssize_t io_receive_fd(int socket, void *data, size_t room, int *fd)
 			     .msg_iovlen = 1,
 			     .msg_control = control,
 			     .msg_controllen = sizeof(control)};
-	ssize_t n = recvmsg(socket, &msg, MSG_CMSG_CLOEXEC);
+	ssize_t n;
 
+	/* Who has a limit gets this when his process was stopped and goes on: signal(7). */
+	do
+		n = recvmsg(socket, &msg, MSG_CMSG_CLOEXEC);
+	while (n < 0 && errno == EINTR);
 	*fd = -1;
 	if (n < 0)
 		return -errno;

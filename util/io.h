@@ -78,7 +78,8 @@ size_t io_take_fds(struct msghdr *msg, int *fds, size_t most);
 int io_send_fd(int socket, const void *data, size_t len, int fd, int flags);
 
 /**
- * io_receive_fd() - receive a message, and the descriptor that came with it.
+ * io_receive_fd() - receive a message, and the descriptor that came with it. What
+ * interrupts that, a process that was stopped and goes on, say, does not end it.
  * @fd: set to it, which is the caller's then; -1: there is none.
  *
  * Return: bytes, 0 at the end, or -errno.

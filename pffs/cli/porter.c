@@ -138,7 +138,7 @@ static void on_order(struct loop_source *source, uint32_t revents)
 	ssize_t n = io_receive_fd(source->fd, &order, sizeof(order), &fd);
 
 	(void)revents;
-	if (n == -EAGAIN || n == -EINTR)
+	if (n == -EAGAIN)
 		return;
 	if (n != sizeof(order) || order.name[sizeof(order.name) - 1])
 		loop_stop(&porter->loop);
@@ -194,7 +194,7 @@ static void on_made(struct loop_source *source, uint32_t revents)
 	ssize_t n = io_receive_fd(source->fd, &reply, sizeof(reply), &fd);
 
 	(void)revents;
-	if (n == -EINTR || n == -EAGAIN)
+	if (n == -EAGAIN)
 		return;
 	if (n != sizeof(reply)) {
 		end_binder(porter);

@@ -161,7 +161,7 @@ static void order_event(struct loop_source *source, uint32_t revents)
 
 	(void)revents;
 	n = io_receive_fd(source->fd, &reply, sizeof(reply), &fd);
-	if (n == -EINTR || n == -EAGAIN)
+	if (n == -EAGAIN)
 		return;
 	if (n != sizeof(reply)) {
 		binder_stop(binder);
