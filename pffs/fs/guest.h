@@ -72,7 +72,8 @@ struct ask {
 	bool unlocks;		      /* it goes on when its program does not wait */
 	bool reopened;		      /* its files were opened again once */
 	struct guest_file *reopening; /* the one that is being opened now */
-	int error;		      /* of a part: a positive errno */
+	struct guest_file *spare; /* reference, or NULL: likewise, before its name goes */
+	int error;		  /* of a part: a positive errno */
 	unsigned pending;
 	struct ask_part parts[ASK_PARTS];
 	char *data;    /* of a read */
@@ -104,6 +105,12 @@ void ask_after(struct ask *ask, struct files_node *node);
 
 /** ask_go() - send it. @answer answers ask->req, then the ask is freed. */
 void ask_go(struct ask *ask, ask_fn *answer);
+
+/** ask_send() - send it, when nothing has to come before any more. */
+void ask_send(struct ask *ask);
+
+/** ask_begin_change() - until it is answered nobody is sure of what it changes. */
+void ask_begin_change(const struct ask *ask);
 
 /** ask_fail() - answer with a positive errno instead of sending it. */
 void ask_fail(struct ask *ask, int error);
@@ -190,6 +197,15 @@ void guest_file_unref(struct guest_file *file);
 /** guest_file_live() - the guest knows its handle, as far as we know. */
 bool guest_file_live(const struct guest_file *file);
 
+/** guest_file_open_soon() - if it is open for long, it is open in the guest as well. */
+void guest_file_open_soon(struct guest_file *file);
+
+/**
+ * guest_file_unopened() - find one that has the node open, but not yet in the guest, where
+ * it would be opened soon: that is the caller's to do now. Return: a reference, or NULL.
+ */
+struct guest_file *guest_file_unopened(const struct files_node *node);
+
 /** guest_ahead_is() - what it has of the file is in it now. */
 bool guest_ahead_is(const struct guest_file *file);
 
@@ -230,6 +246,18 @@ enum files_known guest_known(struct files_node *dir, const char *name,
 
 /** guest_missed() - what is known of the directory did not answer a question. */
 void guest_missed(struct files_node *dir);
+
+/* guest_spare.c */
+
+/**
+ * guest_spare() - have the guest open what loses its name by the ask, for those who have it
+ * open without the guest. Return: whether that has begun; the ask is sent then when it is
+ * done.
+ */
+bool guest_spare(struct ask *ask);
+
+/** guest_spare_end() - the ask is freed: what it was about to open is opened later. */
+void guest_spare_end(struct ask *ask);
 
 /* guest_write.c */
 

@@ -32,6 +32,7 @@ static void ask_free(struct ask *ask)
 		guest_file_unref(ask->file);
 	if (ask->file2)
 		guest_file_unref(ask->file2);
+	guest_spare_end(ask);
 	files_node_unref(ask->node);
 	files_node_unref(ask->to);
 	files_node_unref(ask->about);
@@ -146,8 +147,6 @@ void ask_done(struct ask *ask, const struct files_reply *reply)
 		fuse_reply_err(ask->req, reply->error);
 }
 
-static void send_ask(struct ask *ask);
-
 static void reopened(void *ctx, const struct files_reply *reply)
 {
 	struct ask *ask = ctx;
@@ -157,7 +156,7 @@ static void reopened(void *ctx, const struct files_reply *reply)
 	if (error)
 		ask_fail(ask, error);
 	else
-		send_ask(ask);
+		ask_send(ask);
 }
 
 /* Return: the path and handle fields, 0 or -errno. */
@@ -246,8 +245,7 @@ void ask_changed_done(struct ask *ask, const struct files_reply *reply)
 	ask_done(ask, reply);
 }
 
-/* Until it is answered nobody is sure of what it changes. */
-static void begin_change(const struct ask *ask)
+void ask_begin_change(const struct ask *ask)
 {
 	struct files_node *node = file_of(ask);
 
@@ -269,7 +267,7 @@ static int send_parts(struct ask *ask)
 
 	if (request.path)
 		request.path = ask->request.paths;
-	begin_change(ask);
+	ask_begin_change(ask);
 	ask->asked = files_cache_moment(directory_of(ask));
 	ask->asked_to = files_cache_moment(ask->to);
 	for (unsigned i = 0; r == 0 && left && i < ASK_PARTS; i++) {
@@ -293,11 +291,13 @@ static struct guest_file *stale_file(const struct ask *ask)
 	return ask->file2 && !guest_file_live(ask->file2) ? ask->file2 : NULL;
 }
 
-static void send_ask(struct ask *ask)
+void ask_send(struct ask *ask)
 {
 	static const struct files_reply nothing = {.watch = -1};
 	int r;
 
+	if (guest_spare(ask))
+		return;
 	if (ask->request.op == ASK_NOTHING) {
 		ask->answer(ask, &nothing);
 		ask_free(ask);
@@ -325,7 +325,7 @@ static bool again(struct ask *ask, int error)
 	guest_file_lost(ask->file, ask->request.handle);
 	if (ask->file2)
 		guest_file_lost(ask->file2, ask->request.handle2);
-	send_ask(ask);
+	ask_send(ask);
 	return true;
 }
 
@@ -390,7 +390,7 @@ void ask_go(struct ask *ask, ask_fn *answer)
 		list_add_before(&ask->about->settle, &ask->wait);
 		guest_write_hurry(ask->about);
 	} else {
-		send_ask(ask);
+		ask_send(ask);
 	}
 }
 
@@ -404,7 +404,7 @@ void ask_settled(struct files_node *node)
 		if (!guest_write_arrived(node, ask->after))
 			break;
 		list_del(&ask->wait);
-		send_ask(ask);
+		ask_send(ask);
 	}
 	files_node_unref(node);
 }

@@ -60,6 +60,27 @@ static void open_too(struct loop_timer *timer)
 		guest_file_reopen(file, opened_too, file, &file->opening);
 }
 
+void guest_file_open_soon(struct guest_file *file)
+{
+	loop_timer_set(file->sb->core->loop, &file->soon, SOON_MS);
+}
+
+struct guest_file *guest_file_unopened(const struct files_node *node)
+{
+	struct guest_file *file;
+
+	list_for_each (file, &node->opens, struct guest_file, link) {
+		if ((!file->soon.deadline_ns && !file->opening) || guest_file_live(file))
+			continue;
+		loop_timer_cancel(&file->soon);
+		if (file->opening)
+			files_cancel(file->opening);
+		file->opening = NULL;
+		return guest_file_ref(file);
+	}
+	return NULL;
+}
+
 static struct guest_file *file_new(struct fs *fs, struct files_node *node, uint32_t flags)
 {
 	struct guest_file *file = calloc(1, sizeof(*file));
@@ -303,7 +324,7 @@ static void open_cached(fuse_req_t req, struct files_node *node, uint32_t flags)
 	if (fuse_reply_open(req, &fi) == -ENOENT)
 		guest_file_unref(file);
 	else
-		loop_timer_set(file->sb->core->loop, &file->soon, SOON_MS);
+		guest_file_open_soon(file);
 }
 
 /* Who is not root takes these bits away by emptying a file, too. */

@@ -300,6 +300,110 @@ static void replaced_when_just_opened(void)
 	end_test();
 }
 
+#define HANDLE 50u /* and up: what the guest opens */
+
+/* A guest that has a file under a name until it is told to remove that, or to rename
+ * another one over it. It answers until it is asked nothing more. Return: whether it was
+ * asked for anything by that name afterwards. */
+static bool answer_all(struct files_attr attr, bool *named)
+{
+	const struct files_reply data = data_reply(100),
+				 none = {.watch = -1, .error = ENOENT};
+	const struct files_reply done = {.watch = -1},
+				 known_by_handle = attr_reply(-1, attr);
+	static uint32_t handle = HANDLE;
+	bool late = false;
+	unsigned count;
+
+	while ((count = hear())) {
+		for (unsigned i = 0; i < count; i++) {
+			const struct question *q = &questions[i];
+			struct files_reply opened = open_reply(handle, attr);
+
+			late |= q->request.op == FILES_OPEN && !*named;
+			if (q->request.op == FILES_OPEN) {
+				reply_to(q->stream, *named ? &opened : &none);
+				handle++;
+			} else if (q->request.op == FILES_READ) {
+				reply_to(q->stream, &data);
+			} else if (q->request.op == FILES_GETATTR) {
+				reply_to(q->stream,
+					 q->request.handle ? &known_by_handle : &none);
+			} else {
+				*named &= q->request.op != FILES_UNLINK &&
+					  q->request.op != FILES_RENAME;
+				reply_to(q->stream, &done);
+			}
+		}
+	}
+	return late;
+}
+
+/* open(2), unlink(2), and what the temporary file is for: two of these, of a file that the
+ * kernel has in its cache, came within 10 ms, and who had it open was told ESTALE. */
+static void removed_when_just_opened(bool renamed)
+{
+	struct fs *fs = mount_it();
+	struct files_attr attr = attr_of(S_IFREG, 260);
+	struct files_node *file = meet(fs, root, "u", 270, attr);
+	struct fuse_req *open[2], *req = request(fs), *stat, *read;
+	const struct node top = node_of(fs, root);
+	bool named = true;
+
+	meet(fs, root, "v", 270, attr_of(S_IFREG, 261));
+	read_all(fs, file, 49, attr);
+	for (unsigned i = 0; i < 2; i++) {
+		open[i] = open_file(fs, file, O_RDONLY);
+		is_int(open[i]->answers, 1,
+		       "what the kernel has is open without the guest");
+	}
+	if (renamed)
+		guest_rename(req, &top, "v", &top, "u", 0);
+	else
+		guest_unlink(req, &top, "u");
+	ok(!answer_all(attr, &named), "the guest opens it while it has its name");
+	ok(req->answers == 1 && !req->error && !named, "which it loses then");
+	for (unsigned i = 0; i < 2; i++) {
+		stat = getattr(fs, file);
+		read = read_at(open[i], READ_BYTES);
+		answer_all(attr, &named);
+		is_int(stat->error, 0, "who has it open may look at it");
+		is_int(read->error, 0, "and read it");
+		close_file(open[i]);
+	}
+	end_test();
+}
+
+/* Who unlinks waits no longer, and the name stays. */
+static void removal_given_up(void)
+{
+	struct fs *fs = mount_it();
+	struct files_attr attr = attr_of(S_IFREG, 280);
+	struct files_node *file = meet(fs, root, "w", 290, attr);
+	const struct files_reply opened = open_reply(48, attr), late = open_reply(47, attr);
+	const struct files_reply data = data_reply(100);
+	const struct node top = node_of(fs, root);
+	struct fuse_req *open, *unlink = request(fs), *read;
+	uint32_t opening;
+
+	read_all(fs, file, 46, attr);
+	open = open_file(fs, file, O_RDONLY);
+	guest_unlink(unlink, &top, "w");
+	opening = hear_one(FILES_OPEN);
+	unlink->interrupt(unlink, unlink->data);
+	later(2);
+	is_int(unlink->error, EINTR, "an interrupted unlink gives up");
+	spin(20);
+	answer(FILES_OPEN, &opened);
+	reply_to(opening, &late);
+	hear_one(FILES_CLOSE); /* the one that came too late */
+	read = read_at(open, READ_BYTES);
+	answer(FILES_READ, &data);
+	is_int(read->error, 0, "and the file is open all the same");
+	close_file(open);
+	end_test();
+}
+
 /* Attributes of a complete listing count for a minute. What was then asked of a name was
  * not learnt, so that each stat(2) went to the guest from then on. */
 static void listed_long_ago(void)
@@ -460,6 +564,9 @@ int main(void)
 	changed_places();
 	blocked_writers();
 	replaced_when_just_opened();
+	removed_when_just_opened(false);
+	removed_when_just_opened(true);
+	removal_given_up();
 	listed_long_ago();
 	listed_with_attributes();
 	another_type_is_made();
