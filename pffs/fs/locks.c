@@ -55,14 +55,20 @@ static void take(struct fs *fs, struct lock *lock)
 	fs_settle(fs);
 }
 
-void fs_unlock(struct fs *fs, fuse_ino_t ino, bool posix, uint64_t owner)
+/* What has gone may have been all that they waited for. */
+static void look_again(struct fs *fs)
 {
 	struct lock *lock;
 
-	drop(fs, ino, posix, owner);
 	list_for_each (lock, &fs->lockers, struct lock, link)
 		if (!find_conflict(fs, lock))
 			take(fs, lock);
+}
+
+void fs_unlock(struct fs *fs, fuse_ino_t ino, bool posix, uint64_t owner)
+{
+	drop(fs, ino, posix, owner);
+	look_again(fs);
 }
 
 static void interrupted(fuse_req_t req, void *data)
@@ -92,6 +98,9 @@ static void lock_file(fuse_req_t req, const struct lock *wanted, bool wait)
 	bool is_free = !find_conflict(fs, wanted);
 	struct lock *lock;
 
+	/* flock(2): to convert a lock is to give it up, and then to ask for the other. */
+	if (!is_free && !wanted->posix)
+		fs_unlock(fs, wanted->ino, false, wanted->owner);
 	if (!is_free && (!wait || fuse_req_interrupted(req))) {
 		fuse_reply_err(req, wait ? EINTR : EAGAIN);
 		return;
@@ -105,10 +114,12 @@ static void lock_file(fuse_req_t req, const struct lock *wanted, bool wait)
 	lock->req = req;
 	list_add_before(&fs->lockers, &lock->link);
 	fs_owe(fs);
-	if (is_free)
-		take(fs, lock);
-	else
+	if (!is_free) {
 		fuse_req_interrupt_func(req, interrupted, lock);
+		return;
+	}
+	take(fs, lock);
+	look_again(fs); /* what it was before may have excluded more */
 }
 
 void fs_getlk(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi,
