@@ -66,8 +66,11 @@ static const struct fuse_lowlevel_ops operations = {
     .copy_file_range = fs_copy,
 };
 
+/* A mount that was aborted does not interrupt who waits in it, and a lock may be waited
+ * for without end: its answer would be owed as long. */
 static void session_gone(struct fs *fs)
 {
+	fs_lockers_end(fs);
 	loop_del(fs->loop, &fs->source);
 	fs->ended(fs);
 }

@@ -82,6 +82,14 @@ static void interrupted(fuse_req_t req, void *data)
 	fs_settle(fs);
 }
 
+void fs_lockers_end(struct fs *fs)
+{
+	struct lock *lock;
+
+	list_for_each (lock, &fs->lockers, struct lock, link)
+		interrupted(lock->req, lock);
+}
+
 void fs_locks_free(struct fs *fs)
 {
 	struct lock *lock;

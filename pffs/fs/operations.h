@@ -105,6 +105,9 @@ void fs_setlk(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi,
 	      struct flock *flock, int sleep);
 void fs_flock(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi, int op);
 
+/** fs_lockers_end() - the mount has gone: nobody waits for a lock any more. */
+void fs_lockers_end(struct fs *fs);
+
 /** fs_locks_free() - the session has ended. */
 void fs_locks_free(struct fs *fs);
 

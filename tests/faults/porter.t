@@ -7,12 +7,14 @@ import array
 import contextlib
 import ctypes
 import errno
+import fcntl
 import os
 import socket
 import stat
 import struct
 import sys
 import tempfile
+import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from world import in_thread, join, main, values, wait, within  # noqa: E402
@@ -23,6 +25,7 @@ MAKE, END, TAKE = range(3)
 MADE, CAME = range(2)
 PORT = 8000
 MNT_DETACH = 2
+WAITS = 0.3  # seconds, in which who asks for a lock has asked
 CONNECTIONS = 256  # that one sandbox has at a time
 libc = ctypes.CDLL(None, use_errno=True)
 
@@ -246,6 +249,30 @@ def test_abort(world):
                 answers(world)
                 with contextlib.suppress(OSError):
                     emptied.close()
+
+
+def test_locked(world):
+    "a mount that ends while somebody waits for a lock leaves nothing behind"
+    with nothing_left(world), porter_of(world) as porter:
+        path = os.path.join(porter.path, "status")
+        first, second = (os.open(path, os.O_RDONLY) for _ in range(2))
+        fcntl.flock(first, fcntl.LOCK_EX)
+        failed = []
+        thread = in_thread(lock, second, failed)
+        time.sleep(WAITS)
+        abort(porter.path)
+        join([thread])
+        assert failed, "it has the lock"
+        for fd in first, second:
+            with contextlib.suppress(OSError):
+                os.close(fd)
+
+
+def lock(fd, failed):
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+    except OSError as error:
+        failed.append(error)
 
 
 main(globals())

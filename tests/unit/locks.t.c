@@ -195,11 +195,27 @@ static void interrupted(void)
 	end();
 }
 
+/* A mount that went under who waited for a lock was kept for ever. */
+static void mount_gone(void)
+{
+	struct fuse_req *req[2];
+
+	begin();
+	flock_by(1, LOCK_EX);
+	for (uint64_t i = 0; i < 2; i++)
+		req[i] = flock_by(2 + i, LOCK_EX);
+	fs_lockers_end(&fs);
+	ok(req[0]->error == EINTR && req[1]->error == EINTR,
+	   "when the mount goes nobody waits any longer");
+	end();
+}
+
 int main(void)
 {
 	made_less();
 	made_more_by_two();
 	made_more_in_vain();
 	interrupted();
+	mount_gone();
 	return done_testing();
 }
