@@ -57,6 +57,7 @@ struct daemon {
 	pid_t vmctl;	     /* our own; 0 while there is none */
 	bool own;	     /* there was one */
 	bool adopted;	     /* it was that of a daemon that was killed */
+	bool ended_early;    /* our own ended before anybody had answered */
 	bool up;	     /* mounted, and listening */
 	void (*ready)(void *ctx, const char *sentence);
 	void *ctx;
@@ -96,6 +97,9 @@ static void start_vmctl(struct daemon *d)
 	struct error err;
 	pid_t pid = guard_start(&d->rights.guard, &err);
 
+	/* One that was adopted has not ended yet: the guard has a pidfd of it. */
+	if (pid == -EBUSY && d->adopted)
+		return;
 	if (pid < 0) {
 		give_up(d, &err);
 		return;
@@ -193,9 +197,13 @@ static void link_up(struct loop_timer *timer)
 		give_up(d, &err);
 		return;
 	}
-	if (d->vmctl && kill(d->vmctl, 0) < 0 && errno == ESRCH)
-		d->vmctl = 0; /* it was adopted, so nobody has told of its end */
-	if (!d->vmctl && io_monotonic_ns() > d->patient_ns)
+	if (d->ended_early && !d->up) {
+		error_say(&err, EIO, "vmctl ended before it was ready");
+		give_up(d, &err);
+		return;
+	}
+	/* Of the end of one that was adopted nobody tells. */
+	if ((!d->vmctl || d->adopted) && io_monotonic_ns() > d->patient_ns)
 		start_vmctl(d);
 	loop_timer_set(&d->loop, &d->relink, RETRY_MS);
 }
@@ -231,9 +239,10 @@ static void start_took_too_long(struct loop_timer *timer)
 	give_up(d, &err);
 }
 
+/* It may have ended because another one that was begun at the same time listens already,
+ * and answers yet: that is seen by who connects. */
 static void reap(struct daemon *d)
 {
-	struct error err;
 	int status;
 	pid_t pid;
 
@@ -241,10 +250,9 @@ static void reap(struct daemon *d)
 		if (pid != d->vmctl)
 			continue;
 		d->vmctl = 0;
-		if (d->up)
-			continue;
-		error_say(&err, EIO, "vmctl ended before it was ready");
-		give_up(d, &err);
+		d->ended_early = !d->up;
+		if (d->ended_early && !vmm_connected(&d->core.vmm))
+			loop_timer_set(&d->loop, &d->relink, 0);
 	}
 }
 
