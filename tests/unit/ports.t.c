@@ -4,11 +4,14 @@
  */
 #include "tests/unit/forks.h"
 
+#include "pffs/core/net/binder_process.h"
 #include "pffs/core/net/connection.h"
 #include "pffs/core/net/ports.h"
 #include "util/cleanup.h"
 
+#include <fcntl.h>
 #include <netinet/in.h>
+#include <poll.h>
 #include <signal.h>
 
 static struct error err;
@@ -350,6 +353,58 @@ static void guests_are_checked(struct sandbox *sb)
 	a_guest_that_lies_ends(sb, AGENT_PORT_OPENED, &one, 3, "a short frame");
 }
 
+static void made(struct binder_order *order, int fd, const struct error *why)
+{
+	(void)order;
+	ok(fd < 0, "is not taken");
+	is_int(why ? why->code : 0, -ENOTCONN, "and it is said why");
+}
+
+static void gone(struct binder *binder)
+{
+	ok(!binder->mounted, "a mount goes");
+}
+
+/* Is the other end of a pipe open anywhere? */
+static bool has_writers(int fd)
+{
+	struct pollfd pfd = {.fd = fd, .events = POLLIN};
+
+	poll(&pfd, 1, 0);
+	return !(pfd.revents & POLLHUP);
+}
+
+/* The socket held the file system of the mount that had gone, and pffs waited for that to
+ * end. */
+static void a_socket_comes_when_the_mount_has_gone(void)
+{
+	struct binder binder;
+	struct binder_order order = {.port = 8000, .done = made};
+	struct binder_reply reply = {0};
+	int orders[2], ends[2], held[2];
+
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, orders) < 0 ||
+	    pipe2(held, O_CLOEXEC) < 0)
+		exit(1);
+	ends[0] = orders[0];
+	ends[1] = -1;
+	binder_init(&binder, &loop, gone);
+	is_int(binder_start(&binder, ends, &err), 0, "a binder that the test plays");
+	binder_mounted(&binder);
+	binder_order(&binder, &order);
+	is_int(recv(orders[1], reply.name, sizeof(reply.name), MSG_DONTWAIT),
+	       sizeof(reply.name), "is given an order");
+	io_send_fd(orders[1], &(struct binder_reply){0}, sizeof(reply), -1, 0);
+	io_send_fd(orders[1], &reply, sizeof(reply), held[1], 0);
+	close(held[1]);
+	spin(SPIN_MS);
+	ok(list_empty(&binder.orders), "the order is done");
+	ok(!has_writers(held[0]), "and what was made is let go of");
+	binder_stop(&binder);
+	close(orders[1]);
+	close(held[0]);
+}
+
 int main(void)
 {
 	struct sandbox *sb;
@@ -359,6 +414,7 @@ int main(void)
 	begin_world();
 	is_int(binder_fork(NULL, ends, &err), 0, "there is a binder");
 	is_int(binder_start(&core.binder, ends, &err), 0, "which is used");
+	a_socket_comes_when_the_mount_has_gone();
 	sb = make_parent();
 	lines_are_checked(sb);
 	the_loopback_is_listened_at(sb);

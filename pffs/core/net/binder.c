@@ -144,10 +144,16 @@ static void take_reply(struct binder *binder, const struct binder_reply *reply, 
 
 	if (!list_empty(&binder->orders))
 		order = container_of(binder->orders.next, struct binder_order, link);
-	if (order && order->sent && strcmp(order->name, reply->name) == 0) {
+	if (!order || !order->sent || strcmp(order->name, reply->name) != 0)
+		order = NULL; /* nobody wants it any more */
+	/* The file system of a mount that has gone is not to be held by what is late. */
+	if (order && binder->mounted) {
 		finish(order, fd, reply->errnum);
-	} else if (fd >= 0) {
-		close(fd); /* nobody wants it any more */
+	} else {
+		if (fd >= 0)
+			close(fd);
+		if (order)
+			finish(order, -1, ENOTCONN);
 	}
 	send_next(binder);
 }

@@ -35,6 +35,12 @@ struct process {
 	dev_t *dev; /* of the mount, once something is bound in it; shared */
 };
 
+/* Of the mounts of the name space that its opener is in. */
+static int open_table(void)
+{
+	return open("/proc/self/mountinfo", O_RDONLY | O_CLOEXEC);
+}
+
 static int answer(int to, const struct binder_reply *reply, int fd)
 {
 	return io_send_fd(to, reply, sizeof(*reply), fd, 0);
@@ -73,18 +79,48 @@ static int bind_name(int fd, const char *name)
 	return 0;
 }
 
+/* Is a mount of that device among those that the table lists? proc_pid_mountinfo(5) */
+static bool is_mounted(int table, dev_t dev)
+{
+	cleanup_fclose FILE *file = fdopen(dup(table), "r");
+	cleanup_free char *line = NULL;
+	char wanted[32];
+	size_t room = 0;
+
+	if (!file)
+		return true;
+	rewind(file);
+	snprintf(wanted, sizeof(wanted), " %u:%u ", major(dev), minor(dev));
+	while (getline(&line, &room, file) > 0)
+		if (strstr(line, wanted))
+			return true;
+	return false;
+}
+
+/* It may have been unmounted while it was entered, which the binder, to whom it was no
+ * mount of interest yet, has not told. @table: of the mounts that pffs sees. */
+static int bind_in_mount(const struct process *p, int fd, const char *name, int table)
+{
+	int r = enter_mount(p);
+
+	if (r == 0)
+		r = bind_name(fd, name);
+	if (r == 0 && !is_mounted(table, *p->dev))
+		r = -ENOTCONN;
+	return r;
+}
+
 static _Noreturn void make_socket(const struct process *p, const char *name)
 {
 	struct binder_reply reply = {0};
 	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	int table = open_table(); /* the offset of p->table is the binder's */
 	int r = fd < 0 ? -errno : leave_mounts();
 
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	memcpy(reply.name, name, sizeof(reply.name));
 	if (r == 0)
-		r = enter_mount(p);
-	if (r == 0)
-		r = bind_name(fd, name);
+		r = bind_in_mount(p, fd, name, table);
 	reply.errnum = -r;
 	answer(p->orders, &reply, r == 0 ? fd : -1);
 	_exit(0);
@@ -145,24 +181,6 @@ static bool take_call(const struct process *p)
 	return answer(p->calls, &reply, fd) == 0;
 }
 
-/* Is a mount of that device among those that the table lists? proc_pid_mountinfo(5) */
-static bool is_mounted(int table, dev_t dev)
-{
-	cleanup_fclose FILE *file = fdopen(dup(table), "r");
-	cleanup_free char *line = NULL;
-	char wanted[32];
-	size_t room = 0;
-
-	if (!file)
-		return true;
-	rewind(file);
-	snprintf(wanted, sizeof(wanted), " %u:%u ", major(dev), minor(dev));
-	while (getline(&line, &room, file) > 0)
-		if (strstr(line, wanted))
-			return true;
-	return false;
-}
-
 static void look_at_mounts(const struct process *p)
 {
 	const struct binder_reply gone = {0};
@@ -183,7 +201,7 @@ static void prepare(struct process *p)
 		      MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	if (p->dev == MAP_FAILED)
 		_exit(1);
-	p->table = open("/proc/self/mountinfo", O_RDONLY | O_CLOEXEC);
+	p->table = open_table();
 }
 
 void binder_process(const char *mountpoint, int orders, int calls)

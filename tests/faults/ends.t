@@ -1,0 +1,47 @@
+#!/usr/bin/python3
+"""What is in the way of a mount that ends: it ends all the same."""
+import os
+import signal
+import subprocess
+import sys
+import time
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+from world import in_thread, join, main, wait  # noqa: E402
+
+SOON = 0.3  # seconds, in which who runs gets to what is held up
+
+
+def children(pid, name):
+    """Those of that name."""
+    found = subprocess.run(["pgrep", "-P", str(pid), "-x", name], stdout=subprocess.PIPE, check=False)
+    return [int(number) for number in found.stdout.split()]
+
+
+def write(path, text):
+    try:
+        with open(path, "w", encoding="ascii") as file:
+            file.write(text)
+    except OSError:
+        pass  # the mount has gone
+
+
+def test_port(world):
+    "it is unmounted while the socket of a port is made in it: pffs ends"
+    world.make("box")
+    binder, = children(world.pffs.pid, "pffs-binder")
+    os.kill(binder, signal.SIGSTOP)
+    writer = in_thread(write, world.at("box", "net", "ports"), "8000\n")
+    time.sleep(SOON)
+    world.pffs.send_signal(signal.SIGSTOP)
+    os.kill(binder, signal.SIGCONT)
+    wait(lambda: children(binder, "pffs-binder"))
+    time.sleep(SOON)  # the process that makes the socket looks for the mount, and pffs does not answer
+    subprocess.run(["umount", "-l", world.path], check=True)
+    world.pffs.send_signal(signal.SIGCONT)
+    join([writer])
+    wait(lambda: world.pffs.poll() is not None, seconds=20)
+    assert world.pffs.returncode == 0, world.said()[-600:]
+
+
+main(globals())
