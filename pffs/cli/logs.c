@@ -46,6 +46,26 @@ static bool same_place(void)
 	       out.st_dev == err.st_dev && out.st_ino == err.st_ino;
 }
 
+/* What is asked for twice is to be one run, whatever begins meanwhile. Return: a path of
+ * the newest run to free(), or NULL. */
+static char *newest_run(struct command *c, const char *sandbox)
+{
+	json_t *answer = NULL;
+	char *run = NULL;
+	json_int_t number;
+
+	if (command_ask(c, "GET", NULL, &answer, "/v1/sandboxes/%s", sandbox) != 0)
+		return NULL;
+	number = json_integer_value(json_object_get(answer, "run"));
+	json_decref(answer);
+	/* Without any, pffs has a sentence for it. */
+	if (number > 0 ? asprintf(&run, "/v1/sandboxes/%s/runs/%" JSON_INTEGER_FORMAT,
+				  sandbox, number) < 0
+		       : asprintf(&run, "/v1/sandboxes/%s/runs/last", sandbox) < 0)
+		run = NULL;
+	return run;
+}
+
 static int show(struct command *c, const char *run, bool follow)
 {
 	cleanup_free char *first = NULL, *second = NULL;
@@ -96,9 +116,11 @@ int cmd_logs(int argc, char **argv)
 	if (!command_begin(&c, argc, argv))
 		return c.status;
 	sandbox = client_reference(c.operands[0]);
-	number = client_escape(c.count > 1 ? c.operands[1] : "last");
-	if (!sandbox || !number ||
-	    asprintf(&run, "/v1/sandboxes/%s/runs/%s", sandbox, number) < 0)
+	number = c.count > 1 ? client_escape(c.operands[1]) : NULL;
+	if (sandbox && c.count == 1)
+		run = newest_run(&c, sandbox);
+	else if (!sandbox || !number ||
+		 asprintf(&run, "/v1/sandboxes/%s/runs/%s", sandbox, number) < 0)
 		run = NULL;
 	if (run && c.json)
 		print_run(&c, run, follow);

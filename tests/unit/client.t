@@ -233,6 +233,21 @@ def a_run_ends_by_its_code_though_its_input_does_not(world):
     os.close(write)
 
 
+def logs_are_of_one_run(world):
+    newest = 1
+
+    def stream(r):
+        nonlocal newest
+        run = r.path.split("/")[-2]
+        r.say(200, f"of run {newest if run == 'last' else run}\n".encode(), "application/octet-stream")
+        newest += 1  # another one begins
+
+    world.serve({
+        ("GET", "/v1/sandboxes/box"): lambda r: r.say(200, {"run": newest}),
+        ("GET", "/v1/sandboxes/box/runs/*"): stream})
+    same(world.run("logs", "box"), (0, "of run 1\n", "of run 1\n"))
+
+
 TESTS = [
     refusals_are_told,
     what_is_no_answer_is_told,
@@ -242,6 +257,7 @@ TESTS = [
     a_run_that_breaks_leaves_no_sandbox,
     who_interrupts_the_making_of_a_sandbox_leaves_none,
     a_run_ends_by_its_code_though_its_input_does_not,
+    logs_are_of_one_run,
 ]
 
 
