@@ -15,7 +15,7 @@
 #include <sys/un.h>
 
 #define VISITS_MAX   256
-#define ASK_LIMIT_MS 5000u /* until who has connected must have asked */
+#define ASK_LIMIT_MS 60000u /* until who has connected must have mounted, and asked */
 #define FUSE_DEV     makedev(10, 229)
 #define SENTENCE_MAX 512
 

@@ -25,6 +25,7 @@ MAKE, END, TAKE = range(3)
 MADE, CAME = range(2)
 PORT = 8000
 MNT_DETACH = 2
+MOUNTS = 6  # seconds that fusermount3 may take
 WAITS = 0.3  # seconds, in which who asks for a lock has asked
 CONNECTIONS = 256  # that one sandbox has at a time
 libc = ctypes.CDLL(None, use_errno=True)
@@ -33,7 +34,7 @@ libc = ctypes.CDLL(None, use_errno=True)
 class Porter:
     """A mount of the sandbox `name`, and what stands for its `pffs mount --only`."""
 
-    def __init__(self, world, name):
+    def __init__(self, world, name, pause=0):
         self.path = os.path.join(world.work, "only")
         os.makedirs(self.path, exist_ok=True)
         fuse = os.open("/dev/fuse", os.O_RDWR)
@@ -43,8 +44,9 @@ class Porter:
         self.control = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.control.settimeout(20)
         self.control.connect("\0" + values(world.at("host"))["control"])
-        socket.send_fds(self.control, [world.status(name)["id"].encode()], [fuse])
-        os.close(fuse)
+        time.sleep(pause)
+        with os.fdopen(fuse, "rb"):  # which is not ours any more then, whatever comes of it
+            socket.send_fds(self.control, [world.status(name)["id"].encode()], [fuse])
         assert self.control.recv(100) == b"+"
 
     def hear(self):
@@ -186,6 +188,15 @@ def test_moved(world):
         porter.say(CAME, number)
         kind, _, _, fd = porter.hear()
         assert kind == TAKE and fd is None, (kind, fd)
+
+
+def test_slow(world):
+    "one that takes some seconds to mount is served all the same"
+    begin(world)
+    try:
+        Porter(world, "demo", MOUNTS).close()
+    finally:
+        libc.umount2(os.path.join(world.work, "only").encode(), MNT_DETACH)
 
 
 def test_silence(world):
