@@ -5,8 +5,6 @@
 #include <errno.h>
 #include <string.h>
 
-#define SUFFIX_MAX 8
-
 static const struct {
 	const char *suffix;
 	enum kind kind;
@@ -53,7 +51,7 @@ void target_list(const struct node *dir,
 		 void *ctx)
 {
 	struct node child = *dir;
-	char name[SANDBOX_NAME_MAX + SUFFIX_MAX];
+	char name[TARGET_NAME_MAX + 1];
 
 	list_for_each (child.target, &dir->fs->core->sandboxes, struct sandbox, link) {
 		if (child.target->making || child.target == dir->sb ||

@@ -5,6 +5,9 @@
 
 #include "pffs/fs/node.h"
 
+/* Bytes of the longest name in a diff/, NUL apart: no other list has longer ones. */
+#define TARGET_NAME_MAX (SANDBOX_NAME_MAX + 6)
+
 /** target_child() - the file of that name in a diff/. Return: 0 or -ENOENT. */
 int target_child(const struct node *dir, const char *name, struct node *child);
 

@@ -5,6 +5,7 @@
 #include "pffs/fs/guest.h"
 #include "pffs/fs/net_ports.h"
 #include "pffs/fs/operations.h"
+#include "pffs/fs/targets.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -187,7 +188,7 @@ struct listing {
 };
 
 struct item {
-	char name[SANDBOX_NAME_MAX + 1];
+	char name[TARGET_NAME_MAX + 1];
 	struct stat st;
 };
 

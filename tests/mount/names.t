@@ -17,6 +17,10 @@ for name in README templates new events host; do
 done
 sandbox demo
 fails_with EEXIST "no sandbox is made twice" mkdir demo
+sandbox "$long"
+is "$(ls demo/diff | grep "^$long" | paste -sd ' ')" "$long $long.json $long.patch" "a long name is whole in diff/"
+is "$(ls -l demo/diff | grep -c "$long")" 3 "where it is found by that"
+within 30 rmdir "$long"
 fails_with ENOENT "an unknown one cannot be removed" rmdir nothing
 fails_with ENOENT "nor looked at" stat nothing
 
