@@ -18,7 +18,7 @@ struct fuse_req {
 	void *data;
 };
 
-static struct fs fs;
+static struct fs mounted;
 static struct fuse_req requests[REQUESTS_MAX];
 static unsigned made;
 
@@ -38,7 +38,7 @@ int fuse_reply_lock(fuse_req_t req, const struct flock *flock)
 void *fuse_req_userdata(fuse_req_t req)
 {
 	(void)req;
-	return &fs;
+	return &mounted;
 }
 
 int fuse_req_interrupted(fuse_req_t req)
@@ -75,14 +75,14 @@ void guest_flock(fuse_req_t req, struct fuse_file_info *fi, int op)
 	guest_getlk(req, fi, NULL);
 }
 
-void fs_owe(struct fs *owing)
+void fs_owe(struct fs *fs)
 {
-	owing->owed++;
+	fs->owed++;
 }
 
-void fs_settle(struct fs *owing)
+void fs_settle(struct fs *fs)
 {
-	owing->owed--;
+	fs->owed--;
 }
 
 static struct fuse_req *request(void)
@@ -120,18 +120,18 @@ static void begin(void)
 {
 	memset(requests, 0, sizeof(requests));
 	made = 0;
-	fs = (struct fs){0};
-	list_init(&fs.locks);
-	list_init(&fs.lockers);
+	mounted = (struct fs){0};
+	list_init(&mounted.locks);
+	list_init(&mounted.lockers);
 }
 
 static void end(void)
 {
-	ok(list_empty(&fs.lockers), "nobody waits any more");
+	ok(list_empty(&mounted.lockers), "nobody waits any more");
 	for (unsigned i = 0; i < made; i++)
 		is_int(requests[i].answers, 1, "request %u is answered once", i);
-	is_int(fs.owed, 0, "no answer is owed");
-	fs_locks_free(&fs);
+	is_int(mounted.owed, 0, "no answer is owed");
+	fs_locks_free(&mounted);
 }
 
 /* Who waited for a lock that was then shared waited until it was closed. */
@@ -204,7 +204,7 @@ static void mount_gone(void)
 	flock_by(1, LOCK_EX);
 	for (uint64_t i = 0; i < 2; i++)
 		req[i] = flock_by(2 + i, LOCK_EX);
-	fs_lockers_end(&fs);
+	fs_lockers_end(&mounted);
 	ok(req[0]->error == EINTR && req[1]->error == EINTR,
 	   "when the mount goes nobody waits any longer");
 	end();
