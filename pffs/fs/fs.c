@@ -71,6 +71,7 @@ static const struct fuse_lowlevel_ops operations = {
 static void session_gone(struct fs *fs)
 {
 	fs_lockers_end(fs);
+	guest_lockers_end(fs);
 	loop_del(fs->loop, &fs->source);
 	fs->ended(fs);
 }
@@ -122,6 +123,7 @@ int fs_mount(struct fs *fs, struct core *core, const struct fs_options *options,
 	list_init(&fs->listings);
 	list_init(&fs->locks);
 	list_init(&fs->lockers);
+	list_init(&fs->guest_lockers);
 	fs->shared = options->allow_other;
 	fs->only = options->only ? options->only->serial : 0;
 	fs->uid = options->uid;

@@ -42,6 +42,7 @@ struct fs {
 	const char *control;	    /* of control.h; NULL in a mount of one sandbox */
 	const char *doors;	    /* lines of host: where the API is; likewise */
 	struct link locks, lockers; /* of locks.c */
+	struct link guest_lockers;  /* struct ask: who waits for a lock of the guest's */
 	struct fuse_buf request;    /* what libfuse receives into */
 	char scratch[FS_IO_MAX];    /* what a read is gathered in */
 };

@@ -68,9 +68,9 @@ struct ask {
 	struct files_moment asked, asked_to; /* of its directories, when it was sent */
 	struct loop_timer patience;	     /* since an interrupt */
 	ask_fn *answer;
-	bool locks;		      /* it may rightly take for ever */
-	bool unlocks;		      /* it goes on when its program does not wait */
-	bool reopened;		      /* its files were opened again once */
+	struct link locker; /* on fs->guest_lockers: it may rightly take for ever */
+	bool unlocks;	    /* it goes on when its program does not wait */
+	bool reopened;	    /* its files were opened again once */
 	struct guest_file *reopening; /* the one that is being opened now */
 	struct guest_file *spare; /* reference, or NULL: likewise, before its name goes */
 	int error;		  /* of a part: a positive errno */
@@ -234,6 +234,9 @@ bool guest_lock_has(const struct files_node *node, uint64_t owner);
 
 /** guest_lock_forget() - all of the owner's are unlocked. */
 void guest_lock_forget(struct files_node *node, uint64_t owner);
+
+/** guest_lockers_end() - the mount has gone: nobody waits for a lock any more. */
+void guest_lockers_end(struct fs *fs);
 
 /** guest_lock_release() - the file is closed for good, and all that it locked unlocked. */
 void guest_lock_release(struct guest_file *file);

@@ -24,6 +24,7 @@ static void ask_free(struct ask *ask)
 	struct fs *fs = ask->fs;
 
 	list_del(&ask->wait);
+	list_del(&ask->locker);
 	loop_timer_cancel(&ask->patience);
 	for (unsigned i = 0; i < ASK_PARTS; i++)
 		if (ask->parts[i].call)
@@ -90,6 +91,7 @@ struct ask *ask_new(fuse_req_t req, const struct node *node, int op)
 	ask->node = files_node_ref(node->file);
 	ask->request.op = (uint8_t)op;
 	list_init(&ask->wait);
+	list_init(&ask->locker);
 	loop_timer_init(&ask->patience, patience_ends);
 	for (unsigned i = 0; i < ASK_PARTS; i++)
 		ask->parts[i].ask = ask;
@@ -371,7 +373,7 @@ static void interrupted(fuse_req_t req, void *data)
 	(void)req;
 	for (unsigned i = 0; i < ASK_PARTS; i++)
 		sent |= ask->parts[i].call && files_sent(ask->parts[i].call);
-	if (ask->locks || (!sent && list_empty(&ask->wait)))
+	if (!list_empty(&ask->locker) || (!sent && list_empty(&ask->wait)))
 		leave(ask);
 	else
 		loop_timer_set(ask->sb->core->loop, &ask->patience, PATIENCE_MS);

@@ -136,6 +136,18 @@ void guest_getlk(fuse_req_t req, struct fuse_file_info *fi, const struct flock *
 		ask_go(ask, have_lock);
 }
 
+static void wait_for_lock(struct ask *ask)
+{
+	ask->request.flags = FILES_WAIT;
+	list_add_before(&ask->fs->guest_lockers, &ask->locker);
+}
+
+void guest_lockers_end(struct fs *fs)
+{
+	while (!list_empty(&fs->guest_lockers))
+		ask_fail(container_of(fs->guest_lockers.next, struct ask, locker), EINTR);
+}
+
 void guest_setlk(fuse_req_t req, struct fuse_file_info *fi, const struct flock *lock,
 		 bool wait)
 {
@@ -143,9 +155,9 @@ void guest_setlk(fuse_req_t req, struct fuse_file_info *fi, const struct flock *
 
 	if (!ask)
 		return;
-	ask->locks = wait && lock->l_type != F_UNLCK;
-	ask->request.flags = ask->locks ? FILES_WAIT : 0;
 	ask->unlocks = lock->l_type == F_UNLCK;
+	if (wait && !ask->unlocks)
+		wait_for_lock(ask);
 	if (!ask->unlocks && remember(guest_file(fi), fi->lock_owner) < 0)
 		ask_fail(ask, ENOLCK);
 	else
@@ -159,7 +171,7 @@ void guest_flock(fuse_req_t req, struct fuse_file_info *fi, int op)
 
 	if (!ask)
 		return;
-	ask->locks = !(op & (LOCK_NB | LOCK_UN));
-	ask->request.flags = ask->locks ? FILES_WAIT : 0;
+	if (!(op & (LOCK_NB | LOCK_UN)))
+		wait_for_lock(ask);
 	ask_go(ask, ask_done);
 }

@@ -248,6 +248,7 @@ static struct fs *mount_it(void)
 	fs->ended = mount_gone;
 	list_init(&fs->guest_files);
 	list_init(&fs->guest_dirs);
+	list_init(&fs->guest_lockers);
 	stale_init(fs);
 	return fs;
 }

@@ -552,6 +552,33 @@ static void frozen_without_vmctl(void)
 	end_test();
 }
 
+/* A mount that went under who waited for a lock was kept for ever. */
+static void gone_while_locked(void)
+{
+	struct fs *fs = mount_it();
+	struct files_attr attr = attr_of(S_IFREG, 300);
+	struct files_node *file = meet(fs, root, "x", 310, attr);
+	const struct files_reply opened = open_reply(60, attr), late = {.watch = -1};
+	struct fuse_req *open = open_file(fs, file, O_RDONLY), *whole = request(fs),
+			*part = request(fs);
+	const struct flock some = {.l_type = F_RDLCK, .l_len = 1};
+	uint32_t asked[2];
+
+	answer(FILES_OPEN, &opened);
+	guest_flock(whole, &open->fi, LOCK_EX);
+	asked[0] = hear_one(FILES_FLOCK);
+	guest_setlk(part, &open->fi, &some, true);
+	asked[1] = hear_one(FILES_SETLK);
+	is_int(fs->owed, 2, "two wait for locks");
+	guest_lockers_end(fs);
+	ok(whole->error == EINTR && part->error == EINTR, "which end with the mount");
+	is_int(fs->owed, 0, "so that nothing is owed");
+	for (unsigned i = 0; i < 2; i++)
+		reply_to(asked[i], &late);
+	close_file(open);
+	end_test();
+}
+
 int main(void)
 {
 	begin_kit();
@@ -571,6 +598,7 @@ int main(void)
 	listed_with_attributes();
 	another_type_is_made();
 	all_has_changed();
+	gone_while_locked();
 	frozen_without_vmctl();
 	end_world();
 	return done_testing();
