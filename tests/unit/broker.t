@@ -1,5 +1,6 @@
 #!/usr/bin/python3
 """The broker keeps its promises to several clients, with fake-vm as VM process."""
+import fcntl
 import json
 import os
 import signal
@@ -7,11 +8,13 @@ import socket
 import struct
 import subprocess
 import sys
+import termios
 import time
 
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from broker_kit import (BYE, CONTROL, CREDIT, DATA, DISKS, HELLO, PATIENCE, VMCTL, WINDOW, gone, main)  # noqa: E402
+from wait_kit import until  # noqa: E402
 
 
 def test_session(server):
@@ -312,6 +315,40 @@ def test_half_frame(server):
     assert second.request("attach", vm=vm, **{"from": 5})["sent"] == 5
     second.send(DATA, b"next", vm)
     assert second.wait_data(vm, 4) == b"next"
+
+
+def last_words(server, client, vm, *frames):
+    """What a client says while the broker cannot look, and hangs up; then it looks."""
+    os.kill(server.process.pid, signal.SIGSTOP)
+    client.sock.settimeout(None)  # else it would wait for a stream that is nearly empty
+    for frame in frames:
+        client.send(*frame)
+    client.send(CONTROL, json.dumps({"op": "destroy", "seq": 1, "vm": vm}).encode())
+    client.close()
+    os.kill(server.process.pid, signal.SIGCONT)
+    other = server.client()
+    until(lambda: not other.request("list")["vms"], "its VM runs on", PATIENCE)
+
+
+def test_unread_replies(server):
+    "what a client says last counts, who has not read what he was told"
+    client, other = server.client(), server.client()
+    vm = client.create()["vm"]
+    asked = 1500
+    size = len(json.dumps(other.request("stat"), separators=(",", ":")))
+    for _ in range(asked):
+        client.send(CONTROL, b'{"op":"stat","seq":1}')
+    other.request("list")
+    here = struct.unpack("i", fcntl.ioctl(client.sock, termios.FIONREAD, bytes(4)))[0]
+    assert here < asked * size, "the broker has nothing left to say"
+    last_words(server, client, vm)
+
+
+def test_long_words(server):
+    "what a client says last counts, however much that is"
+    client = server.client()
+    vm = client.create("deaf")["vm"]
+    last_words(server, client, vm, (DATA, bytes(72 << 10), vm))
 
 
 def test_group(server):
