@@ -13,7 +13,8 @@ import time
 
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from broker_kit import (BYE, CONTROL, CREDIT, DATA, DISKS, HELLO, PATIENCE, VMCTL, WINDOW, gone, main)  # noqa: E402
+from broker_kit import (  # noqa: E402
+    BYE, CONTROL, CREDIT, DATA, DISKS, HELLO, PATIENCE, VMCTL, WINDOW, Client, gone, main)
 from wait_kit import until  # noqa: E402
 
 
@@ -459,6 +460,56 @@ def test_ctl(server):
     assert "usage" in vmctl("--help")
     assert "vmctl" in vmctl("--version")
     assert "vmctl serve" in vmctl("list", "--socket", "/nonexistent/sock", status=1)
+
+
+def has_open(pid, path):
+    """Does a process have this file open?"""
+    folder = f"/proc/{pid}/fd"
+    for fd in os.listdir(folder):
+        try:
+            if os.readlink(os.path.join(folder, fd)) == path:
+                return True
+        except FileNotFoundError:
+            continue  # closed meanwhile
+    return False
+
+
+def test_two_at_once(server):
+    "of two that start at once one serves, whom clients reach, and the other one says why not"
+    folder = os.path.join(os.path.dirname(server.path), "two")
+    path = os.path.join(folder, "sock")
+    os.mkdir(folder)
+    lock = os.open(folder, os.O_RDONLY)
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    both = [subprocess.Popen([VMCTL, "serve", "--engine", "kvm", "--socket", path, "--images", folder],
+                             stderr=subprocess.PIPE, universal_newlines=True) for _ in range(2)]
+    try:
+        until(lambda: all(has_open(each.pid, folder) for each in both), "not one after the other", PATIENCE)
+        assert os.listdir(folder) == []
+        os.close(lock)
+        until(lambda: any(each.poll() is not None for each in both), "both serve", PATIENCE)
+        one, other = sorted(both, key=lambda each: each.poll() is not None)
+        assert other.wait() == 1 and "in use by a running server" in other.stderr.read()
+        client = Client(path)
+        assert client.request("stat")["vms"] == 0
+        client.close()
+        one.terminate()
+        assert one.wait(PATIENCE) == 0
+        assert os.listdir(folder) == []
+    finally:
+        for each in both:
+            each.kill()
+            each.communicate()
+
+
+def test_name_of_another(server):
+    "a socket that another one has put in the place of its own is left alone"
+    with socket.socket(socket.AF_UNIX) as other:
+        other.bind(server.path + ".other")
+        os.rename(server.path + ".other", server.path)
+        server.process.terminate()
+        assert server.process.wait(PATIENCE) == 0
+        assert os.path.exists(server.path)
 
 
 def test_sigterm(server):
