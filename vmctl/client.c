@@ -170,6 +170,7 @@ void client_watch(struct client *client)
 	loop_mod(&client->broker->loop, &client->source, events);
 }
 
+/* Does an error of write(2) say that nobody reads? */
 static bool has_left(int r)
 {
 	return r == -EPIPE || r == -ECONNRESET;
@@ -185,7 +186,7 @@ static void client_write(struct client *client)
 		client_break(client);
 		return;
 	}
-	/* Who has left is seen to hang up next; what he said before counts. */
+	/* Who takes nothing any more is about to hang up; what he says before counts. */
 	if (r < 0)
 		buf_consume(&client->out, client->out.len);
 	if (stalled)

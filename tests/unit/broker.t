@@ -352,6 +352,18 @@ def test_long_words(server):
     last_words(server, client, vm, (DATA, bytes(72 << 10), vm))
 
 
+def test_no_reader(server):
+    "what a client says counts, who takes no replies"
+    client, other = server.client(), server.client()
+    vm = client.create()["vm"]
+    client.sock.shutdown(socket.SHUT_RD)
+    client.send(CONTROL, b'{"op":"stat","seq":1}')
+    for _ in range(3):
+        other.request("list")  # that was tried to be answered
+    client.send(CONTROL, json.dumps({"op": "destroy", "seq": 2, "vm": vm}).encode())
+    until(lambda: not other.request("list")["vms"], "its VM runs on", PATIENCE)
+
+
 def test_group(server):
     "a group is told of each VM, and forks and others are told apart by it"
     client = server.client()
@@ -500,6 +512,19 @@ def test_two_at_once(server):
         for each in both:
             each.kill()
             each.communicate()
+
+
+def test_locked(server):
+    "who may not know whether it is alone says so"
+    folder = os.path.dirname(server.path)
+    lock = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        done = subprocess.run([VMCTL, "serve", "--engine", "kvm", "--socket", server.path + ".late"],
+                              stderr=subprocess.PIPE, universal_newlines=True, timeout=PATIENCE, check=False)
+        assert done.returncode == 1 and "has locked the directory of" in done.stderr, done
+    finally:
+        os.close(lock)
 
 
 def test_name_of_another(server):
