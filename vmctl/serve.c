@@ -119,8 +119,8 @@ static int choose_engine(struct serve_options *options, struct error *err)
 
 /*
  * One at a time: of two that start at once each could find the name free, and the later
- * one take it from the other, which nobody could reach then. A directory that may not be
- * read cannot be locked; what else is wrong with it is said by who listens.
+ * one take it from the other, which nobody could reach then. Who has the directory locked
+ * for seconds is no vmctl, and stops none; what is wrong with it is said by who listens.
  */
 static int listen_alone(const char *path, struct error *err)
 {
@@ -128,9 +128,8 @@ static int listen_alone(const char *path, struct error *err)
 	cleanup_close int dir =
 	    open(parent_of(path, room), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 
-	if (dir >= 0 && io_lock(dir) == -EWOULDBLOCK)
-		return error_say(err, EBUSY,
-				 "another process has locked the directory of %s", path);
+	if (dir >= 0)
+		io_lock(dir);
 	return io_listen_unix(path, err);
 }
 
