@@ -1,5 +1,6 @@
 #!/usr/bin/python3
-"""What `dns` says counts from then on, whatever else there is to read."""
+"""What `dns` says counts from then on, whatever else there is to read; and what is to be in force
+is told to it and to `proxy` before, however much they have not read yet."""
 import json
 import os
 import signal
@@ -48,5 +49,67 @@ os.kill(net.process.pid, signal.SIGCONT)
 tap.is_((net.log(1, {"address": "1.2.3.4"}) or {}).get("name"), "web.example",
         "its record has that name")
 guest.close()
+net.send(op="gone", vm=1)
+
+# As when one of both has no time: more is to be told of slots than its socket takes.
+LONG = [f"*.x{number:04}.{'a' * 30}.example.com:443" for number in range(1000)]
+FORKS = 110
+net.policy(2, "allow", LONG)
+
+
+def stop():
+    os.kill(net.process.pid, signal.SIGSTOP)
+
+    def stopped():
+        with open(f"/proc/{net.process.pid}/stat", encoding="ascii") as file:
+            return file.read().rpartition(") ")[2][0] in "Tt"
+
+    return until(stopped)
+
+
+def heard(seconds, busy):
+    """What the broker hears until nothing comes for so long: the VMs that have a tap, the
+    policies that are in force. All who are not in @busy read what they are told."""
+    taps, policies = set(), set()
+    try:
+        while True:
+            for channel in (net.dns, net.proxy):
+                if channel != busy:
+                    net.drain(channel)
+            message, fds = net.receive(seconds)
+            if message["event"] == "slot":
+                os.close(fds[0])
+                taps.add(message["vm"])
+            else:
+                policies.add(message["vm"])
+    except TimeoutError:
+        return taps, policies
+
+
+def told(channel):
+    return sum(message.get("op") == "policy" for message in net.drain(channel))
+
+
+for name, busy, first in ("dns", net.dns, 1000), ("proxy", net.proxy, 2000):
+    heard(0.2, None)
+    forks = range(first, first + FORKS)
+    for vm in forks:
+        net.send(op="inherit", vm=vm, parent=2)
+        net.send(op="take", vm=vm)
+    taps, _ = heard(1, busy)
+    net.send(op="policy", vm=first, seq=1, policy={"egress": "off", "allow": [], "secrets": []})
+    more, policies = heard(1, busy)
+    taps |= more
+    tap.ok(stop() and 0 < len(taps) <= told(busy), f"who has a tap {name} was told of")
+    tap.ok(len(taps) < FORKS, "others wait")
+    tap.is_(policies, set(), "so does a policy")
+    os.kill(net.process.pid, signal.SIGCONT)
+    deadline = time.monotonic() + PATIENCE
+    while (len(taps) < FORKS or not policies) and time.monotonic() < deadline:
+        more, other = heard(0.1, None)
+        taps, policies = taps | more, policies | other
+    tap.is_((taps, policies), (set(forks), {first}), f"once {name} has read they come")
+    for vm in forks:
+        net.send(op="gone", vm=vm)
 net.close()
 tap.done()

@@ -214,6 +214,7 @@ class Net:
         theirs.close()
 
     def send(self, **message):
+        self.sock.settimeout(PATIENCE)
         self.sock.send(json.dumps(message).encode())
 
     def receive(self, timeout=20):
@@ -351,6 +352,19 @@ class StubbedNet(Net):
             message = json.loads(data)
             if message.get("op") == op:
                 return message
+
+    @staticmethod
+    def drain(channel):
+        """What there is to read in one of the channels."""
+        messages = []
+        while select.select([channel], [], [], 0)[0]:
+            data, fds, _, _ = socket.recv_fds(channel, 1 << 20, 4)
+            for fd in fds:
+                os.close(fd)
+            if not data:
+                break
+            messages.append(json.loads(data))
+        return messages
 
     def resolved(self, slot, name, *addresses, ttl=300):
         """`dns` says so, and waits for its answer."""
