@@ -132,7 +132,8 @@ net.process.send_signal(signal.SIGKILL)
 tap.ok(ends(net), "killed while it starts: nobody keeps the broker's socket")
 tap.ok(until(lambda: gone(slow)), "and what was to be the uplink is ended")
 
-# As pasta does that root starts: it becomes another user, and so forgets its parent.
+# As pasta does that root starts: it becomes another user, and so forgets its parent. As newer
+# ones do, it ends with the process whose network it was told to serve, unless it is told not to.
 os.environ["PATH"] = pasta("other", f"""#!/usr/bin/python3
 import os, subprocess, sys, time
 pid = sys.argv[-1]
@@ -142,7 +143,8 @@ me = os.getpid()
 with open("{work}/other.pid", "w") as file:
     file.write(str(me))
 os.setresuid(65534, 65534, 65534)
-time.sleep(1000)
+while "--no-netns-quit" in sys.argv or os.path.exists(f"/proc/{{pid}}"):
+    time.sleep(0.05)
 """)
 for victim in ("vmctl net", "pasta"):
     if os.path.exists(os.path.join(work, "other.pid")):
@@ -150,7 +152,8 @@ for victim in ("vmctl net", "pasta"):
     net = Net("--uplink", "user")
     net.policy(1)
     other = number_in("other.pid")
-    tap.ok(other and not gone(other), "pasta runs")
+    time.sleep(0.5)
+    tap.ok(other and not gone(other), "pasta runs, also when who held the network before has ended")
     os.kill(net.process.pid if victim == "vmctl net" else other, signal.SIGKILL)
     tap.ok(ends(net), f"{victim} is killed: all ends")
     tap.ok(until(lambda pid=other: gone(pid)), "pasta, too")
