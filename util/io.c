@@ -14,7 +14,7 @@
 #include <sys/un.h>
 #include <time.h>
 
-#define LOCK_WAIT_MS  2000
+#define LOCK_TRIES    200 /* a machine that stands still makes one take longer */
 #define LOCK_PAUSE_NS 10000000
 
 static int write_all(int fd, const void *data, size_t len, bool wait)
@@ -247,12 +247,12 @@ uint64_t io_realtime_ns(void)
 int io_lock(int fd)
 {
 	const struct timespec pause = {.tv_nsec = LOCK_PAUSE_NS};
-	uint64_t until = io_monotonic_ns() + LOCK_WAIT_MS * 1000000ull;
+	unsigned tries = LOCK_TRIES;
 
 	while (flock(fd, LOCK_EX | LOCK_NB) < 0) {
 		int r = -errno;
 
-		if (r != -EWOULDBLOCK || io_monotonic_ns() > until)
+		if (r != -EWOULDBLOCK || !tries--)
 			return r;
 		nanosleep(&pause, NULL);
 	}

@@ -37,7 +37,7 @@ char *io_read_file(const char *path, size_t max, size_t *len, struct error *err)
  * io_lock() - take an exclusive flock(2) of @fd.
  *
  * One who was killed, or is ending, a moment ago may not have let go of it yet: that is
- * waited for, two seconds at most.
+ * waited for, for some two seconds.
  *
  * Return: 0, -EWOULDBLOCK when another one has it, or another -errno.
  */

@@ -100,10 +100,10 @@ static int next_timeout(const struct loop *loop)
 	return ms > INT_MAX ? INT_MAX : (int)ms;
 }
 
-static void fire_timers(struct loop *loop)
+/* What was there at a deadline comes before it, however late this is: a timer fires when
+ * events were asked for behind its deadline. */
+static void fire_timers(struct loop *loop, uint64_t now)
 {
-	uint64_t now = io_monotonic_ns();
-
 	while (!list_empty(&loop->timers) && !loop->stop) {
 		struct loop_timer *timer =
 		    container_of(loop->timers.next, struct loop_timer, link);
@@ -119,6 +119,7 @@ int loop_run(struct loop *loop)
 {
 	loop->stop = false;
 	while (!loop->stop) {
+		uint64_t now = io_monotonic_ns();
 		int n =
 		    epoll_wait(loop->epoll_fd, loop->batch, LOOP_BATCH, next_timeout(loop));
 
@@ -132,7 +133,7 @@ int loop_run(struct loop *loop)
 				source->fn(source, loop->batch[i].events);
 		}
 		loop->batch_len = 0;
-		fire_timers(loop);
+		fire_timers(loop, now);
 	}
 	return 0;
 }

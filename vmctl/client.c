@@ -170,15 +170,25 @@ void client_watch(struct client *client)
 	loop_mod(&client->broker->loop, &client->source, events);
 }
 
+/* Does an error of write(2) say that nobody reads? */
+static bool has_left(int r)
+{
+	return r == -EPIPE || r == -ECONNRESET;
+}
+
 static void client_write(struct client *client)
 {
 	bool was_busy = client_busy(client), stalled = !client_may_read(client);
 	struct channel *channel;
+	int r = buf_flush(&client->out, client->fd);
 
-	if (buf_flush(&client->out, client->fd) < 0) {
+	if (r < 0 && (client->port || !has_left(r))) {
 		client_break(client);
 		return;
 	}
+	/* Who takes nothing any more is about to hang up; what he says before counts. */
+	if (r < 0)
+		buf_consume(&client->out, client->out.len);
 	if (stalled)
 		client_parse(client);
 	if (!was_busy || client_busy(client))
@@ -212,17 +222,42 @@ static void client_read(struct client *client)
 		client_parse(client);
 }
 
-static void on_stream(struct loop_source *source, uint32_t revents)
+/*
+ * Nobody hears us any more, but all that was said before counts: epoll tells of the end
+ * again until that is read. It is read piece by piece, so that others have their turns.
+ */
+static void client_hung_up(struct client *client)
 {
-	struct client *client = container_of(source, struct client, source);
+	ssize_t n;
 
-	client->hung = false;
+	if (client->broken)
+		return;
+	buf_consume(&client->out, client->out.len);
+	n = buf_fill_up(&client->in, client->fd, CLIENT_PIECE);
+	client_parse(client);
+	if (n <= 0 && client_may_read(client))
+		client_lost(client);
+}
+
+static void client_ready(struct client *client, uint32_t revents)
+{
 	if (revents & EPOLLOUT)
 		client_write(client);
 	if (revents & (EPOLLIN | EPOLLHUP | EPOLLERR) && client_may_read(client))
 		client_read(client);
 	if (revents & (EPOLLHUP | EPOLLERR))
 		client_lost(client);
+}
+
+static void on_stream(struct loop_source *source, uint32_t revents)
+{
+	struct client *client = container_of(source, struct client, source);
+
+	client->hung = false;
+	if (revents & (EPOLLHUP | EPOLLERR) && !client->port)
+		client_hung_up(client);
+	else
+		client_ready(client, revents);
 	client_watch(client);
 }
 

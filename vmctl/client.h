@@ -13,7 +13,8 @@
  *
  * A session begins with LINK_HELLO and ends with LINK_BYE, with a frame that
  * breaks the protocol, or with the stream. What the session owned is let go;
- * its VMs run on. A connection is closed when its client breaks the protocol. A
+ * its VMs run on. What a client said before it hung up still counts, read or not: it may
+ * have ended its VMs. A connection is closed when its client breaks the protocol. A
  * port cannot be: the client behind it is told off with LINK_BYE, and frames
  * are ignored until the next LINK_HELLO. LINK_DISKS comes from the relay, not from the
  * client behind it: only a port takes it, in a session or not. When a relay has come, or

@@ -244,6 +244,19 @@ static int start(struct broker *broker, struct error *err)
 	return r;
 }
 
+/* The number of the newest policy that the former process was told of and did not answer,
+ * or 0. */
+static uint64_t unanswered(const struct vmproc *vm)
+{
+	const struct request *request;
+	uint64_t seq = 0;
+
+	list_for_each (request, &vm->requests, struct request, vm_link)
+		if (request->kind == REQUEST_POLICY && request->vm_seq > seq)
+			seq = request->vm_seq;
+	return seq;
+}
+
 /* Tell a new process what is known. */
 static void tell_all(struct broker *broker)
 {
@@ -255,9 +268,9 @@ static void tell_all(struct broker *broker)
 	list_for_each (vm, &broker->vms, struct vmproc, link) {
 		vm->facts->policy = vm->policy != NULL;
 		if (vm->policy && !vm->facts->dead)
-			send(net, json_pack("{s:s, s:I, s:O, s:i}", "op", "policy", "vm",
+			send(net, json_pack("{s:s, s:I, s:O, s:I}", "op", "policy", "vm",
 					    (json_int_t)vm->facts->id, "policy", vm->policy,
-					    "seq", 0));
+					    "seq", (json_int_t)unanswered(vm)));
 		netproc_look(vm);
 	}
 }

@@ -13,6 +13,7 @@
 #include "vmctl/usage.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -79,18 +80,25 @@ static int serve_kvm(const struct serve_options *options, int listen_fd, struct 
 	return r;
 }
 
+/* The directory that @path is in; in @room, if need be. */
+static const char *parent_of(const char *path, char room[108])
+{
+	char *slash;
+
+	snprintf(room, 108, "%s", path);
+	slash = strrchr(room, '/');
+	if (!slash)
+		return ".";
+	slash[slash == room] = '\0';
+	return room;
+}
+
 /* The default socket's directory is on a file system that is empty at boot. */
 static void make_parent(const char *path)
 {
-	char parent[108];
-	char *slash;
+	char room[108];
 
-	snprintf(parent, sizeof(parent), "%s", path);
-	slash = strrchr(parent, '/');
-	if (!slash || slash == parent)
-		return;
-	*slash = '\0';
-	mkdir(parent, 0755);
+	mkdir(parent_of(path, room), 0755);
 }
 
 static int choose_engine(struct serve_options *options, struct error *err)
@@ -109,22 +117,48 @@ static int choose_engine(struct serve_options *options, struct error *err)
 	return 0;
 }
 
+/*
+ * One at a time: of two that start at once each could find the name free, and the later
+ * one take it from the other, which nobody could reach then. Who has the directory locked
+ * for seconds is no vmctl, and stops none; what is wrong with it is said by who listens.
+ */
+static int listen_alone(const char *path, struct error *err)
+{
+	char room[108];
+	cleanup_close int dir =
+	    open(parent_of(path, room), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	if (dir >= 0)
+		io_lock(dir);
+	return io_listen_unix(path, err);
+}
+
 /* Of one that was killed, a child that it was about to execute may have the socket yet. */
 static int listen_patiently(const char *path, struct error *err)
 {
-	int fd = io_listen_unix(path, err);
+	int fd = listen_alone(path, err);
 
 	for (int i = 0; i < LISTEN_TRIES && fd == -EADDRINUSE; i++) {
 		usleep(LISTEN_TRY_US);
-		fd = io_listen_unix(path, err);
+		fd = listen_alone(path, err);
 	}
 	return fd;
+}
+
+/* Nobody takes the name of a socket that somebody listens at, but it can be removed. */
+static bool is_same(const char *path, const struct stat *seen)
+{
+	struct stat st;
+
+	return stat(path, &st) == 0 && st.st_dev == seen->st_dev &&
+	       st.st_ino == seen->st_ino;
 }
 
 static int serve(struct serve_options *options, struct error *err)
 {
 	int r = choose_engine(options, err);
 	cleanup_close int fd = -1;
+	struct stat ours;
 
 	if (r < 0)
 		return r;
@@ -133,13 +167,16 @@ static int serve(struct serve_options *options, struct error *err)
 	fd = listen_patiently(options->socket, err);
 	if (fd < 0)
 		return fd;
+	if (stat(options->socket, &ours) < 0)
+		return error_set(err, errno, "cannot find the socket %s", options->socket);
 	if (strcmp(options->engine, "kvm") == 0)
 		r = serve_kvm(options, fd, err);
 	else
 		r = host_serve(options, fd, err);
 	/* While we still listen: then it is ours, and who waits for it finds nothing of
 	 * ours in use. */
-	unlink(options->socket);
+	if (is_same(options->socket, &ours))
+		unlink(options->socket);
 	return r;
 }
 

@@ -5,6 +5,7 @@
 #include "wire/cursor.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
 #include <sys/stat.h>
 
@@ -112,9 +113,28 @@ static void encode_header(const struct snapshot *s, uint8_t header[SNAPSHOT_PAGE
 	cursor_put_u64(&c, XXH3_64bits(header, HEADER_BYTES));
 }
 
+/*
+ * A disk may be slow: each piece that is on it is a sign of life. What fails here
+ * fdatasync(2) does not tell again.
+ */
+static int sync_pieces(const struct snapshot_writer *w)
+{
+	const unsigned all = SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE |
+			     SYNC_FILE_RANGE_WAIT_AFTER;
+
+	for (uint64_t at = 0; at < w->at; at += TELL_EVERY) {
+		if (sync_file_range(w->snapshot.fd, (off_t)at, TELL_EVERY, all) < 0)
+			return -1;
+		if (w->progress)
+			w->progress();
+	}
+	return 0;
+}
+
 /* What is in the file's last page is all that was put; so its length tells if it was cut.
  */
-/* #syscalls:vm pread64 pwrite64 fdatasync fsync newfstatat(3==AT_EMPTY_PATH) */
+/* #syscalls:vm pread64 pwrite64 sync_file_range fdatasync fsync */
+/* #syscalls:vm newfstatat(3==AT_EMPTY_PATH) */
 int snapshot_commit(struct snapshot_writer *w, struct error *err)
 {
 	struct snapshot *s = &w->snapshot;
@@ -123,7 +143,8 @@ int snapshot_commit(struct snapshot_writer *w, struct error *err)
 
 	close_section(w);
 	s->len = w->at;
-	if (ftruncate(s->fd, (off_t)s->len) < 0 || fdatasync(s->fd) < 0)
+	if (ftruncate(s->fd, (off_t)s->len) < 0 || sync_pieces(w) < 0 ||
+	    fdatasync(s->fd) < 0)
 		return error_set(err, errno, "cannot write the machine's file");
 	encode_header(s, header);
 	s->sum = XXH3_64bits(header, HEADER_BYTES);

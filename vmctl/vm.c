@@ -29,11 +29,14 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#define REAP_MOST_MS 5000
+
 struct vm {
 	struct machine machine;
 	struct loop loop;
 	struct loop_source control, agent, death, children;
 	struct loop_timer reap; /* armed while there may be children to wait for */
+	uint64_t reap_until_ns; /* while it is: until then it may be put off */
 	struct vm_fork fork;
 	struct vm_tap tap;
 	char log_text[CONLOG_SIZE + 1];
@@ -225,15 +228,20 @@ static void on_control(struct loop_source *source, uint32_t revents)
 	json_decref(request);
 }
 
-/* Forks of ours have ended. The broker looks at how before we wait for them. */
+/* Forks of ours have ended. The broker looks at how before we wait for them, but those who
+ * end one soon after the other are not put off for ever: each counts as a process. */
 static void on_children(struct loop_source *source, uint32_t revents)
 {
 	struct signalfd_siginfo info;
+	uint64_t now = io_monotonic_ns();
 
 	(void)revents;
 	while (read(source->fd, &info, sizeof(info)) == sizeof(info))
 		;
-	loop_timer_set(&vm.loop, &vm.reap, INIT_REAP_MS);
+	if (!vm.reap.deadline_ns)
+		vm.reap_until_ns = now + REAP_MOST_MS * 1000000ull;
+	if (!vm.reap.deadline_ns || now < vm.reap_until_ns)
+		loop_timer_set(&vm.loop, &vm.reap, INIT_REAP_MS);
 }
 
 static void on_reap(struct loop_timer *timer)

@@ -9,7 +9,8 @@
 #include <sys/prctl.h>
 #include <unistd.h>
 
-#define LOOK_MS 1 /* between looks at what the guest has taken */
+#define LOOK_MS	   1 /* between looks at what the guest has taken */
+#define TELL_EVERY 8 /* children between two signs of life: each may take 100 ms */
 
 static void on_look(struct loop_timer *timer);
 
@@ -147,8 +148,11 @@ static int make_children(struct vm_fork *fork, unsigned *made, struct error *err
 	if (fork->gate < 0 && count > 1)
 		return error_set(err, errno, "cannot make an eventfd");
 	r = 1;
-	for (unsigned i = 0; i < count && r > 0; i++)
+	for (unsigned i = 0; i < count && r > 0; i++) {
 		r = make_child(fork, i, err);
+		if (r > 0 && i % TELL_EVERY == TELL_EVERY - 1)
+			fork->ops->busy();
+	}
 	*made = (unsigned)count;
 	return r;
 }
@@ -212,7 +216,7 @@ static void look(struct vm_fork *fork)
 	} else if (bytes > fork->agent_in) {
 		error_say(&err, EPROTO, "the guest has already been sent more");
 		fail(fork, &err);
-	} else if (io_monotonic_ns() > fork->until_ns) {
+	} else if (!fork->looks--) {
 		error_say(&err, EAGAIN,
 			  "the guest does not read its agent's port: try again");
 		fail(fork, &err);
@@ -255,7 +259,7 @@ static void take_order(struct vm_fork *fork, json_t *request, json_int_t agent_i
 	fork->order = json_incref(request);
 	fork->act = act;
 	fork->agent_in = (uint64_t)agent_in;
-	fork->until_ns = io_monotonic_ns() + VM_FORK_PATIENCE_MS * 1000000ull;
+	fork->looks = VM_FORK_PATIENCE_MS / LOOK_MS;
 	fork->fds = *fds;
 	look(fork);
 }

@@ -85,7 +85,8 @@ struct vm_fork {
 	/* The order that waits; @order is NULL when none does. */
 	json_t *order;
 	void (*act)(struct vm_fork *fork); /* carries it out */
-	uint64_t agent_in, until_ns;
+	uint64_t agent_in;
+	unsigned looks;		/* that are left, at what the guest has taken */
 	struct vm_fork_fds fds; /* -1 where they are a child's */
 };
 

@@ -65,10 +65,13 @@ static void send_error(struct files *files, uint32_t stream, int errnum)
 
 static void take_reply(struct files *files, const struct agent_frame *frame)
 {
-	struct files_pending *pending = frame->stream && frame->type == AGENT_FILES_REPLY
-					    ? files_pending(files, frame->stream)
-					    : NULL;
+	struct files_pending *pending = NULL;
 	struct files_reply reply;
+
+	/* One of an epoch before may have the number of a request of this one. */
+	if (frame->stream && frame->type == AGENT_FILES_REPLY &&
+	    frame->epoch == port_of(files)->epoch)
+		pending = files_pending(files, frame->stream);
 
 	if (frame->stream)
 		files_answered(files, frame->stream);

@@ -2,16 +2,15 @@
 
 #include "guest/agent/group.h"
 #include "guest/agent/log.h"
-#include "util/io.h"
 
-#define STOP_NS	  2000000000u /* that processes get to stop */
-#define LOOK_MSEC 2	      /* between two looks whether they have */
+#define LOOK_MSEC 2    /* between two looks whether processes have stopped */
+#define LOOKS	  1000 /* that they get to; on a machine that stands still one is longer */
 
 static struct {
 	struct port *port;
 	struct loop_timer look; /* until all have stopped */
 	struct loop_timer end;
-	uint64_t until_ns; /* by when they have to */
+	unsigned looks; /* that are left */
 	bool on;
 } hold;
 
@@ -45,7 +44,7 @@ static void look(struct loop_timer *timer)
 {
 	bool stopped = groups_have_stopped();
 
-	if (stopped || io_monotonic_ns() >= hold.until_ns)
+	if (stopped || !hold.looks--)
 		tell(stopped);
 	else
 		loop_timer_set(hold.port->loop, timer, LOOK_MSEC);
@@ -58,7 +57,7 @@ static void begin(struct port *port, uint32_t msecs)
 		loop_timer_init(&hold.look, look);
 		loop_timer_init(&hold.end, time_is_over);
 		hold.on = true;
-		hold.until_ns = io_monotonic_ns() + STOP_NS;
+		hold.looks = LOOKS;
 		groups_hold(true);
 		look(&hold.look);
 	}

@@ -173,17 +173,28 @@ static void execute(const struct spawn *spawn)
 	}
 }
 
+/* As on other machines. The agent may have more of them open than a program may, so its
+ * descriptors are in place before. */
+static void limit_files(void)
+{
+	struct rlimit files = {.rlim_cur = 1024, .rlim_max = 524288};
+	struct rlimit mine;
+
+	if (setrlimit(RLIMIT_NOFILE, &files) == 0 || getrlimit(RLIMIT_NOFILE, &mine) < 0)
+		return;
+	files.rlim_max = mine.rlim_max;
+	setrlimit(RLIMIT_NOFILE, &files);
+}
+
 static void __attribute__((noreturn)) child(const struct spawn *spawn)
 {
-	const struct rlimit files = {.rlim_cur = 1024, .rlim_max = 524288};
-
 	default_signals();
 	setsid();
 	umask(022);
 	lower_oom_score();
-	setrlimit(RLIMIT_NOFILE, &files);
 	if (install_fds(spawn) < 0)
 		_exit(EXIT_AGENT_FAILED);
+	limit_files();
 	if (spawn->term)
 		take_terminal(spawn->term);
 	if (chdir("/root") < 0 && chdir("/") < 0)

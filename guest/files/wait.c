@@ -137,7 +137,7 @@ static struct wait *find(struct server *server, uint32_t stream)
 	return NULL;
 }
 
-/* The server's lock is held. */
+/* The server's lock is held. The clock of the day may be set meanwhile: not by that. */
 static void interrupt(struct server *server, uint32_t stream)
 {
 	struct timespec until;
@@ -146,13 +146,13 @@ static void interrupt(struct server *server, uint32_t stream)
 	while ((wait = find(server, stream))) {
 		wait->cancelled = true;
 		pthread_kill(wait->thread, SIGUSR1);
-		clock_gettime(CLOCK_REALTIME, &until);
+		clock_gettime(CLOCK_MONOTONIC, &until);
 		until.tv_nsec += SIGNAL_NSECS;
 		if (until.tv_nsec >= 1000000000) {
 			until.tv_nsec -= 1000000000;
 			until.tv_sec++;
 		}
-		pthread_cond_timedwait(&changed, &server->lock, &until);
+		pthread_cond_clockwait(&changed, &server->lock, CLOCK_MONOTONIC, &until);
 	}
 }
 

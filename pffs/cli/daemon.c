@@ -226,6 +226,11 @@ static void vmctl_did_not_come(struct loop_timer *timer)
 {
 	struct daemon *d = container_of(timer, struct daemon, lost_limit);
 
+	/* One has come, and gives back one machine after the other. */
+	if (d->core.engine[0]) {
+		loop_timer_set(&d->loop, timer, GIVE_UP_MS);
+		return;
+	}
 	attach_give_up(&d->core, "the link to vmctl broke, and there was no other vmctl");
 }
 

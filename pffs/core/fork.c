@@ -267,7 +267,7 @@ static int check_order(struct sandbox *parent, const struct fork_order *order,
 {
 	if (parent->state == SANDBOX_DEAD)
 		return error_say(err, EIO, "%s is dead: %s", parent->name, parent->reason);
-	if (parent->merge || parent->merge_files)
+	if (parent->merge || parent->merge_files || parent->hold)
 		return error_say(err, EAGAIN, "%s is being merged: try again",
 				 parent->name);
 	if (order->count < 1 || order->count > FORK_MAX)

@@ -443,6 +443,7 @@ void sandbox_take_machine(struct sandbox *sb, struct sandbox *from)
 	sb->notes_changes = from->notes_changes;
 	vmm_hand_over(&from->channel, &sb->channel);
 	resources_moved(sb, from);
+	sb->net.connected = from->net.connected; /* vmctl says what changes alone */
 	net_apply(sb);
 	loop_timer_cancel(&from->limit);
 	from->vm = 0;

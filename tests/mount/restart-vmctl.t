@@ -70,6 +70,11 @@ kill_both
 ok "killed while one is frozen, it is mounted again" start
 echo 'print(x + 1)' > mnt/demo/exec
 is "$(cat mnt/demo/stdout)" 100 "and that one resumes"
+echo freeze > mnt/demo/ctl
+wait_for 90 state_is mnt/demo frozen
+kill -KILL "$(command cat state/vmctl.pid)"
+echo 'print(x + 2)' > mnt/demo/exec
+is "$(cat mnt/demo/stdout)" 101 "who uses a frozen one just when vmctl is killed waits for the next"
 
 host=$(pgrep -f "qemu-system.*$scratch/state")
 ok "the host is one process" [ -d "/proc/$host" ]

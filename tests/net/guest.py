@@ -142,6 +142,7 @@ class Talk:
     def __init__(self, host, mark):
         self.mark, self.end, self.over = mark, None, False
         self.tcp = socket.create_connection((host, 7), PATIENCE)
+        self.tcp.settimeout(1)  # who only waits, for an answer that was cut, is told nothing
         self.udp = socket.socket(self.tcp.family, socket.SOCK_DGRAM)
         self.udp.connect((host, 7))
         threading.Thread(target=self.talk, daemon=True).start()
@@ -156,6 +157,8 @@ class Talk:
                 if not self.end:
                     self.tcp.sendall(self.mark)
                     self.tcp.recv(1000)
+            except TimeoutError:
+                pass
             except OSError as error:
                 self.end = type(error).__name__
             time.sleep(0.02)

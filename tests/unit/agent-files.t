@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """Requests about files through the guest's agent, beside its runs."""
 
+import fcntl
 import os
 import signal
 import sys
@@ -163,6 +164,20 @@ def a_wake_ends_handles_and_what_was_asked(agent):
     same(server_pid(agent), pid)
     fresh = ask(agent, OPEN, "made", O_READ).handle
     same(len(ask(agent, READ, handle=fresh, size=9).data), 9)
+
+
+@test
+def what_a_former_pffs_asked_is_not_the_answer_to_the_next_one(agent):
+    with open(path_of("locked"), "w") as mine:
+        fcntl.flock(mine, fcntl.LOCK_EX)
+        handle = ask(agent, OPEN, "locked", O_READ | O_WRITE).handle
+        late = post(agent, FLOCK, handle=handle, mode=2, flags=WAIT)
+        same(ask(agent, LOOKUP, "made").error, 0)
+        assert late not in agent.replies, "a lock of two"
+        agent.send_wake(22)  # ends the wait; behind it comes the same number
+        post(agent, GETATTR, "made", stream=late)
+        reply = reply_to(agent, late)
+        same((reply.error, reply.attr and reply.attr.size), (0, os.path.getsize(path_of("made"))))
 
 
 @test

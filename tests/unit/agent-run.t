@@ -577,6 +577,21 @@ def the_host_hears_that_programs_stand_still(agent):
 
 
 @test
+def what_runs_leave_running_is_in_the_way_of_none(_):
+    agent = Agent()
+    left = []
+    for _ in range(13):  # each has two pipes, until it ends
+        for run in [agent.begin(BASH, "sleep 300 & echo $!") for _ in range(40)]:
+            same(run.wait().code, 0)
+            left.append(int(run.out))
+    assert open_files(agent) > 1024, "these are too few to be in the way"
+    same(agent.bash("ulimit -Sn").out, b"1024\n")
+    for pid in left:
+        os.kill(pid, signal.SIGKILL)
+    agent.end()
+
+
+@test
 def ended_runs_leave_nothing(agent):
     agent.python("import gc; gc.collect()")
     for _ in range(3):

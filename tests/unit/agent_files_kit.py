@@ -8,8 +8,8 @@ from agent_kit import FILES, same
 
 LOOKUP, GETATTR, SETATTR, LIST, READLINK, OPEN, CLOSE, READ, WRITE, FSYNC = range(1, 11)
 FALLOCATE, SEEK, COPY, MKDIR, MKNOD, SYMLINK, LINK, UNLINK, RMDIR, RENAME = range(11, 21)
-STATFS, SETXATTR, REMOVEXATTR = 21, 23, 25
-WATCH, EXCHANGE, O_READ, O_WRITE, O_CREAT, O_EXCL, O_TRUNC = 1, 1 << 4, 1 << 5, 1 << 6, 1 << 7, 1 << 8, 1 << 9
+STATFS, SETXATTR, REMOVEXATTR, FLOCK = 21, 23, 25, 28
+WATCH, WAIT, EXCHANGE, O_READ, O_WRITE, O_CREAT, O_EXCL, O_TRUNC = 1, 1 << 2, 1 << 4, 1 << 5, 1 << 6, 1 << 7, 1 << 8, 1 << 9
 KEEP, SET_MODE, SET_SIZE, SET_MTIME = 1 << 12, 1 << 16, 1 << 19, 1 << 21
 ALL = 0xFFFFFFFF
 IO_MAX = 256 << 10
@@ -24,16 +24,19 @@ def path_of(name):
     return os.path.join(root.name, name)
 
 
-def post(agent, op, path="", flags=0, handle=0, offset=0, size=0, data=b"", path2="", handle2=0, mode=0o644, mtime=0):
+def post(agent, op, path="", flags=0, handle=0, offset=0, size=0, data=b"", path2="", handle2=0, mode=0o644, mtime=0,
+         stream=None):
+    """Return: the number of the request, which is @stream or the next one."""
     global last
-    last += 1
+    last += stream is None
+    stream = stream or last
     payload = struct.pack(
         "<BIIIIIIQQQQqq", op, flags, handle, handle2, mode, 0, 0, offset, 0, size, 0, 0, mtime
     )
     for text in (os.fsencode(path), os.fsencode(path2), data):
         payload += struct.pack("<I", len(text)) + text
-    agent.send(FILES, last, payload)
-    return last
+    agent.send(FILES, stream, payload)
+    return stream
 
 
 class Attr:

@@ -1,6 +1,7 @@
 #!/usr/bin/python3
 """The broker connects VMs, with fake-vm as VM process; all that is killed comes again."""
 import atexit
+import json
 import os
 import shutil
 import signal
@@ -11,7 +12,7 @@ import time
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import net_kit  # noqa: E402
-from broker_kit import Server  # noqa: E402
+from broker_kit import CONTROL, Server  # noqa: E402
 from net_kit import Tap, begin  # noqa: E402
 
 PATIENCE = 60
@@ -62,7 +63,8 @@ def in_use(client, want):
 
 work = tempfile.mkdtemp()
 os.environ["NET_TEST"] = work
-server = Server(work, ["--uplink", "kernel"])
+# A process that has ended is waited for longer each time.
+server = Server(work, ["--uplink", "kernel", "--deadline-ms", "30000"])
 atexit.register(lambda: server.end())
 client = server.client()
 tap.is_(client.request("stat")["uplink"], "none", "before anybody asks there is no uplink")
@@ -139,6 +141,17 @@ until = time.monotonic() + PATIENCE
 while net_process() in (last, None) and time.monotonic() < until:
     time.sleep(0.05)
 tap.ok(all(wait(client, vm) for vm in children), "another one is told the policies that the broker knows")
+last = net_process()
+os.kill(last, signal.SIGSTOP)
+client.sock.settimeout(PATIENCE)
+client.seq += 1
+seq = client.seq
+client.send(CONTROL, json.dumps({"op": "policy", "seq": seq, "vm": children[0], "policy": POLICY}).encode())
+client.request("list")
+os.kill(last, signal.SIGKILL)
+reply = client.reply(seq)
+tap.ok("error" not in reply, "and one that the former had heard of and not answered is in force")
+tap.ok(all(wait(client, vm) for vm in children), "of VMs that are connected again")
 link = net_kit.sh("ip", "-o", "link").stdout
 tap.is_(link.count(" pffs"), 1, "there is one link in the host")
 server.end()

@@ -1,5 +1,6 @@
 #!/usr/bin/python3
 """The broker keeps its promises to several clients, with fake-vm as VM process."""
+import fcntl
 import json
 import os
 import signal
@@ -7,11 +8,14 @@ import socket
 import struct
 import subprocess
 import sys
+import termios
 import time
 
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from broker_kit import (BYE, CONTROL, CREDIT, DATA, DISKS, HELLO, PATIENCE, VMCTL, WINDOW, gone, main)  # noqa: E402
+from broker_kit import (  # noqa: E402
+    BYE, CONTROL, CREDIT, DATA, DISKS, HELLO, PATIENCE, VMCTL, WINDOW, Client, gone, main)
+from wait_kit import until  # noqa: E402
 
 
 def test_session(server):
@@ -314,6 +318,52 @@ def test_half_frame(server):
     assert second.wait_data(vm, 4) == b"next"
 
 
+def last_words(server, client, vm, *frames):
+    """What a client says while the broker cannot look, and hangs up; then it looks."""
+    os.kill(server.process.pid, signal.SIGSTOP)
+    client.sock.settimeout(None)  # else it would wait for a stream that is nearly empty
+    for frame in frames:
+        client.send(*frame)
+    client.send(CONTROL, json.dumps({"op": "destroy", "seq": 1, "vm": vm}).encode())
+    client.close()
+    os.kill(server.process.pid, signal.SIGCONT)
+    other = server.client()
+    until(lambda: not other.request("list")["vms"], "its VM runs on", PATIENCE)
+
+
+def test_unread_replies(server):
+    "what a client says last counts, who has not read what he was told"
+    client, other = server.client(), server.client()
+    vm = client.create()["vm"]
+    asked = 1500
+    size = len(json.dumps(other.request("stat"), separators=(",", ":")))
+    for _ in range(asked):
+        client.send(CONTROL, b'{"op":"stat","seq":1}')
+    other.request("list")
+    here = struct.unpack("i", fcntl.ioctl(client.sock, termios.FIONREAD, bytes(4)))[0]
+    assert here < asked * size, "the broker has nothing left to say"
+    last_words(server, client, vm)
+
+
+def test_long_words(server):
+    "what a client says last counts, however much that is"
+    client = server.client()
+    vm = client.create("deaf")["vm"]
+    last_words(server, client, vm, (DATA, bytes(72 << 10), vm))
+
+
+def test_no_reader(server):
+    "what a client says counts, who takes no replies"
+    client, other = server.client(), server.client()
+    vm = client.create()["vm"]
+    client.sock.shutdown(socket.SHUT_RD)
+    client.send(CONTROL, b'{"op":"stat","seq":1}')
+    for _ in range(3):
+        other.request("list")  # that was tried to be answered
+    client.send(CONTROL, json.dumps({"op": "destroy", "seq": 2, "vm": vm}).encode())
+    until(lambda: not other.request("list")["vms"], "its VM runs on", PATIENCE)
+
+
 def test_group(server):
     "a group is told of each VM, and forks and others are told apart by it"
     client = server.client()
@@ -422,6 +472,69 @@ def test_ctl(server):
     assert "usage" in vmctl("--help")
     assert "vmctl" in vmctl("--version")
     assert "vmctl serve" in vmctl("list", "--socket", "/nonexistent/sock", status=1)
+
+
+def has_open(pid, path):
+    """Does a process have this file open?"""
+    folder = f"/proc/{pid}/fd"
+    for fd in os.listdir(folder):
+        try:
+            if os.readlink(os.path.join(folder, fd)) == path:
+                return True
+        except FileNotFoundError:
+            continue  # closed meanwhile
+    return False
+
+
+def test_two_at_once(server):
+    "of two that start at once one serves, whom clients reach, and the other one says why not"
+    folder = os.path.join(os.path.dirname(server.path), "two")
+    path = os.path.join(folder, "sock")
+    os.mkdir(folder)
+    lock = os.open(folder, os.O_RDONLY)
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    both = [subprocess.Popen([VMCTL, "serve", "--engine", "kvm", "--socket", path, "--images", folder],
+                             stderr=subprocess.PIPE, universal_newlines=True) for _ in range(2)]
+    try:
+        until(lambda: all(has_open(each.pid, folder) for each in both), "not one after the other", PATIENCE)
+        os.close(lock)
+        until(lambda: any(each.poll() is not None for each in both), "both serve", PATIENCE)
+        one, other = sorted(both, key=lambda each: each.poll() is not None)
+        assert other.wait() == 1 and "in use by a running server" in other.stderr.read()
+        client = Client(path)
+        assert client.request("stat")["vms"] == 0
+        client.close()
+        one.terminate()
+        assert one.wait(PATIENCE) == 0
+        assert os.listdir(folder) == []
+    finally:
+        for each in both:
+            each.kill()
+            each.communicate()
+
+
+def test_locked(server):
+    "a directory that somebody keeps locked stops nobody"
+    folder = os.path.dirname(server.path)
+    lock = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        late = subprocess.Popen([VMCTL, "serve", "--engine", "kvm", "--socket", server.path + ".late"])
+        until(lambda: os.path.exists(server.path + ".late"), "it does not serve", PATIENCE)
+        late.terminate()
+        assert late.wait(PATIENCE) == 0
+    finally:
+        os.close(lock)
+
+
+def test_name_of_another(server):
+    "a socket that another one has put in the place of its own is left alone"
+    with socket.socket(socket.AF_UNIX) as other:
+        other.bind(server.path + ".other")
+        os.rename(server.path + ".other", server.path)
+        server.process.terminate()
+        assert server.process.wait(PATIENCE) == 0
+        assert os.path.exists(server.path)
 
 
 def test_sigterm(server):

@@ -3,6 +3,7 @@
 import os
 import random
 import select
+import shutil
 import signal
 import socket
 import struct
@@ -554,6 +555,58 @@ def test_resolv_conf(dns):
     finally:
         os.system("umount /etc/resolv.conf")
         os.unlink(path)
+
+
+def await_end(pid):
+    """Wait until a process is none any more, or a zombie."""
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
+        try:
+            with open(f"/proc/{pid}/stat", encoding="ascii") as file:
+                if file.read().rpartition(") ")[2][0] == "Z":
+                    return
+        except (FileNotFoundError, ProcessLookupError):
+            return
+        time.sleep(0.01)
+    raise AssertionError("what reads resolv.conf is left")
+
+
+def test_resolvers_come(dns):
+    "a question that is there before the host's resolvers are known waits for them, but not for ever"
+    dns.settle()
+    [other] = children(dns.process.pid)  # it would read what we write
+    os.kill(other, signal.SIGKILL)
+    await_end(other)
+    work = tempfile.mkdtemp()
+    os.chmod(work, 0o755)
+    path = os.path.join(work, "resolv.conf")  # says nothing until we write
+    os.mkfifo(path)
+    os.chmod(path, 0o644)
+    if os.system(f"mount --bind {path} /etc/resolv.conf"):
+        raise AssertionError("no mounts here")
+    early = Program("dns")
+    try:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
+            udp.bind(("198.19.0.3", 53))
+            early.tell({"op": "listen"}, [udp.fileno()])
+        early.policy(SLOT, "on")
+        guest = Guest()
+        guest.sock.connect(("198.19.0.3", 53))
+        began = time.monotonic()
+        assert guest.rcode("api.example.com") == SERVFAIL
+        assert time.monotonic() - began > 1, "it has not waited"
+        request = guest.begin("api.example.com")
+        assert guest.receive(0.3) is None
+        [watcher] = children(early.process.pid)
+        with open(path, "w", encoding="ascii") as file:  # once it reads
+            file.write("nameserver 127.0.5.1\n")
+        assert [str(rr.rdata) for rr in guest.end(request, PATIENCE).rr] == ["203.0.113.10"]
+    finally:
+        os.system("umount -l /etc/resolv.conf")
+        os.close(os.open(path, os.O_RDWR | os.O_NONBLOCK))  # who waits for a writer does no more
+        assert early.end() == 0
+        shutil.rmtree(work)
+    await_end(watcher)
 
 
 def children(pid):

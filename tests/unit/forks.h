@@ -41,7 +41,8 @@ static int order(struct sandbox *parent, const char *const *names, size_t count)
 	return fork_begin(parent, &order, remember, &told, &err);
 }
 
-static struct sandbox *child(const struct sandbox *parent, const char *name)
+__attribute__((unused)) static struct sandbox *child(const struct sandbox *parent,
+						     const char *name)
 {
 	return sandbox_find(&core, FOLDER_FORKS(parent->serial), name);
 }
@@ -83,7 +84,7 @@ static void awake(unsigned vm, uint16_t of_epoch)
 	epoch = 1;
 }
 
-static struct sandbox *make_parent(void)
+__attribute__((unused)) static struct sandbox *make_parent(void)
 {
 	static const char *const names[] = {"demo"};
 	struct fork_order order = {.folder = FOLDER_ROOT, .names = names, .count = 1};

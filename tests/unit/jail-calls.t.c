@@ -14,13 +14,16 @@
 #include <linux/kvm.h>
 #include <linux/seccomp.h>
 #include <net/if.h>
+#include <poll.h>
 #include <pthread.h>
 #include <sched.h>
 #include <seccomp.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
@@ -137,17 +140,70 @@ _Noreturn static void be_process(const struct attempt *try, enum who who)
 	_exit(1);
 }
 
+static int ended_by(pid_t pid)
+{
+	int status;
+
+	if (pid < 0 || waitpid(pid, &status, 0) != pid)
+		return -1;
+	return WIFSIGNALED(status) ? WTERMSIG(status) : 0;
+}
+
 /* Return: the signal that ended who tried it, or 0. */
 static int fate(const struct attempt *try, enum who who)
 {
-	int status;
 	pid_t pid = fork();
 
 	if (pid == 0)
 		be_process(try, who);
-	if (pid < 0 || waitpid(pid, &status, 0) != pid)
+	return ended_by(pid);
+}
+
+/* As proc(5) has it; 0 for none. */
+static char state_of(pid_t pid)
+{
+	char path[32], state = 0;
+	FILE *file;
+
+	snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
+	file = fopen(path, "re");
+	if (file && fscanf(file, "%*d (%*[^)]) %c", &state) != 1)
+		state = 0;
+	if (file)
+		fclose(file);
+	return state;
+}
+
+/* As fate(), of who waits for a descriptor, and is stopped and continued meanwhile. Linux
+ * goes on with poll(2) as restart_syscall(2). */
+static int fate_of_stopped(long call, enum who who)
+{
+	int ends[2], status;
+	struct pollfd waited = {.events = POLLIN};
+	struct attempt try = {.number = call, .argument = {NAME(&waited), 1}};
+	pid_t pid;
+
+	if (pipe2(ends, O_CLOEXEC) < 0)
 		return -1;
-	return WIFSIGNALED(status) ? WTERMSIG(status) : 0;
+	waited.fd = ends[0];
+	if (call == SYS_poll)
+		try.argument[2] = -1ul; /* for ever, as NULL for ppoll(2) */
+	pid = fork();
+	if (pid == 0)
+		be_process(&try, who);
+	if (pid < 0)
+		return -1;
+	while (!strchr("SZ", state_of(pid)))
+		usleep(1000);
+	kill(pid, SIGSTOP);
+	if (waitpid(pid, &status, WUNTRACED) != pid || !WIFSTOPPED(status))
+		return -1;
+	kill(pid, SIGCONT);
+	if (write(ends[1], "", 1) != 1)
+		return -1;
+	close(ends[0]);
+	close(ends[1]);
+	return ended_by(pid);
 }
 
 #define RULES(rules) (rules), sizeof(rules) / sizeof((rules)[0])
@@ -207,6 +263,10 @@ int main(void)
 	ok(fate(&allowed, VM) == 0, "what is named does not kill");
 	ok(fate(&allowed, VCPU) == SIGSYS,
 	   "but in a vCPU's thread, which has a list of its own");
+	ok(fate_of_stopped(SYS_ppoll, VM) == 0,
+	   "who waits, is stopped and continued waits on: a VM's process");
+	ok(fate_of_stopped(SYS_ppoll, RESOLV) == 0, "what reads for the DNS proxy");
+	ok(fate_of_stopped(SYS_poll, PROXY) == 0, "the proxy for secrets");
 	ok(count_harmless(RULES(vm_rules), VM) == 0, "every other call kills a process");
 	ok(count_harmless(RULES(vcpu_rules), VCPU) == 0, "and a vCPU's thread");
 	ok(count_harmless(RULES(dns_rules), DNS) == 0, "and the DNS proxy");

@@ -167,6 +167,41 @@ static void arming_again_moves_the_deadline(void)
 	is_str(order, "bas", "a timer that is armed anew fires once, at its new deadline");
 }
 
+static struct pair later;
+
+/* The other descriptor becomes ready, and then a deadline passes. */
+static void take_long(struct loop_source *source, uint32_t revents)
+{
+	(void)revents;
+	loop_mod(&loop, source, 0);
+	is_int(write(later.fd[1], "x", 1), 1, "something comes");
+	usleep(100000);
+}
+
+static void note_and_stop(struct loop_source *source, uint32_t revents)
+{
+	(void)revents;
+	note('e');
+	loop_mod(&loop, source, 0);
+}
+
+static void what_came_first_is_heard_first(void)
+{
+	struct pair busy;
+	char x;
+
+	order[0] = '\0';
+	make_ready(&busy, take_long);
+	make_ready(&later, note_and_stop);
+	is_int(read(later.fd[0], &x, 1), 1, "nothing is there yet");
+	loop_timer_init(&timer_end, stop_timer);
+	loop_timer_set(&loop, &timer_end, 50);
+	loop_run(&loop);
+	is_str(order, "es", "what came before a deadline is heard before its timer fires");
+	close_pair(&busy);
+	close_pair(&later);
+}
+
 static void note_writable(struct loop_source *source, uint32_t revents)
 {
 	note((char)(revents & EPOLLOUT ? 'w' : '?'));
@@ -215,6 +250,7 @@ int main(void)
 	timers_fire_in_order();
 	a_timer_may_cancel_another();
 	arming_again_moves_the_deadline();
+	what_came_first_is_heard_first();
 	events_can_be_changed();
 	a_bad_descriptor_is_refused();
 	loop_fini(&loop);

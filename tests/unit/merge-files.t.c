@@ -352,6 +352,34 @@ static void guests_may_be_silent(struct sandbox *demo)
 	is_int(done_count, 1, "nobody is told twice");
 }
 
+static bool second_tree_is_not_sent(struct guest_fs *fs, const struct files_request *asked,
+				    struct files_reply *reply)
+{
+	static unsigned trees;
+
+	(void)reply;
+	if (asked->op == FILES_TREE && ++trees == 2)
+		fs->silent = true;
+	return false;
+}
+
+static void one_that_was_cancelled_ends_first(struct sandbox *demo)
+{
+	a_changes_much();
+	demo_fs.meddle = second_tree_is_not_sent;
+	is_int(begin(demo, MERGE3_FAVOUR_NONE, "a", NULL), 0, "a merge begins");
+	work();
+	merge_files_cancel(handle);
+	demo_fs.meddle = NULL;
+	demo_fs.silent = false;
+	ok(demo->hold, "one that was cancelled takes back what it has put there");
+	is_int(begin(demo, MERGE3_FAVOUR_NONE, "b", NULL), -EAGAIN, "no other one begins");
+	is_int(order(demo, NULL, 1), -EAGAIN, "and nothing is forked");
+	work();
+	ok(!demo->hold, "before it has ended");
+	merge(demo, "a", NULL, 0, "then one does");
+}
+
 static void nothing_else_meanwhile(struct sandbox *demo)
 {
 	struct sandbox *a = child(demo, "a");
@@ -406,6 +434,7 @@ int main(void)
 	programs_stand_still(demo);
 	all_or_nothing(demo);
 	guests_may_be_silent(demo);
+	one_that_was_cancelled_ends_first(demo);
 	nothing_else_meanwhile(demo);
 	for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++)
 		buf_fini(&all[i]->tree);

@@ -68,6 +68,7 @@ static void a_machine_changes_hands(struct sandbox *demo)
 	goes_on = run_ref(submit(a, "input()"));
 	next = submit(a, "print(3)");
 	is_int(goes_on->number, 2, "a run goes on in the fork");
+	send_control("{\"event\":\"net\",\"vm\":6,\"connected\":true}");
 
 	is_int(begin(demo, "a"), 0, "a merge begins");
 	heard(6, AGENT_SIGNAL, streams);
@@ -83,6 +84,7 @@ static void a_machine_changes_hands(struct sandbox *demo)
 	is_int(done_code, 0, "well");
 	ok(demo->vm == 6 && !child(demo, "a"),
 	   "the sandbox has the machine, the fork is gone");
+	ok(demo->net.connected, "and what it is connected to");
 	is_str(asked_for(), "destroy", "its own machine ends");
 	is_str(demo->id, id, "its id stays");
 	is_int(lost->exit_code, EXIT_KILLED, "the run that went on in it was killed");

@@ -35,6 +35,7 @@ ELSEWHERE = {
     "socket(0==AF_INET6)": "a resolver, or a domain, that has an address of IPv6 alone",
     "eventfd2": "a libmicrohttpd that wakes itself",
     "proxy read": "likewise",
+    "restart_syscall": "poll(2) of who is stopped meanwhile, and continued: unit/jail-calls.t.c",
     "getpid": "a GnuTLS that looks whether it was forked",
     "access=ENOENT": "libraries that look for a file by it",
     "newfstatat=ENOENT": "likewise",

@@ -1,84 +1,30 @@
 #!/usr/bin/python3
 """Slots come and go: many at once, none is left, and names open what they led to."""
-import json
 import os
 import re
-import shutil
 import socket
 import sys
-import tempfile
 import time
 
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-import net_kit  # noqa: E402
-from net_kit import Guest, Host, Net, Tap, begin  # noqa: E402
+from net_kit import Guest, Host, StubbedNet, Tap, begin, sh  # noqa: E402
 
 ROUNDS = 1000
 MANY = 100
 FREE = 8  # slots, at least
-# Stands for `dns` and `proxy`: it gives its channel to the test.
-STUB = """
-import os, socket, sys, time
-sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-sock.connect(os.environ["NET_STUB"])
-socket.send_fds(sock, [sys.argv[0].encode()], [3])
-os.close(3)
-sock.recv(1)
-"""
 begin()
 tap = Tap()
 web = Host("web", 1, ["1.2.3.4", "1.2.3.5", "2606:4700::4", "10.1.2.3"])
 web.serve(80)
 web.serve(443)
-work = tempfile.mkdtemp()
-shutil.copy(net_kit.PROGRAM, work)
-net_kit.PROGRAM = os.path.join(work, "vmctl-net")
-# Executed by a descriptor, which a script cannot be: so it is who runs that, and its first argument.
-os.symlink("/usr/bin/python3", os.path.join(work, "vmctl-names"))
-for name in ("dns", "proxy"):
-    with open(os.path.join(work, name), "w", encoding="ascii") as file:
-        file.write(STUB)
-os.chmod(work, 0o755)
-os.chdir(work)
-os.environ["NET_STUB"] = os.path.join(work, "stub")
-listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-listener.bind(os.environ["NET_STUB"])
-os.chmod(os.environ["NET_STUB"], 0o666)
-listener.listen()
-listener.settimeout(20)
-net = Net("--uplink", "kernel")
-helpers, held = {}, []
-for _ in range(2):
-    peer, _ = listener.accept()
-    name, fds, _, _ = socket.recv_fds(peer, 100, 1)
-    helpers[name.decode()] = socket.socket(fileno=fds[0])
-    held.append(peer)
-dns = helpers["dns"]
-dns.settimeout(20)
-
-
-def hear(op):
-    """The next message to `dns` with this `op`, or without one."""
-    while True:
-        data, fds, _, _ = socket.recv_fds(dns, 1 << 20, 4)
-        for fd in fds:
-            os.close(fd)
-        message = json.loads(data)
-        if message.get("op") == op:
-            return message
-
-
-def resolved(slot, name, *addresses, ttl=300):
-    """`dns` says so, and waits for its answer."""
-    dns.send(json.dumps({"op": "open", "seq": 5, "slot": slot, "name": name, "addresses": [
-        {"address": address, "ttl": ttl} for address in addresses]}).encode())
-    return hear(None)["seq"] == 5
+net = StubbedNet("--uplink", "kernel")
+resolved = net.resolved
 
 
 def maker():
     """The process that makes slots."""
-    for pid in net_kit.sh("pgrep", "-P", str(net.process.pid)).stdout.split():
+    for pid in sh("pgrep", "-P", str(net.process.pid)).stdout.split():
         with open(f"/proc/{pid}/comm", encoding="ascii") as comm:
             if comm.read() == "vmctl-slots\n":
                 return pid
@@ -109,9 +55,9 @@ def flows():
     return [line for line in text.splitlines() if "ESTABLISHED" in line and "=198.19." in line]
 
 
-tap.is_(hear("listen")["op"], "listen", "dns gets its sockets")
+tap.is_(net.hear("listen")["op"], "listen", "dns gets its sockets")
 guest = net.guest(1, egress="allow", allow=["web.example:443", "*.sub.example"])
-told = hear("policy")
+told = net.hear("policy")
 slot = told["slot"]
 tap.is_(told["policy"]["allow"], ["web.example:443", "*.sub.example"], "and is told of policies")
 tap.is_(guest.get("1.2.3.4", 443), "ConnectionRefusedError", "an address nobody asked for is shut")
@@ -153,7 +99,7 @@ guest.close()
 # A domain whose owner is hostile: as many names and addresses as there can be.
 PORTS = ",".join(str(port) for port in range(1001, 1033, 2))
 guest = net.guest(2, egress="allow", allow=["*.evil.example:" + PORTS, "good.example"])
-while (told := hear("policy"))["slot"] == slot:
+while (told := net.hear("policy"))["slot"] == slot:
     pass  # of the guest before
 slot = told["slot"]
 for number in range(2048):
@@ -227,12 +173,8 @@ for number in range(ROUNDS):
     os.close(net.take(number + 5000))
     net.send(op="gone", vm=number + 5000)
     if number % 50 == 0:
-        dns.setblocking(False)
-        try:
-            while dns.recv(1 << 20):
-                pass
-        except BlockingIOError:
-            pass
+        net.drain(net.dns)
+        net.drain(net.proxy)
 tap.is_(settled(), before, f"nothing is left of {ROUNDS} slots that came and went")
 until = time.monotonic() + 150
 while count()[0] != FREE and time.monotonic() < until:
@@ -245,5 +187,4 @@ while count()[1:3] != (0, 0) and time.monotonic() < until:
 tap.is_(count()[:3], (FREE, 0, 0), "rules that no VM has any more are nowhere")
 net.close()
 tap.is_(net.process.returncode, 0, "it ends with its broker")
-shutil.rmtree(work)
 tap.done()

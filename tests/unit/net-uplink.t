@@ -1,5 +1,6 @@
 #!/usr/bin/python3
 """The uplink is looked after: by whom it is taken away, and who dies, it comes again or ends."""
+import ctypes
 import os
 import shutil
 import signal
@@ -74,6 +75,23 @@ def gone(pid):
         return True
 
 
+def delete_once(name):
+    """A process that takes the table away as soon as it is there, as who cleans up after a former
+    one may. Returns its pid; it ends with 0 when it has."""
+    nft = ctypes.CDLL("libnftables.so.1")
+    nft.nft_ctx_new.restype = ctypes.c_void_p
+    pid = os.fork()
+    if pid == 0:
+        context = ctypes.c_void_p(nft.nft_ctx_new(0))
+        nft.nft_ctx_buffer_error(context)
+        deadline = time.monotonic() + PATIENCE
+        while nft.nft_run_cmd_from_buffer(context, f"delete table inet {name}".encode()):
+            if time.monotonic() > deadline:
+                os._exit(1)
+        os._exit(0)
+    return pid
+
+
 web = Host("web", 1, ["1.2.3.4", "2606:4700::4"])
 web.serve(80)
 net = Net("--uplink", "kernel")
@@ -97,6 +115,15 @@ tap.ok(until(lambda: name not in links()), "with its end the link goes")
 sh(net_kit.PROGRAM, "--clean", f"{name}/{number}")
 tap.is_(table(name), "", "and, cleaned up, its rules")
 
+deleter = delete_once(name)
+net = Net("--uplink", "kernel")
+guest = net.guest(1)
+tap.is_(os.waitstatus_to_exitcode(os.waitpid(deleter, 0)[1]), 0, "rules that are just set are taken away")
+tap.is_((net.uplink["uplink"], guest.get("1.2.3.4", 80)), ("kernel", "web"), "there is an uplink all the same")
+tap.ok(until(lambda: table(name) == before), "with its rules")
+net.close()
+tap.ok(until(lambda: name not in links()), "which ends as any other")
+
 PATH = os.environ["PATH"]
 os.environ["PATH"] = pasta("slow", f"#!/bin/sh\necho $$ >{work}/slow.pid\nexec sleep 1000\n")
 net = Net("--uplink", "user")
@@ -105,7 +132,8 @@ net.process.send_signal(signal.SIGKILL)
 tap.ok(ends(net), "killed while it starts: nobody keeps the broker's socket")
 tap.ok(until(lambda: gone(slow)), "and what was to be the uplink is ended")
 
-# As pasta does that root starts: it becomes another user, and so forgets its parent.
+# As pasta does that root starts: it becomes another user, and so forgets its parent. As newer
+# ones do, it ends with the process whose network it was told to serve, unless it is told not to.
 os.environ["PATH"] = pasta("other", f"""#!/usr/bin/python3
 import os, subprocess, sys, time
 pid = sys.argv[-1]
@@ -115,7 +143,8 @@ me = os.getpid()
 with open("{work}/other.pid", "w") as file:
     file.write(str(me))
 os.setresuid(65534, 65534, 65534)
-time.sleep(1000)
+while "--no-netns-quit" in sys.argv or os.path.exists(f"/proc/{{pid}}"):
+    time.sleep(0.05)
 """)
 for victim in ("vmctl net", "pasta"):
     if os.path.exists(os.path.join(work, "other.pid")):
@@ -123,7 +152,8 @@ for victim in ("vmctl net", "pasta"):
     net = Net("--uplink", "user")
     net.policy(1)
     other = number_in("other.pid")
-    tap.ok(other and not gone(other), "pasta runs")
+    time.sleep(0.5)
+    tap.ok(other and not gone(other), "pasta runs, also when who held the network before has ended")
     os.kill(net.process.pid if victim == "vmctl net" else other, signal.SIGKILL)
     tap.ok(ends(net), f"{victim} is killed: all ends")
     tap.ok(until(lambda pid=other: gone(pid)), "pasta, too")

@@ -87,11 +87,24 @@ static void changes_are_told(struct sandbox *sb)
 	ok(!asked_for(), "what is known is not told again");
 }
 
+/* Does net/status say that it is connected? */
+static bool says_connected(const struct sandbox *sb)
+{
+	char text[1024] = "";
+	FILE *out = fmemopen(text, sizeof(text), "w");
+
+	net_print_status(sb, out);
+	fclose(out);
+	return strstr(text, "\nconnected yes\n");
+}
+
 static void what_failed_is_told_again(struct sandbox *sb)
 {
+	send_control("{\"event\":\"net\",\"vm\":5,\"connected\":true}");
 	is_int(net_set_egress(sb, "off", &err), 0, "a sandbox is closed");
 	is_str(told_of(PARENT), "off", "which vmctl is told");
 	answer_error(EAGAIN);
+	ok(says_connected(sb), "whether it is connected vmctl says itself");
 	forget();
 	spin(1500);
 	is_str(told_of(PARENT), "off", "and again, when it could not do so");

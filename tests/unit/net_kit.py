@@ -9,11 +9,13 @@ import fcntl
 import json
 import os
 import select
+import shutil
 import signal
 import socket
 import struct
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 
@@ -196,6 +198,8 @@ class Guest(Namespace):
 class Net:
     """`vmctl net`, as its broker sees it."""
 
+    program = PROGRAM
+
     def __init__(self, *args, **who):
         """@who: its user, as subprocess.Popen has it; else root."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -205,11 +209,12 @@ class Net:
         self.uplink = None
         os.set_inheritable(theirs.fileno(), True)
         self.process = subprocess.Popen(
-            [PROGRAM, *args], close_fds=False,
+            [self.program, *args], close_fds=False,
             preexec_fn=lambda: os.dup2(theirs.fileno(), 3), **who)
         theirs.close()
 
     def send(self, **message):
+        self.sock.settimeout(PATIENCE)
         self.sock.send(json.dumps(message).encode())
 
     def receive(self, timeout=20):
@@ -293,6 +298,83 @@ class Net:
         except subprocess.TimeoutExpired:
             self.process.send_signal(signal.SIGKILL)
             self.process.wait()
+
+
+# Stands for `dns` and `proxy`: it gives its channel to the test.
+STUB = """
+import os, socket, sys, time
+sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+sock.connect(os.environ["NET_STUB"])
+socket.send_fds(sock, [sys.argv[0].encode()], [3])
+os.close(3)
+sock.recv(1)
+"""
+
+
+class StubbedNet(Net):
+    """`vmctl net` whose `dns` and `proxy` the test is: it has their ends of the channels."""
+
+    def __init__(self, *args):
+        self.work = tempfile.mkdtemp()
+        os.chmod(self.work, 0o755)
+        self.program = os.path.join(self.work, "vmctl-net")
+        shutil.copy(PROGRAM, self.program)
+        # Executed by a descriptor, which a script cannot be: so it is who runs that, and its first argument.
+        os.symlink("/usr/bin/python3", os.path.join(self.work, "vmctl-names"))
+        for name in ("dns", "proxy"):
+            write(os.path.join(self.work, name), STUB)
+        self.held = []
+        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
+            path = os.path.join(self.work, "stub")
+            listener.bind(path)
+            os.chmod(path, 0o666)
+            listener.listen()
+            listener.settimeout(PATIENCE)
+            super().__init__(*args, cwd=self.work, env={**os.environ, "NET_STUB": path})
+            channels = dict(self.channel(listener) for _ in range(2))
+        self.dns, self.proxy = channels["dns"], channels["proxy"]
+
+    def channel(self, listener):
+        """Of who comes next: whom it stands for, and its channel."""
+        peer, _ = listener.accept()
+        self.held.append(peer)  # with it the stub ends
+        name, fds, _, _ = socket.recv_fds(peer, 100, 1)
+        sock = socket.socket(fileno=fds[0])
+        sock.settimeout(PATIENCE)
+        return name.decode(), sock
+
+    def hear(self, op):
+        """The next message to `dns` with this `op`, or without one."""
+        while True:
+            data, fds, _, _ = socket.recv_fds(self.dns, 1 << 20, 4)
+            for fd in fds:
+                os.close(fd)
+            message = json.loads(data)
+            if message.get("op") == op:
+                return message
+
+    @staticmethod
+    def drain(channel):
+        """What there is to read in one of the channels."""
+        messages = []
+        while select.select([channel], [], [], 0)[0]:
+            data, fds, _, _ = socket.recv_fds(channel, 1 << 20, 4)
+            for fd in fds:
+                os.close(fd)
+            if not data:
+                break
+            messages.append(json.loads(data))
+        return messages
+
+    def resolved(self, slot, name, *addresses, ttl=300):
+        """`dns` says so, and waits for its answer."""
+        self.dns.send(json.dumps({"op": "open", "seq": 5, "slot": slot, "name": name, "addresses": [
+            {"address": address, "ttl": ttl} for address in addresses]}).encode())
+        return self.hear(None)["seq"] == 5
+
+    def close(self):
+        super().close()
+        shutil.rmtree(self.work)
 
 
 class Host(Namespace):

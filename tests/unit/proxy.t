@@ -24,6 +24,7 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import wait_kit  # noqa: E402
 from names_kit import (PATIENCE, PROGRAM, Program, enter_namespaces, main, skip,  # noqa: E402
                        slot_address)
+from trace_kit import ACCEPT4, Traced  # noqa: E402
 
 if not os.access(PROGRAM, os.X_OK):
     sys.exit(skip("vmctl-names is not built"))
@@ -382,6 +383,21 @@ def test_who(proxy):
         raise AssertionError("there is a certificate without a name")
     except (ssl.SSLError, ConnectionError):
         pass
+
+
+def test_new(proxy):
+    "a slot that is told of while others are being accepted is served, too"
+    proxy.allow()
+    traced = Traced(proxy.process.pid, PATIENCE)
+    first = socket.create_connection(("198.19.0.2", 443), PATIENCE, (slot_address(SLOT), 0))
+    traced.run_to(ACCEPT4)
+    proxy.tell({"op": "policy", "slot": SLOT + 1, "address": slot_address(SLOT + 1),
+                "policy": {"egress": "on", "allow": [], "secrets": SECRETS}})
+    raw = socket.create_connection(("198.19.0.2", 443), PATIENCE, (slot_address(SLOT + 1), 0))
+    traced.let_go()
+    context = ssl.create_default_context(cafile=at("host.pem"))
+    context.wrap_socket(raw, server_hostname=DOMAIN).close()
+    first.close()
 
 
 def test_host(proxy):

@@ -145,6 +145,32 @@ def test_many(server):
     assert SANITIZED or after < before + (2 << 20), (before, after)
 
 
+def zombies(parent):
+    """How many processes that have ended wait for it to wait for them."""
+    count = 0
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open(f"/proc/{pid}/stat") as f:
+                state, of = f.read().rpartition(")")[2].split()[:2]
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        count += state == "Z" and int(of) == parent
+    return count
+
+
+def test_ends(server):
+    "forks that end one soon after the other are waited for, too: what is left of one counts as a process"
+    client = server.client()
+    parent = boot(client)
+    children = fork(client, parent["vm"], *(f"child{n}" for n in range(30)))["vms"]
+    for ended, child in enumerate(children, 1):
+        destroy(client, [child])
+        if zombies(parent["pid"]) < ended:
+            return
+        time.sleep(0.5)
+    assert not "any of them was waited for"
+
+
 def test_parked(server):
     "a parked parent can be forked and stays parked"
     client = server.client()

@@ -181,8 +181,9 @@ static void attempt(struct ask *ask)
 	unsigned i = ask->attempt++;
 
 	loop_timer_set(ask->loop, &ask->timer, i ? ASK_SECOND_MS : ASK_FIRST_MS);
-	if (!now->count || connect_to(ask, &now->list[i % now->count]) < 0 ||
-	    send_query(ask) < 0)
+	if (!now->count)
+		return; /* they are told of soon: the next attempt sees */
+	if (connect_to(ask, &now->list[i % now->count]) < 0 || send_query(ask) < 0)
 		fail(ask);
 }
 

@@ -6,7 +6,7 @@
  * by a socket of its own, which is connected, with a port that the kernel chose, and with a
  * fresh id: nobody else can answer without having seen the question. By UDP what comes and
  * is not the answer is ignored, as forged. The second resolver's answer is the answer,
- * whatever it says.
+ * whatever it says. While no resolver is known yet, an attempt is just waiting for one.
  */
 #pragma once
 

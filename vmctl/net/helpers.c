@@ -168,6 +168,16 @@ static void on_gone(struct peer *peer)
 	exit(EXIT_FAILURE);
 }
 
+static void on_taken(struct peer *peer)
+{
+	net_commit_soon(container_of(peer->loop, struct net, loop));
+}
+
+bool helpers_are_told(const struct net *net)
+{
+	return peer_has_taken(&net->dns) && peer_has_taken(&net->proxy);
+}
+
 static int open_program(struct error *err)
 {
 	char path[PATH_MAX];
@@ -193,7 +203,7 @@ static int start(struct net *net, struct peer *peer, const char *command,
 {
 	const char *argv[] = {NAMES, command, NULL};
 	cleanup_close int theirs = -1;
-	int pair[2];
+	int pair[2], r;
 	pid_t pid;
 
 	if ((program < 0 && open_program(err) < 0) || peer_pair(pair, err) < 0)
@@ -202,9 +212,13 @@ static int start(struct net *net, struct peer *peer, const char *command,
 	pid = spawn(NAMES, argv,
 		    &(struct spawn_options){.fds = &theirs, .count = 1, .program = program},
 		    err);
-	if (pid < 0)
+	if (pid < 0) {
 		close(pair[0]);
-	return pid < 0 ? pid : peer_open(peer, &net->loop, pair[0], fn, on_gone, err);
+		return pid;
+	}
+	r = peer_open(peer, &net->loop, pair[0], fn, on_gone, err);
+	peer->taken = on_taken;
+	return r;
 }
 
 int helpers_start_dns(struct net *net, struct error *err)

@@ -16,6 +16,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#define SET_TRIES 10
+
 static const char host_rules[] =
     "add table inet %s\n"
     "delete table inet %s\n"
@@ -91,7 +93,10 @@ static int begin(const void *data, struct error *err)
 
 	if (fd < 0)
 		return fd;
-	as_set = listing(data);
+	/* Who cleans up after a former one may have taken it for that one's. */
+	for (int i = 0; i < SET_TRIES && !(as_set = listing(data)); i++)
+		if (set(data, err) < 0)
+			return err->code;
 	return as_set ? steal_fd(&fd)
 		      : error_say(err, EIO, "the uplink's rules are gone already");
 }

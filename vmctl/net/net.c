@@ -54,6 +54,11 @@ void net_answer(struct net *net, struct peer *to, json_t *message, struct slot *
 	net_commit_soon(net);
 }
 
+static bool is_due(const struct net *net, const struct answer *answer)
+{
+	return answer->to != &net->broker || helpers_are_told(net);
+}
+
 /* Rules that the kernel does not take leave it unknown what is in force: all slots end. */
 static void on_commit(struct loop_timer *timer)
 {
@@ -67,6 +72,8 @@ static void on_commit(struct loop_timer *timer)
 	}
 	net->commits++;
 	list_for_each (answer, &net->answers, struct answer, link) {
+		if (!is_due(net, answer))
+			continue;
 		list_del(&answer->link);
 		peer_send(answer->to, answer->message,
 			  answer->slot ? &answer->slot->made.tap : NULL,

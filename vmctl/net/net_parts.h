@@ -43,7 +43,8 @@ struct member {
 	bool coming;	     /* it is being forked, and will take one */
 };
 
-/* An answer that is due when all is in force. */
+/* An answer that is due when all is in force, and, to the broker, when both helpers can
+ * read it. */
 struct answer {
 	struct link link;
 	struct peer *to;
@@ -151,6 +152,10 @@ int helpers_start_proxy(struct net *net, struct error *err);
 
 /** helpers_policy() - tell both of a slot's policy, or that it is no more. */
 void helpers_policy(struct net *net, const struct slot *slot);
+
+/** helpers_are_told() - can both read all that they were told? Else the answers that wait
+ * for it are due when they can. */
+bool helpers_are_told(const struct net *net);
 
 /** helpers_network() - tell both what is the host's. */
 void helpers_network(struct net *net);

@@ -67,14 +67,23 @@ static void flush(struct peer *peer)
 		 EPOLLIN | (list_empty(&peer->queue) ? 0 : EPOLLOUT));
 }
 
+/* Return: whether something was queued, and nothing is any more. */
+static bool flush_queue(struct peer *peer)
+{
+	if (peer->fd < 0 || list_empty(&peer->queue))
+		return false;
+	flush(peer);
+	return peer_has_taken(peer);
+}
+
 static void on_ready(struct loop_source *source, uint32_t revents)
 {
 	struct peer *peer = container_of(source, struct peer, source);
 
 	if (revents & (EPOLLIN | EPOLLHUP | EPOLLERR))
 		peer_read(peer, TURN);
-	if (peer->fd >= 0)
-		flush(peer);
+	if (flush_queue(peer) && peer->taken)
+		peer->taken(peer);
 }
 
 int peer_open(struct peer *peer, struct loop *loop, int fd,
@@ -127,6 +136,11 @@ void peer_send(struct peer *peer, json_t *message, const int *fds, unsigned coun
 	list_add_before(&peer->queue, &letter->link);
 	if (peer->queue.next == &letter->link)
 		flush(peer);
+}
+
+bool peer_has_taken(const struct peer *peer)
+{
+	return peer->fd < 0 || list_empty(&peer->queue);
 }
 
 void peer_read(struct peer *peer, unsigned most)

@@ -25,6 +25,7 @@ struct peer {
 	struct link queue; /* struct letter, in peer.c */
 	void (*fn)(struct peer *peer, json_t *message); /* @message stays the peer's */
 	void (*gone)(struct peer *peer);		/* it has ended */
+	void (*taken)(struct peer *peer); /* or NULL: nothing is queued any more */
 };
 
 /**
@@ -40,6 +41,10 @@ int peer_open(struct peer *peer, struct loop *loop, int fd,
  * be queued for want of memory ends the connection, since the two would disagree then.
  */
 void peer_send(struct peer *peer, json_t *message, const int *fds, unsigned count);
+
+/** peer_has_taken() - has the socket all that was sent? Also if there is no peer (any
+ * more). */
+bool peer_has_taken(const struct peer *peer);
 
 /** peer_read() - take the messages that there are, at most @most. */
 void peer_read(struct peer *peer, unsigned most);

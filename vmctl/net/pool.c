@@ -25,6 +25,8 @@
  *    still to come into force. What else is to come is of other slots, or of their rules:
  *    a chain is never changed once it can be reached, only deleted, when nothing leads
  *    there.
+ *  - `dns` and `proxy` take what they were told before they look whose a packet is, so it
+ *    is given away only when their sockets have all that was sent (helpers_are_told()).
  *  - Else the answer waits, as it does for any change, until all is in force.
  *  - A slot is used once. What was opened for names (known.h) it has none of before it is
  *    given, and none of another guest's ever.
@@ -148,7 +150,7 @@ static void answer(struct net *net, const struct member *member)
 {
 	struct slot *slot = member->slot;
 
-	if (is_in_force(net, slot))
+	if (is_in_force(net, slot) && helpers_are_told(net))
 		peer_send(&net->broker, slot_event(member), &slot->made.tap, 1);
 	else
 		net_answer(net, &net->broker, slot_event(member), slot);

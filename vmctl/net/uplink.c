@@ -155,20 +155,23 @@ static int print_owner(const char *pid, char *text, size_t room)
 }
 
 /* pasta, attached to the hub as who owns that. It forwards no port, and lets nobody to the
- * host's loopback.
+ * host's loopback. It stays when the holder ends, which newer ones would take for the end
+ * of the network.
  */
 static int start_pasta(const void *data, struct error *err)
 {
 	struct ends ends = ends_of(0, false);
 	char user[32];
 	const char *argv[] = {
-	    "pasta",	"--foreground", "--quiet",   "--stderr",    "-I",
-	    NET_UPLINK, "-M",		HOST_MAC,    "-a",	    ends.up4,
-	    "-n",	"30",		"-g",	     ends.host4,    "-a",
-	    ends.up6,	"-g",		ends.host6,  "--no-map-gw", "-t",
-	    "none",	"-u",		"none",	     "-T",	    "none",
-	    "-U",	"none",		"--no-dhcp", "--no-dhcpv6", "--no-ndp",
-	    "--no-ra",	"--runas",	user,	     data,	    NULL};
+	    "pasta",	   "--foreground", "--quiet",	  "--stderr",
+	    "-I",	   NET_UPLINK,	   "-M",	  HOST_MAC,
+	    "-a",	   ends.up4,	   "-n",	  "30",
+	    "-g",	   ends.host4,	   "-a",	  ends.up6,
+	    "-g",	   ends.host6,	   "--no-map-gw", "-t",
+	    "none",	   "-u",	   "none",	  "-T",
+	    "none",	   "-U",	   "none",	  "--no-dhcp",
+	    "--no-dhcpv6", "--no-ndp",	   "--no-ra",	  "--no-netns-quit",
+	    "--runas",	   user,	   data,	  NULL};
 	pid_t child;
 	int fd;
 

@@ -100,7 +100,11 @@ static int set_socket(CURL *easy, curl_socket_t fd, int what, void *ctx, void *s
 	return 0;
 }
 
-/* #syscalls:proxy poll getpid */
+/*
+ * libcurl's poll(2) goes on as another call after the process was stopped.
+ *
+ * #syscalls:proxy poll restart_syscall getpid
+ */
 int multi_open(struct proxy *proxy)
 {
 	loop_timer_init(&proxy->multi_timer, due);

@@ -9,7 +9,7 @@ static void run(struct proxy *proxy)
 {
 	MHD_UNSIGNED_LONG_LONG ms;
 
-	net_channel_read(&proxy->channel); /* who connects now may be of a new slot */
+	net_channel_read(&proxy->channel); /* what was told before counts now */
 	MHD_run(proxy->daemon);
 	if (MHD_get_timeout(proxy->daemon, &ms) == MHD_YES)
 		loop_timer_set(&proxy->loop, &proxy->server_timer, ms);

@@ -17,8 +17,11 @@ static struct proxy_slot *slot_of(const struct proxy *proxy, const struct sockad
 
 enum MHD_Result visit_may(void *cls, const struct sockaddr *address, socklen_t len)
 {
+	struct proxy *proxy = cls;
+
 	(void)len;
-	return slot_of(cls, address) ? MHD_YES : MHD_NO;
+	net_channel_read(&proxy->channel); /* who connects may be of a new slot */
+	return slot_of(proxy, address) ? MHD_YES : MHD_NO;
 }
 
 static void begin(struct proxy *proxy, struct MHD_Connection *connection, void **ctx)

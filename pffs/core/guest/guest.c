@@ -28,7 +28,8 @@ void guest_signal(struct sandbox *sb, enum agent_signal signal)
 void guest_kill(struct sandbox *sb)
 {
 	guest_signal(sb, AGENT_KILL);
-	loop_timer_set(sb->core->loop, &sb->limit, KILL_GRACE_MS);
+	if (!sb->adrift) /* else when it has woken: guest_go_on() */
+		loop_timer_set(sb->core->loop, &sb->limit, KILL_GRACE_MS);
 }
 
 static void deadline_passed(struct loop_timer *timer)

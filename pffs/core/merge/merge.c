@@ -267,7 +267,7 @@ int merge_check_idle(const struct sandbox *sb, struct error *err)
 				 "%s is frozen, or about to be: echo resume > ctl, then "
 				 "try again",
 				 sb->name);
-	if (sb->merge || sb->merge_files)
+	if (sb->merge || sb->merge_files || sb->hold) /* or a merge that failed ends */
 		return error_say(err, EAGAIN, "%s is being merged: try again", sb->name);
 	list_for_each (fork, &sb->core->sandboxes, struct sandbox, link)
 		if (fork->folder == FOLDER_FORKS(sb->serial) && fork->making)

@@ -98,14 +98,15 @@ struct telling {
 	struct policy *policy; /* reference */
 };
 
-/* Until vmctl has heard of it, an older and looser one may be in force. */
+/* Until vmctl has heard of it, an older and looser one may be in force. Whether the
+ * sandbox is connected by that vmctl says itself. */
 static void told(void *ctx, json_t *reply, const struct error *err)
 {
 	struct telling *telling = ctx;
 	struct sandbox *sb = telling->sb;
 
 	if (!reply && sb->net.told == telling->policy && sb->state != SANDBOX_DEAD) {
-		net_lost(sb);
+		replace(&sb->net.told, NULL);
 		sandbox_fail(sb, err);
 		if (!sb->net.soon.deadline_ns)
 			loop_timer_set(sb->core->loop, &sb->net.soon, AGAIN_MS);

@@ -227,6 +227,7 @@ static void sort_out(struct attach *attach)
 	list_for_each (sb, &attach->core->sandboxes, struct sandbox, link) {
 		if (!sb->adrift && sb->journal_fd < 0 && sb->state == SANDBOX_DEAD)
 			journal_begin(sb);
+		freeze_resume(sb); /* it has been waiting for vmctl */
 		if (sb->state == SANDBOX_STORED)
 			guest_resume(sb); /* a run may have been waiting for it */
 	}

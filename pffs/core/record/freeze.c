@@ -17,6 +17,7 @@
 
 #define PATIENCE_MS 10000u /* a guest may leave what it was sent, and asked, so long */
 #define WAKE_MS	    30000u
+#define VMCTL_MS    30000u /* until another vmctl has to be there */
 
 enum phase {
 	WAITING,   /* for the guest */
@@ -38,12 +39,18 @@ struct freeze {
 	bool wanted;	       /* somebody needs the machine again */
 	char verb[16];	       /* to be carried out when it has woken, or empty */
 	struct loop_timer patience;
+	size_t had; /* bytes of a frame that its guest was in when it was frozen */
 	struct record_writer writer;
 };
 
 bool freeze_holds(const struct sandbox *sb)
 {
 	return sb->freeze && sb->freeze->phase <= FREEZING;
+}
+
+bool freeze_wakes(const struct sandbox *sb)
+{
+	return sb->freeze && sb->freeze->phase == WAKING;
 }
 
 bool freeze_settles(const struct sandbox *sb)
@@ -359,6 +366,7 @@ static void thawed(void *ctx, json_t *reply, const struct error *err)
 		return;
 	}
 	freeze->phase = WAKING;
+	freeze->had = sb->in.len;
 	sb->resources.quota = 0; /* of a new VM */
 	time_goes_on(sb);	 /* for the journal */
 	sandbox_adopt_vm(sb, (uint32_t)vm, pid, WAKE_MS);
@@ -367,12 +375,35 @@ static void thawed(void *ctx, json_t *reply, const struct error *err)
 	guest_wake(sb);
 }
 
+static void no_vmctl(struct loop_timer *timer)
+{
+	struct freeze *freeze = container_of(timer, struct freeze, patience);
+	struct error err;
+
+	error_say(&err, EIO, "vmctl cannot be reached");
+	stay(freeze, &err);
+}
+
+/* As those wait that run. Nor may anything go under the hands of who wants it. */
+static void wait_for_vmctl(struct freeze *freeze)
+{
+	if (freeze->patience.deadline_ns)
+		return;
+	loop_timer_init(&freeze->patience, no_vmctl);
+	loop_timer_set(freeze->sb->core->loop, &freeze->patience, VMCTL_MS);
+}
+
 void freeze_resume(struct sandbox *sb)
 {
 	struct freeze *freeze = sb->freeze;
 
 	if (!freeze || freeze->phase != ROOMLESS || caps_full(sb->core, 0, 0))
 		return;
+	if (!vmm_connected(&sb->core->vmm)) {
+		wait_for_vmctl(freeze);
+		return;
+	}
+	loop_timer_cancel(&freeze->patience);
 	freeze->phase = THAWING;
 	ask(freeze,
 	    json_pack("{s:s, s:s, s:s, s:s}", "op", "thaw", "image", sb->id, "name",
@@ -461,6 +492,20 @@ bool freeze_awake(struct sandbox *sb)
 	return true;
 }
 
+/* Nothing of what its machine said was heard: it goes on where its file does. */
+static void lose_machine(struct sandbox *sb, size_t had)
+{
+	struct buf in = sb->in;
+	bool unheard = in.len == had + sb->channel.received;
+
+	sb->in = (struct buf){0};
+	sandbox_give_up_vm(sb);
+	sb->in = in;
+	sb->in.len = had;
+	if (!unheard || !had)
+		buf_fini(&sb->in);
+}
+
 bool freeze_lost(struct sandbox *sb, const char *reason)
 {
 	struct freeze *freeze = sb->freeze;
@@ -471,7 +516,7 @@ bool freeze_lost(struct sandbox *sb, const char *reason)
 		return false;
 	}
 	error_say(&err, EIO, "%s could not be resumed: %s", sb->name, reason);
-	sandbox_give_up_vm(sb);
+	lose_machine(sb, freeze->had);
 	stay(freeze, &err);
 	return true;
 }

@@ -41,6 +41,9 @@ void freeze_resume(struct sandbox *sb);
 /** freeze_holds() - nothing is to be sent to the guest of @sb now. */
 bool freeze_holds(const struct sandbox *sb);
 
+/** freeze_wakes() - its machine runs, and has yet to wake. */
+bool freeze_wakes(const struct sandbox *sb);
+
 /** freeze_settles() - files are being written of @sb, which is not frozen yet. */
 bool freeze_settles(const struct sandbox *sb);
 
