@@ -178,6 +178,8 @@ def test_moved(world):
     "what goes to another place is none of the mount's any more"
     begin(world)
     os.mkdir(world.at("demo", "forks", "x"))
+    # When the fork's own socket has come, the porter is told of what is not its mount's any more.
+    wait(lambda: os.path.exists(world.at("demo", "forks", "x", "net", str(PORT))))
     with porter_of(world) as porter:
         thread, found = porter.look("forks", "x")
         _, number, _, _ = porter.hear()
