@@ -19,6 +19,7 @@
 #include <signal.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
@@ -49,9 +50,11 @@ static int answer(int to, const struct binder_reply *reply, int fd)
 /* Mounts are as they are here, and go when this process ends. */
 static int leave_mounts(void)
 {
-	if (unshare(CLONE_NEWNS) == 0 || unshare(CLONE_NEWUSER | CLONE_NEWNS) == 0)
-		return 0;
-	return -errno;
+	if (unshare(CLONE_NEWNS) < 0 && unshare(CLONE_NEWUSER | CLONE_NEWNS) < 0)
+		return -errno;
+	/* A peer that is in use would be in the way of who unmounts. */
+	mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL);
+	return 0;
 }
 
 /* What is below an unmounted mount is not ours to make sockets in. */
