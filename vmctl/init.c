@@ -17,12 +17,13 @@ static void on_child(int signal)
 	(void)signal; /* it only makes ppoll(2) return */
 }
 
-/* Each that ends meanwhile is to be seen as long as the first; but not for ever. */
-static void reap(const sigset_t *none)
+/* Each that ends meanwhile is to be seen as long as the first; but not for ever, nor when
+ * nobody looks any more. */
+static void reap(struct pollfd *alive, const sigset_t *none)
 {
 	const struct timespec late = {.tv_sec = INIT_REAP_MS / 1000};
 
-	for (int i = 0; i < REAP_WAITS && ppoll(NULL, 0, &late, none) < 0; i++)
+	for (int i = 0; i < REAP_WAITS && ppoll(alive, 1, &late, none) < 0; i++)
 		;
 	while (waitpid(-1, NULL, WNOHANG) > 0)
 		;
@@ -41,7 +42,7 @@ static int serve(void)
 	sigprocmask(SIG_BLOCK, &children, NULL);
 	sigaction(SIGCHLD, &act, NULL);
 	while (ppoll(&alive, 1, NULL, &none) < 0)
-		reap(&none);
+		reap(&alive, &none);
 	return EXIT_SUCCESS;
 }
 

@@ -12,9 +12,9 @@
  * The keeper has a descriptor of the socket. So the process outlives a broker that is
  * killed, with all connections; the next one asks for every VM's slot again and gets the
  * same. Should the process end, its VMs lose their taps, another one is started, and told
- * all policies that this broker knows; its VMs get new slots. What the former had not
- * answered the new one answers. It ends by itself when a
- * program of it ends. One that does so soon after its start is waited for longer each time.
+ * all policies that this broker knows; its VMs get new slots. The newest policy of each
+ * that the former had not answered the new one answers. It ends by itself when a program of
+ * it ends. One that does so soon after its start is waited for longer each time.
  */
 #pragma once
 

@@ -6,7 +6,7 @@
  * {"op":"fork","seq":N,"names":[...],"agent_in":TOTAL,"more":BOOL} comes with two
  * descriptors for each of at most VM_FORK_BATCH names, the child's control socket and
  * its agent stream. The process waits until the guest has taken TOTAL bytes from its
- * agent's stream, for VM_FORK_PATIENCE_MS at most, so that no frame is cut. Then it
+ * agent's stream, for some VM_FORK_PATIENCE_MS, so that no frame is cut. Then it
  * parks the vCPUs, saves their state, seals the disk and calls fork(2) for each name.
  * The answer is {"seq":N,"made":COUNT,"agent_out":COUNT,"pause_usec":}: the children
  * go on behind byte COUNT of what the guest said. Several children wait at a gate until

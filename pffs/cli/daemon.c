@@ -172,8 +172,10 @@ static void vmctl_answered(void *ctx, const struct error *err)
 {
 	struct daemon *d = ctx;
 
-	if (err) /* link_lost() follows */
+	if (err) { /* link_lost() follows, or there was no memory to take machines up */
+		d->core.engine[0] = '\0';
 		return;
+	}
 	loop_timer_cancel(&d->start_limit);
 	loop_timer_cancel(&d->lost_limit);
 	if (!d->up)

@@ -72,8 +72,9 @@ struct ask {
 	bool unlocks;	    /* it goes on when its program does not wait */
 	bool reopened;	    /* its files were opened again once */
 	struct guest_file *reopening; /* the one that is being opened now */
-	struct guest_file *spare; /* reference, or NULL: likewise, before its name goes */
-	int error;		  /* of a part: a positive errno */
+	struct guest_file *spare;   /* reference, or NULL: likewise, before its name goes */
+	struct files_node *leaving; /* reference, or NULL: what loses its name */
+	int error;		    /* of a part: a positive errno */
 	unsigned pending;
 	struct ask_part parts[ASK_PARTS];
 	char *data;    /* of a read */
@@ -108,9 +109,6 @@ void ask_go(struct ask *ask, ask_fn *answer);
 
 /** ask_send() - send it, when nothing has to come before any more. */
 void ask_send(struct ask *ask);
-
-/** ask_begin_change() - until it is answered nobody is sure of what it changes. */
-void ask_begin_change(const struct ask *ask);
 
 /** ask_fail() - answer with a positive errno instead of sending it. */
 void ask_fail(struct ask *ask, int error);

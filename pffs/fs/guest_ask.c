@@ -247,7 +247,8 @@ void ask_changed_done(struct ask *ask, const struct files_reply *reply)
 	ask_done(ask, reply);
 }
 
-void ask_begin_change(const struct ask *ask)
+/* Until it is answered nobody is sure of what it changes. */
+static void begin_change(const struct ask *ask)
 {
 	struct files_node *node = file_of(ask);
 
@@ -269,7 +270,7 @@ static int send_parts(struct ask *ask)
 
 	if (request.path)
 		request.path = ask->request.paths;
-	ask_begin_change(ask);
+	begin_change(ask);
 	ask->asked = files_cache_moment(directory_of(ask));
 	ask->asked_to = files_cache_moment(ask->to);
 	for (unsigned i = 0; r == 0 && left && i < ASK_PARTS; i++) {

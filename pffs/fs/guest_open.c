@@ -306,8 +306,8 @@ static bool is_cached(const struct fs *fs, struct files_node *node)
 	const struct files_content *content = &node->content;
 	struct files_attr attr;
 
-	return content->read && !content->fresh && files_cache_attr(node, &attr) &&
-	       same_content(fs, content, &attr);
+	return !node->leaving && content->read && !content->fresh &&
+	       files_cache_attr(node, &attr) && same_content(fs, content, &attr);
 }
 
 /* Whoever has it open for long has this very file open, whatever becomes of its name. */

@@ -29,13 +29,31 @@ static void spared(void *ctx, const struct files_reply *reply)
 	ask_send(ask);
 }
 
+static void stays(struct ask *ask)
+{
+	if (ask->leaving)
+		ask->leaving->leaving--;
+	files_node_unref(ask->leaving);
+	ask->leaving = NULL;
+}
+
+/* Who opens it from now on asks the guest, so that this ends. */
+static void leaves(struct ask *ask, struct files_node *node)
+{
+	if (node == ask->leaving)
+		return;
+	stays(ask);
+	ask->leaving = files_node_ref(node);
+	node->leaving++;
+}
+
 bool guest_spare(struct ask *ask)
 {
 	struct files_node *node = loses_name(ask);
 
+	if (node)
+		leaves(ask, node);
 	while (node && (ask->spare = guest_file_unopened(node))) {
-		/* Who opens it from now on asks the guest, so that this ends. */
-		ask_begin_change(ask);
 		if (guest_file_reopen(ask->spare, spared, ask, &ask->parts[0].call) == 0)
 			return true;
 		guest_file_unref(ask->spare);
@@ -46,6 +64,7 @@ bool guest_spare(struct ask *ask)
 
 void guest_spare_end(struct ask *ask)
 {
+	stays(ask);
 	if (!ask->spare)
 		return;
 	guest_file_open_soon(ask->spare);

@@ -17,8 +17,12 @@ def borrow(pid, file):
     process = os.pidfd_open(pid)
     found = []
     for name in os.listdir(f"/proc/{pid}/fd"):
-        if os.readlink(f"/proc/{pid}/fd/{name}") == file:
-            found.append(ctypes.CDLL(None).syscall(PIDFD_GETFD, process, int(name), 0))
+        try:
+            if os.readlink(f"/proc/{pid}/fd/{name}") != file:
+                continue
+        except FileNotFoundError:
+            continue  # closed meanwhile
+        found.append(ctypes.CDLL(None).syscall(PIDFD_GETFD, process, int(name), 0))
     os.close(process)
     assert found and min(found) >= 0, (file, found)
     return found

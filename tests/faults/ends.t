@@ -32,15 +32,13 @@ def test_port(world):
     world.make("box")
     binder, = children(world.pffs.pid, "pffs-binder")
     os.kill(binder, signal.SIGSTOP)
-    writer = in_thread(write, world.at("box", "net", "ports"), "8000\n")
-    time.sleep(SOON)
+    join([in_thread(write, world.at("box", "net", "ports"), "8000\n")])  # then it is ordered, too
     world.pffs.send_signal(signal.SIGSTOP)
     os.kill(binder, signal.SIGCONT)
     wait(lambda: children(binder, "pffs-binder"))
     time.sleep(SOON)  # the process that makes the socket looks for the mount, and pffs does not answer
     assert ctypes.CDLL(None).umount2(world.path.encode(), 0) == 0  # umount(8) would ask pffs
     world.pffs.send_signal(signal.SIGCONT)
-    join([writer])
     wait(lambda: world.pffs.poll() is not None, seconds=20)
     assert world.pffs.returncode == 0, world.said()[-600:]
 

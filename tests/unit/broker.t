@@ -521,6 +521,7 @@ def test_locked(server):
         fcntl.flock(lock, fcntl.LOCK_EX)
         late = subprocess.Popen([VMCTL, "serve", "--engine", "kvm", "--socket", server.path + ".late"])
         until(lambda: os.path.exists(server.path + ".late"), "it does not serve", PATIENCE)
+        Client(server.path + ".late").close()  # who answers hears signals
         late.terminate()
         assert late.wait(PATIENCE) == 0
     finally:
@@ -529,6 +530,7 @@ def test_locked(server):
 
 def test_name_of_another(server):
     "a socket that another one has put in the place of its own is left alone"
+    server.client().close()  # who answers hears signals, and knows its socket
     with socket.socket(socket.AF_UNIX) as other:
         other.bind(server.path + ".other")
         os.rename(server.path + ".other", server.path)

@@ -595,12 +595,16 @@ def test_resolvers_come(dns):
         began = time.monotonic()
         assert guest.rcode("api.example.com") == SERVFAIL
         assert time.monotonic() - began > 1, "it has not waited"
+        began = time.monotonic()
         request = guest.begin("api.example.com")
         assert guest.receive(0.3) is None
         [watcher] = children(early.process.pid)
         with open(path, "w", encoding="ascii") as file:  # once it reads
             file.write("nameserver 127.0.5.1\n")
-        assert [str(rr.rdata) for rr in guest.end(request, PATIENCE).rr] == ["203.0.113.10"]
+        reply = guest.end(request, PATIENCE)
+        if reply.header.rcode == SERVFAIL and time.monotonic() - began > GIVES_UP:
+            reply = guest.end(guest.begin("api.example.com"), PATIENCE)  # the machine stood still
+        assert [str(rr.rdata) for rr in reply.rr] == ["203.0.113.10"]
     finally:
         os.system("umount -l /etc/resolv.conf")
         os.close(os.open(path, os.O_RDWR | os.O_NONBLOCK))  # who waits for a writer does no more

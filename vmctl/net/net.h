@@ -24,8 +24,8 @@
  * last holder of the other end of that descriptor: the keeper has it, too.
  *
  * What comes together is put into force together: all that the broker has said, then one
- * transaction, then the answers. A slot that is ruled ahead is answered for at once
- *(pool.c).
+ * transaction, then the answers, when `dns` and `proxy` have taken what they were told. A
+ * slot that is ruled ahead does not wait for the transaction (pool.c).
  */
 #pragma once
 

@@ -83,6 +83,7 @@ struct files_node {
 	size_t unwritten;    /* memory that @writes take */
 	unsigned flying;     /* calls of these */
 	uint64_t written;    /* number of the newest write */
+	unsigned leaving;    /* requests that will take its name */
 	bool removed;	     /* by the only mount, which leads nobody to it any more */
 	bool locked;	     /* there were POSIX locks, which close(2) lets go of */
 	struct files_content content;

@@ -26,9 +26,9 @@ enum phase {
 	RECORDING, /* a process of ours writes the rest */
 	ADMITTING, /* it is told at once, but not to who wants it right now, that it stays
 		    */
-	ROOMLESS,  /* it is admitted, in the place of one that is still being frozen */
-	THAWING,   /* vmctl makes a machine of the file */
-	WAKING,	   /* and its agent has yet to say AWAKE */
+	ROOMLESS, /* it is admitted, and waits for one that is being frozen, or for vmctl */
+	THAWING,  /* vmctl makes a machine of the file */
+	WAKING,	  /* and its agent has yet to say AWAKE */
 };
 
 /* Invariant: sb->freeze is this, or @sb has gone meanwhile and only a reply is owed. */
@@ -297,8 +297,6 @@ static int check(struct sandbox *sb, struct error *err)
 		return error_say(err, EBUSY, "%s is %s", sb->name, sandbox_state_name(sb));
 	if (run && (run->killed || run->timed_out))
 		return error_say(err, EBUSY, "a run of %s is being killed", sb->name);
-	if (sb->hold)
-		return error_say(err, EAGAIN, "%s is being merged: try again", sb->name);
 	return merge_check_idle(sb, err);
 }
 

@@ -35,7 +35,7 @@ void freeze_use(struct sandbox *sb);
 /** freeze_use_for() - likewise, and carry out a verb of `ctl` then. */
 void freeze_use_for(struct sandbox *sb, const char *verb);
 
-/** freeze_resume() - there may be room for @sb, which has been waiting for that. */
+/** freeze_resume() - there may be room, or a vmctl, for @sb, which has waited for that. */
 void freeze_resume(struct sandbox *sb);
 
 /** freeze_holds() - nothing is to be sent to the guest of @sb now. */
