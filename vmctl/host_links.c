@@ -105,13 +105,20 @@ static void wait_a_bit(uint64_t *now)
 	*now = io_monotonic_ns();
 }
 
-char *links_state(const struct links *links, struct error *err)
+static char *await_disk(const struct links *links, int target, json_int_t unit)
 {
 	uint64_t now = io_monotonic_ns(), until = now + links->wait_ms * 1000000ull;
 	char *disk;
 
-	while (!(disk = find_at(links, HOST_STATE_TARGET, 0)) && now < until)
+	while (!(disk = find_at(links, target, unit)) && now < until)
 		wait_a_bit(&now);
+	return disk;
+}
+
+char *links_state(const struct links *links, struct error *err)
+{
+	char *disk = await_disk(links, HOST_STATE_TARGET, 0);
+
 	if (!disk)
 		error_say(err, ENODEV, "the disk of frozen machines has not appeared");
 	return disk;
@@ -119,11 +126,8 @@ char *links_state(const struct links *links, struct error *err)
 
 static int link_upper(struct links *links, const char *path, struct error *err)
 {
-	uint64_t now = io_monotonic_ns(), until = now + links->wait_ms * 1000000ull;
-	cleanup_free char *disk = NULL;
+	cleanup_free char *disk = await_disk(links, 0, HOST_UPPER_UNIT);
 
-	while (!(disk = find_disk(links, HOST_UPPER_UNIT)) && now < until)
-		wait_a_bit(&now);
 	if (!disk)
 		return error_say(err, ENODEV, "the upper disk has not appeared");
 	return link_disk(disk, path, err);

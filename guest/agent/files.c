@@ -72,7 +72,6 @@ static void take_reply(struct files *files, const struct agent_frame *frame)
 	if (frame->stream && frame->type == AGENT_FILES_REPLY &&
 	    frame->epoch == port_of(files)->epoch)
 		pending = files_pending(files, frame->stream);
-
 	if (frame->stream)
 		files_answered(files, frame->stream);
 	if (!pending)

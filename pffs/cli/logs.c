@@ -46,24 +46,21 @@ static bool same_place(void)
 	       out.st_dev == err.st_dev && out.st_ino == err.st_ino;
 }
 
-/* What is asked for twice is to be one run, whatever begins meanwhile. Return: a path of
- * the newest run to free(), or NULL. */
+/* What is asked for twice is to be one run, whatever begins meanwhile. Return: the number
+ * of the newest to free(), or NULL. */
 static char *newest_run(struct command *c, const char *sandbox)
 {
 	json_t *answer = NULL;
-	char *run = NULL;
 	json_int_t number;
+	char *text;
 
 	if (command_ask(c, "GET", NULL, &answer, "/v1/sandboxes/%s", sandbox) != 0)
 		return NULL;
 	number = json_integer_value(json_object_get(answer, "run"));
 	json_decref(answer);
-	/* Without any, pffs has a sentence for it. */
-	if (number > 0 ? asprintf(&run, "/v1/sandboxes/%s/runs/%" JSON_INTEGER_FORMAT,
-				  sandbox, number) < 0
-		       : asprintf(&run, "/v1/sandboxes/%s/runs/last", sandbox) < 0)
-		run = NULL;
-	return run;
+	if (number <= 0)
+		return strdup("last"); /* there is none, and pffs has a sentence for it */
+	return asprintf(&text, "%" JSON_INTEGER_FORMAT, number) < 0 ? NULL : text;
 }
 
 static int show(struct command *c, const char *run, bool follow)
@@ -116,11 +113,10 @@ int cmd_logs(int argc, char **argv)
 	if (!command_begin(&c, argc, argv))
 		return c.status;
 	sandbox = client_reference(c.operands[0]);
-	number = c.count > 1 ? client_escape(c.operands[1]) : NULL;
-	if (sandbox && c.count == 1)
-		run = newest_run(&c, sandbox);
-	else if (!sandbox || !number ||
-		 asprintf(&run, "/v1/sandboxes/%s/runs/%s", sandbox, number) < 0)
+	if (sandbox)
+		number =
+		    c.count > 1 ? client_escape(c.operands[1]) : newest_run(&c, sandbox);
+	if (!number || asprintf(&run, "/v1/sandboxes/%s/runs/%s", sandbox, number) < 0)
 		run = NULL;
 	if (run && c.json)
 		print_run(&c, run, follow);

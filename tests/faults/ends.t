@@ -2,6 +2,7 @@
 """What is in the way of a mount that ends: it ends all the same."""
 import ctypes
 import os
+import pathlib
 import signal
 import subprocess
 import sys
@@ -19,20 +20,12 @@ def children(pid, name):
     return [int(number) for number in found.stdout.split()]
 
 
-def write(path, text):
-    try:
-        with open(path, "w", encoding="ascii") as file:
-            file.write(text)
-    except OSError:
-        pass  # the mount has gone
-
-
 def test_port(world):
     "it is unmounted while the socket of a port is made in it: pffs ends"
     world.make("box")
     binder, = children(world.pffs.pid, "pffs-binder")
     os.kill(binder, signal.SIGSTOP)
-    join([in_thread(write, world.at("box", "net", "ports"), "8000\n")])  # then it is ordered, too
+    join([in_thread(pathlib.Path(world.at("box", "net", "ports")).write_text, "8000\n")])  # then it is ordered, too
     world.pffs.send_signal(signal.SIGSTOP)
     os.kill(binder, signal.SIGCONT)
     wait(lambda: children(binder, "pffs-binder"))

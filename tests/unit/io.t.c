@@ -2,6 +2,7 @@
  * What every program of the tree takes from util/io.h, where a kernel has a surprise.
  */
 #include "util/io.h"
+#include "tests/unit/process.h"
 #include "tests/unit/tap.h"
 
 #include <fcntl.h>
@@ -14,27 +15,12 @@
 #define LIMIT_SECONDS 30
 #define PAUSE_NS      10000000
 
-/* Does the process sleep? proc_pid_stat(5) */
-static bool sleeps(pid_t pid)
-{
-	char path[64], state = '?';
-	FILE *file;
-
-	snprintf(path, sizeof(path), "/proc/%d/stat", pid);
-	file = fopen(path, "re");
-	if (file && fscanf(file, "%*d %*s %c", &state) != 1)
-		state = '?';
-	if (file)
-		fclose(file);
-	return state == 'S';
-}
-
 static bool comes_to_sleep(pid_t pid)
 {
 	const struct timespec pause = {.tv_nsec = PAUSE_NS};
 
 	for (unsigned i = 0; i < LIMIT_SECONDS * (1000000000u / PAUSE_NS); i++) {
-		if (sleeps(pid))
+		if (process_state(pid) == 'S')
 			return true;
 		nanosleep(&pause, NULL);
 	}

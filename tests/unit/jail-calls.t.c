@@ -5,6 +5,7 @@
  * of those that look at what guests send, or in a thread of a VM's, which has the one of
  * a vCPU on top.
  */
+#include "tests/unit/process.h"
 #include "tests/unit/tap.h"
 #include "vmctl/jail_calls.h"
 
@@ -21,7 +22,6 @@
 #include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -159,21 +159,6 @@ static int fate(const struct attempt *try, enum who who)
 	return ended_by(pid);
 }
 
-/* As proc(5) has it; 0 for none. */
-static char state_of(pid_t pid)
-{
-	char path[32], state = 0;
-	FILE *file;
-
-	snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
-	file = fopen(path, "re");
-	if (file && fscanf(file, "%*d (%*[^)]) %c", &state) != 1)
-		state = 0;
-	if (file)
-		fclose(file);
-	return state;
-}
-
 /* As fate(), of who waits for a descriptor, and is stopped and continued meanwhile. Linux
  * goes on with poll(2) as restart_syscall(2). */
 static int fate_of_stopped(long call, enum who who)
@@ -193,7 +178,7 @@ static int fate_of_stopped(long call, enum who who)
 		be_process(&try, who);
 	if (pid < 0)
 		return -1;
-	while (!strchr("SZ", state_of(pid)))
+	while (!strchr("SZ", process_state(pid)))
 		usleep(1000);
 	kill(pid, SIGSTOP);
 	if (waitpid(pid, &status, WUNTRACED) != pid || !WIFSTOPPED(status))

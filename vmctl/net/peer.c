@@ -151,7 +151,7 @@ void peer_read(struct peer *peer, unsigned most)
 
 	for (unsigned i = 0; i < most && peer->fd >= 0; i++) {
 		n = io_receive_fd(peer->fd, text, sizeof(text), &peer->came);
-		if (n == -EAGAIN || n == -EINTR)
+		if (n == -EAGAIN)
 			return;
 		if (n <= 0) {
 			lose(peer);
